@@ -1,0 +1,1 @@
+"""Decides, with evidence, whether an AI coding lane may get more traffic."""
