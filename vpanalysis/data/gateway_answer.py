@@ -1,0 +1,75 @@
+"""The gateway's own answer, computed as it does: from the lane's oldest events, in text order."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from vpanalysis.data import endpoint
+from vpanalysis.data.load import literal, session_row
+from vpanalysis.data.schema import EVENT_COLUMNS, FALLBACK, SESSION_EVENT_COLUMNS
+from vpanalysis.data.timestamps import parse_time
+
+if TYPE_CHECKING:
+    from vpanalysis.data.source import Reading
+
+_MISSION_COLUMNS = (
+    "mission_id",
+    "status",
+    "objective",
+    "run_id",
+    "started_at",
+    "completed_at",
+    "updated_at",
+    "result_ref",
+)
+
+
+def gateway_answer(
+    reading: Reading, vp_id: str, mission_limit: int, event_limit: int, now: datetime
+) -> endpoint.Snapshot:
+    """Returns the endpoint's answer for a lane; an unknown lane is an empty one with ``session: null``.
+
+    It considers the newest ``mission_limit`` missions and the *oldest* ``event_limit`` events, both by the text
+    of ``created_at`` (ties by rowid): once a lane has more events than that, new fallbacks are not in it.
+    """
+    lane = f"vp_id = {literal(vp_id)}"
+    newest = f"ORDER BY created_at DESC, rowid DESC LIMIT {mission_limit}"
+    oldest = f"ORDER BY created_at, rowid LIMIT {event_limit}"
+    reading.fetch("answer_missions", "vp_missions", _MISSION_COLUMNS, lane, order=newest)
+    reading.fetch("answer_events", "vp_events", EVENT_COLUMNS, lane, order=oldest)
+    reading.fetch("answer_session_events", "vp_session_events", SESSION_EVENT_COLUMNS, lane, order=oldest)
+    missions = reading.rows("SELECT * EXCLUDE (rid) FROM answer_missions")
+    events = reading.rows("SELECT * EXCLUDE (rid) FROM answer_events")
+    session_events = reading.rows("SELECT * EXCLUDE (rid) FROM answer_session_events")
+    session = session_row(reading, lane)
+
+    ids = {mission["mission_id"] for mission in missions if mission["mission_id"]}
+    fell_back = {event["mission_id"] for event in events if event["event_type"] == FALLBACK} & ids
+    seconds = [_duration_seconds(mission) for mission in missions]
+    recovery, health = endpoint.session_signals(
+        session["status"] if session else None, (event["event_type"] for event in session_events)
+    )
+    return endpoint.Snapshot(
+        generated_at=now.isoformat(),
+        vp_id=vp_id,
+        session=endpoint.session_view(session, now),
+        mission_counts=endpoint.count_names(mission["status"] for mission in missions),
+        event_counts=endpoint.count_names(event["event_type"] for event in events),
+        session_event_counts=endpoint.count_names(event["event_type"] for event in session_events),
+        fallback=endpoint.fallback(len(ids), len(fell_back)),
+        latency_seconds=endpoint.latency(value for value in seconds if value is not None),
+        recovery=recovery,
+        session_health=health,
+        recent_missions=[
+            endpoint.RecentMission(**mission, duration_seconds=value, fallback_seen=mission["mission_id"] in fell_back)
+            for mission, value in zip(missions, seconds, strict=True)
+        ],
+        recent_events=[endpoint.event_view(event) for event in events],
+        recent_session_events=[endpoint.event_view(event) for event in session_events],
+    )
+
+
+def _duration_seconds(mission: dict[str, Any]) -> float | None:
+    start, end = parse_time(mission["started_at"]), parse_time(mission["completed_at"])
+    return None if start is None or end is None else max(0.0, (end - start).total_seconds())

@@ -1,0 +1,92 @@
+"""The rollout window: a lane and the missions of it that a verdict is about."""
+
+from dataclasses import KW_ONLY, dataclass, replace
+from datetime import datetime
+from typing import Self
+
+from vpanalysis.data.timestamps import as_utc
+from vpanalysis.errors import InputError
+
+DEFAULT_LAST_MISSIONS = 100
+
+
+@dataclass(frozen=True)
+class RolloutWindow:
+    """A lane and either a range of its missions' ``created_at`` or its newest missions.
+
+    Times may be given as ``str`` (ISO 8601) or ``datetime``; naive ones mean UTC. With neither a range nor
+    ``last_missions`` the window is the newest 100 missions.
+
+    Attributes:
+        vp_id: The lane.
+        start: First moment inside, in UTC; ``None``: from the beginning.
+        end: First moment outside, in UTC; ``None``: open.
+        last_missions: The newest N missions by ``created_at`` (ties by rowid); ``None`` for a range.
+        as_of: The moment the window is judged at, in UTC; what happened later is not seen. ``None``: the time
+            of reading.
+        skip_missions: With ``last_missions``, how many of the newest missions are left out first.
+
+    Raises:
+        InputError: A blank lane, an unreadable time, an end that is not after the start, a range together with
+            ``last_missions``, or a count below 1.
+    """
+
+    vp_id: str
+    _: KW_ONLY
+    start: datetime | None = None
+    end: datetime | None = None
+    last_missions: int | None = None
+    as_of: datetime | None = None
+    skip_missions: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vp_id, str) or not self.vp_id.strip():
+            raise InputError("vp_id is blank: name a lane, such as vp.coder.primary.")
+        if "\0" in self.vp_id:
+            raise InputError("vp_id holds a NUL character, which no lane's name can.")
+        for name in ("start", "end", "as_of"):
+            value = getattr(self, name)
+            if value is not None:
+                try:
+                    object.__setattr__(self, name, as_utc(value, name))
+                except (TypeError, AttributeError, ValueError) as error:
+                    raise InputError(
+                        str(error) if isinstance(error, ValueError) else f"{name} {value!r} is not a time."
+                    ) from None
+        for name, least in (("last_missions", 1), ("skip_missions", 0)):
+            count = getattr(self, name)
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+                raise InputError(f"{name} is {count!r}: give a whole number of {least} or more.")
+        if self.start is None and self.end is None:
+            if self.last_missions is None:
+                object.__setattr__(self, "last_missions", DEFAULT_LAST_MISSIONS)
+        elif self.last_missions is not None or self.skip_missions:
+            raise InputError("Give either a range (start, end) or last_missions, not both.")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise InputError(
+                f"The window's end {self.end.isoformat()} is not after its start {self.start.isoformat()}."
+            )
+
+    def at(self, as_of: datetime) -> Self:
+        """Returns the window with its moment of judgement fixed to ``as_of`` unless it has one already."""
+        return self if self.as_of is not None else replace(self, as_of=as_of)
+
+    def baseline(self) -> Self | None:
+        """Returns the window of the same length (or number of missions) right before this one.
+
+        An open range is as long as from its start to ``as_of``. ``None`` for a window without a start, and for
+        an open range without ``as_of`` or with one that is not after the start.
+        """
+        if self.last_missions is not None:
+            return replace(self, skip_missions=self.skip_missions + self.last_missions)
+        end = self.end or self.as_of
+        if self.start is None or end is None or end <= self.start:
+            return None
+        try:
+            return replace(self, start=self.start - (end - self.start), end=self.start)
+        except OverflowError:
+            return None
+
+    def is_open(self, as_of: datetime) -> bool:
+        """Whether missions may still join the window at ``as_of``: its end is missing or not yet reached."""
+        return self.end is None or self.end > as_of
