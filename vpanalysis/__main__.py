@@ -1,0 +1,5 @@
+"""``python -m vpanalysis``."""
+
+from vpanalysis.cli import main
+
+main()

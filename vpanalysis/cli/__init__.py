@@ -1,0 +1,51 @@
+"""The command line. Each command lives in a module of its name and is imported only when it is called."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from vpanalysis.errors import InputError
+
+_COMMANDS = {
+    "report": "Executes a notebook and writes its HTML, notebook and JSON.",
+    "capture": "The playbook's capture helper: JSON and a row for the evidence log.",
+    "snapshot": "The metrics endpoint's JSON, for jq.",
+    "policy": "Shows, checks and replays policies.",
+    "sample": "Writes a sample runtime database.",
+    "serve": "The playbook's metrics endpoints over HTTP.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"vpanalysis.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vpanalysis")
+def commands() -> None:
+    """Decides, with evidence, whether an AI coding lane may get more traffic.
+
+    Exit codes: 0 done; 1 a bug or a failed notebook; 2 wrong usage, source or credentials; 3 the verdict is one
+    that --fail-on names.
+    """
+
+
+def main() -> None:
+    """Runs the command line; a sentence on stderr and exit 2 for whatever the user can mend."""
+    try:
+        commands()
+    except InputError as error:
+        click.echo(f"ERROR: {error}", err=True)
+        sys.exit(2)
