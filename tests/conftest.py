@@ -1,0 +1,101 @@
+"""Fixtures shared by the tests: runtime databases named by their state."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LANE = "vp.coder.primary"
+NOON = datetime(2026, 2, 16, 12, 0, tzinfo=UTC)
+
+SCHEMA = """
+CREATE TABLE vp_sessions (vp_id TEXT PRIMARY KEY, runtime_id TEXT, session_id TEXT, workspace_dir TEXT,
+  status TEXT, lease_owner TEXT, lease_expires_at TEXT, last_heartbeat_at TEXT, last_error TEXT,
+  metadata_json TEXT, created_at TEXT, updated_at TEXT);
+CREATE TABLE vp_missions (mission_id TEXT PRIMARY KEY, vp_id TEXT, run_id TEXT, status TEXT, mission_type TEXT,
+  objective TEXT, budget_json TEXT, payload_json TEXT, result_ref TEXT, priority INTEGER, priority_tier TEXT,
+  worker_id TEXT, claim_expires_at TEXT, cancel_requested INTEGER, created_at TEXT, started_at TEXT,
+  completed_at TEXT, updated_at TEXT, source TEXT, result_published INTEGER);
+CREATE TABLE vp_events (event_id TEXT PRIMARY KEY, mission_id TEXT, vp_id TEXT, event_type TEXT,
+  payload_json TEXT, created_at TEXT);
+CREATE TABLE vp_session_events (event_id TEXT PRIMARY KEY, vp_id TEXT, event_type TEXT, payload_json TEXT,
+  created_at TEXT);
+CREATE INDEX idx_missions ON vp_missions (vp_id, status, created_at);
+CREATE INDEX idx_events ON vp_events (vp_id, created_at);
+CREATE INDEX idx_mission_events ON vp_events (mission_id, created_at);
+CREATE INDEX idx_session_events ON vp_session_events (vp_id, created_at);
+"""
+
+
+class RuntimeDatabase:
+    """A runtime database that a test fills row by row; it commits after every call."""
+
+    def __init__(self, path: Path, schema: str = SCHEMA) -> None:
+        self.path = path
+        self.connection = sqlite3.connect(path)
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.executescript(schema)
+        self._events = 0
+
+    def insert(self, table: str, **values: Any) -> None:
+        columns, marks = ", ".join(values), ", ".join("?" * len(values))
+        self.connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values()))
+        self.connection.commit()
+
+    def session(self, vp_id: str = LANE, status: str = "active", **values: Any) -> None:
+        stamp = values.pop("at", NOON).isoformat()
+        row = {"created_at": stamp, "updated_at": stamp, "last_heartbeat_at": stamp} | values
+        self.insert("vp_sessions", vp_id=vp_id, status=status, **row)
+
+    def mission(
+        self,
+        mission_id: str,
+        created: datetime | str = NOON,
+        *,
+        status: str = "completed",
+        wait: float | None = 1.0,
+        run: float | None = 10.0,
+        events: Sequence[str] = (),
+        vp_id: str = LANE,
+        **values: Any,
+    ) -> None:
+        """Inserts a mission (``wait`` and ``run`` in seconds, None for a missing stamp) and events a second apart."""
+        base = created if isinstance(created, datetime) else NOON
+        started = None if wait is None else base + timedelta(seconds=wait)
+        completed = None if started is None or run is None else started + timedelta(seconds=run)
+        row = {
+            "created_at": created.isoformat() if isinstance(created, datetime) else created,
+            "started_at": started and started.isoformat(),
+            "completed_at": completed and completed.isoformat(),
+            "updated_at": (completed or started or base).isoformat(),
+        }
+        self.insert("vp_missions", mission_id=mission_id, vp_id=vp_id, status=status, **(row | values))
+        for second, event_type in enumerate(events):
+            self.event(mission_id, event_type, base + timedelta(seconds=second), vp_id=vp_id)
+
+    def event(self, mission_id: str | None, event_type: str | None, at: datetime | str, **values: Any) -> None:
+        self._events += 1
+        row = {"event_id": f"event-{self._events}", "vp_id": LANE, "payload_json": "{}"} | values
+        stamp = at.isoformat() if isinstance(at, datetime) else at
+        self.insert("vp_events", mission_id=mission_id, event_type=event_type, created_at=stamp, **row)
+
+    def session_event(self, event_type: str, at: datetime | str, **values: Any) -> None:
+        self._events += 1
+        row = {"event_id": f"session-event-{self._events}", "vp_id": LANE, "payload_json": "{}"} | values
+        stamp = at.isoformat() if isinstance(at, datetime) else at
+        self.insert("vp_session_events", event_type=event_type, created_at=stamp, **row)
+
+
+@pytest.fixture
+def make_database(tmp_path: Path) -> Callable[..., RuntimeDatabase]:
+    """Returns a maker of empty runtime databases in the field's schema, WAL mode, open for more rows."""
+    return lambda name="vp_state.db", schema=SCHEMA: RuntimeDatabase(tmp_path / name, schema)
+
+
+@pytest.fixture
+def fresh_database(make_database: Callable[..., RuntimeDatabase]) -> RuntimeDatabase:
+    """An empty runtime database."""
+    return make_database()
