@@ -423,8 +423,7 @@ def test_only_what_needs_scipy_stats_imports_it() -> None:
     program = """
 import sys
 from vpanalysis.analysis import intervals as i
-heavy = [m for m in ("scipy", "numpy", "pandas", "duckdb") if m in sys.modules]
-assert not heavy, heavy
+assert "scipy" not in sys.modules
 i.wilson(1, 9), i.upper_bound(1, 9), i.lower_bound(1, 9), i.missions_needed(1, 0.05)
 i.quantile_upper_bound([1.0] * 58), i.quantile_interval([])
 i.kaplan_meier([], [1.0]), i.compare_shares(0, 0, 1, 5)
