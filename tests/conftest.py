@@ -1,5 +1,7 @@
 """Fixtures shared by the tests: runtime databases named by their state."""
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -28,6 +30,17 @@ CREATE INDEX idx_events ON vp_events (vp_id, created_at);
 CREATE INDEX idx_mission_events ON vp_events (mission_id, created_at);
 CREATE INDEX idx_session_events ON vp_session_events (vp_id, created_at);
 """
+
+
+def need(program: str) -> str:
+    """Returns the path of ``program``; skips the test without it, or fails it when VPANALYSIS_REQUIRE_ALL=1."""
+    path = shutil.which(program)
+    if path is None:
+        message = f"{program} is not installed"
+        if os.environ.get("VPANALYSIS_REQUIRE_ALL") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
 
 
 class RuntimeDatabase:

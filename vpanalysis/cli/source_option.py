@@ -1,0 +1,113 @@
+"""Where a command reads from and what it exits with: options that ``report``, ``capture`` and ``snapshot`` share."""
+
+import os
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vpanalysis.data.schema import SOURCE_ENVIRONMENT
+from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
+from vpanalysis.errors import InputError
+
+if TYPE_CHECKING:
+    from vpanalysis.analysis.decision import Verdict
+
+__all__ = [
+    "check_fail_on",
+    "fail_on_option",
+    "is_sample",
+    "ops_token_option",
+    "refuse_sample",
+    "resolve_source",
+    "resolve_token",
+    "source_option",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+#: The lane statuses that each choice of ``--fail-on`` names; ``watch`` includes critical.
+_FAILING = {
+    "watch": ("WATCH", "FORCE_FALLBACK"),
+    "critical": ("FORCE_FALLBACK",),
+    "no-traffic": ("NO_TRAFFIC",),
+}
+FAIL_ON = click.Choice(list(_FAILING))
+EXIT_FAILING_VERDICT = 3
+
+
+def source_option(command: _F) -> _F:
+    """Adds ``--source``."""
+    variables = ", ".join(SOURCE_ENVIRONMENT)
+    return click.option(
+        "--source",
+        help="A runtime database, a gateway's URL, a saved snapshot (.json), or 'sample'.  "
+        f"[default: the first set of {variables}]",
+    )(command)
+
+
+def ops_token_option(command: _F) -> _F:
+    """Adds ``--ops-token``."""
+    return click.option("--ops-token", help=f"The gateway's token.  [default: {TOKEN_VARIABLE}, or .env]")(command)
+
+
+def fail_on_option(command: _F) -> _F:
+    """Adds ``--fail-on``, repeatable."""
+    return click.option(
+        "--fail-on",
+        type=FAIL_ON,
+        multiple=True,
+        help="Exit 3 on such a verdict; 'watch' includes critical; may be given more than once.",
+    )(command)
+
+
+def resolve_source(source: str | None) -> str:
+    """Returns the location to read: the option's value, else the first set environment variable.
+
+    Raises:
+        InputError: There is none, or the option's value is blank (a variable that is not set, in CI).
+    """
+    if source is not None:
+        if not source.strip():
+            raise InputError("--source is empty: give a runtime database, a URL or a snapshot (is a variable unset?).")
+        return source
+    for variable in SOURCE_ENVIRONMENT:
+        if location := os.environ.get(variable, "").strip():
+            return location
+    raise InputError(
+        f"No source, no verdict: give --source, or set one of {', '.join(SOURCE_ENVIRONMENT)} "
+        "(for the built-in example lane, say --source sample)."
+    )
+
+
+def is_sample(location: str) -> bool:
+    """Whether ``location`` names the built-in sample lane."""
+    return location == "sample" or location.startswith("sample:")
+
+
+def refuse_sample(source_kind: str, **options: object) -> None:
+    """Refuses options that would turn the sample lane into evidence; to be called before any work.
+
+    Args:
+        source_kind: The location, or a source's ``kind``.
+        options: The options' values by name (``fail_on=…, append_log=…``); only those given count.
+
+    Raises:
+        InputError: The source is the sample and one of the options is given.
+    """
+    given = " and ".join(f"--{name.replace('_', '-')}" for name, value in options.items() if value)
+    if given and is_sample(source_kind):
+        raise InputError(f"The sample lane is no basis for any rollout: {given} cannot be used with it.")
+
+
+def check_fail_on(verdict: "Verdict", fail_on: Collection[str], source_kind: str) -> None:
+    """Ends the command with exit code 3 when ``--fail-on`` names the verdict's lane status.
+
+    To be called when everything is written; :func:`refuse_sample` belongs before the work.
+
+    Raises:
+        click.exceptions.Exit: The lane status is one of those named.
+        InputError: ``fail_on`` was given for the sample lane.
+    """
+    refuse_sample(source_kind, fail_on=fail_on)
+    if any(verdict.lane_status in _FAILING[choice] for choice in fail_on):
+        raise click.exceptions.Exit(EXIT_FAILING_VERDICT)
