@@ -1,21 +1,53 @@
-"""Decides, with evidence, whether an AI coding lane may get more traffic."""
+"""Decides, with evidence, whether an AI coding lane may get more traffic.
 
-from vpanalysis.analysis.decision import Verdict, classify
-from vpanalysis.analysis.metrics import Metrics, summarize
-from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.snapshot import snapshot
-from vpanalysis.data.source import open_source
-from vpanalysis.data.window import RolloutWindow
-from vpanalysis.errors import InputError
+``import vpanalysis as vp`` offers what the notebooks use; each name is imported when it is first used.
+"""
 
-__all__ = [
-    "InputError",
-    "Metrics",
-    "Policy",
-    "RolloutWindow",
-    "Verdict",
-    "classify",
-    "open_source",
-    "snapshot",
-    "summarize",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vpanalysis.analysis.decision import Verdict as Verdict
+    from vpanalysis.analysis.decision import classify as classify
+    from vpanalysis.analysis.metrics import Metrics as Metrics
+    from vpanalysis.analysis.metrics import summarize as summarize
+    from vpanalysis.analysis.policy import Policy as Policy
+    from vpanalysis.analysis.snapshot import snapshot as snapshot
+    from vpanalysis.data.source import open_source as open_source
+    from vpanalysis.data.window import RolloutWindow as RolloutWindow
+    from vpanalysis.errors import InputError as InputError
+    from vpanalysis.report import plots as plots
+    from vpanalysis.report import tables as tables
+    from vpanalysis.report.evidence import evidence_row as evidence_row
+    from vpanalysis.report.window_report import WindowReport as WindowReport
+    from vpanalysis.report.window_report import rollout_report as rollout_report
+
+_HOME = {
+    "InputError": "errors",
+    "Metrics": "analysis.metrics",
+    "Policy": "analysis.policy",
+    "RolloutWindow": "data.window",
+    "Verdict": "analysis.decision",
+    "WindowReport": "report.window_report",
+    "classify": "analysis.decision",
+    "evidence_row": "report.evidence",
+    "open_source": "data.source",
+    "plots": "report",
+    "rollout_report": "report.window_report",
+    "snapshot": "analysis.snapshot",
+    "summarize": "analysis.metrics",
+    "tables": "report",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'vpanalysis' has no attribute {name!r}")
+    if name in ("plots", "tables"):
+        return import_module(f"vpanalysis.report.{name}")
+    return getattr(import_module(f"vpanalysis.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

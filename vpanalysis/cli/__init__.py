@@ -45,7 +45,10 @@ def commands() -> None:
 def main() -> None:
     """Runs the command line; a sentence on stderr and exit 2 for whatever the user can mend."""
     try:
-        commands()
-    except InputError as error:
-        click.echo(f"ERROR: {error}", err=True)
+        sys.exit(commands(standalone_mode=False))
+    except (InputError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"ERROR: {message}", err=True)
         sys.exit(2)
+    except click.Abort:
+        sys.exit(130)

@@ -1,0 +1,91 @@
+"""``vpanalysis report``: executes a notebook and writes its HTML, notebook and JSON."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vpanalysis.cli.source_option import (
+    check_fail_on,
+    fail_on_option,
+    ops_token_option,
+    refuse_sample,
+    resolve_source,
+    source_option,
+)
+from vpanalysis.errors import InputError
+
+
+class _WithNotebookParameters(click.Command):
+    """Lists the default notebook's parameters under ``--help``: each is an option."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from vpanalysis.report.notebook import find_notebook, parameters_of
+
+        with formatter.section("Parameters of rollout_window (any notebook's parameter is an option)"):
+            formatter.write_dl(
+                [
+                    (f"--{item.name.replace('_', '-')} {item.type.upper()}", f"{item.help}  [default: {item.default}]")
+                    for item in parameters_of(find_notebook("rollout_window"))
+                ]
+            )
+
+
+@click.command(cls=_WithNotebookParameters, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[NOTEBOOK] [--PARAMETER VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True)
+@source_option
+@ops_token_option
+@fail_on_option
+def report(
+    arguments: tuple[str, ...], out: Path, source: str | None, ops_token: str | None, fail_on: tuple[str, ...]
+) -> None:
+    """Executes NOTEBOOK (default: rollout_window) and writes .html, .ipynb and .json to --out.
+
+    stdout carries the report's path.
+    """
+    from vpanalysis.report.notebook import NotebookFailedError, check_parameters, find_notebook, parameters_of, run
+
+    notebook, given = _split(arguments)
+    path = find_notebook(notebook)
+    if any(item.name == "source" for item in parameters_of(path)):
+        given["source"] = resolve_source(source)
+        refuse_sample(given["source"], fail_on=fail_on)
+    parameters = check_parameters(path, given)
+    if ops_token:
+        os.environ["UA_OPS_TOKEN"] = ops_token  # a parameter would end up in the notebook and the HTML
+    click.echo(f"Executing {path.name} …", err=True)
+    try:
+        produced = run(path, parameters, out)
+    except NotebookFailedError as error:
+        click.echo(f"ERROR: {error}", err=True)
+        sys.exit(1)
+    click.echo(produced.html)
+    if produced.content is not None:
+        from vpanalysis.analysis.decision import Verdict
+
+        verdict = Verdict.model_validate(produced.content["verdict"])
+        click.echo(f"{verdict.decision} ({verdict.lane_status}): {verdict.next_step}", err=True)
+        check_fail_on(verdict, fail_on, given["source"])
+
+
+def _split(arguments: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """Returns the notebook and the parameters given as ``--name value`` or ``--name=value``."""
+    notebooks, given = [], {}
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("--"):
+            notebooks.append(argument)
+            continue
+        name, has_value, value = argument[2:].partition("=")
+        if not has_value:
+            try:
+                value = next(rest)
+            except StopIteration:
+                raise InputError(f"The parameter --{name} has no value.") from None
+        given[name.replace("-", "_")] = value
+    if len(notebooks) > 1:
+        raise InputError(f"One notebook at a time, but got {', '.join(notebooks)}: parameters are --name value.")
+    return notebooks[0] if notebooks else "rollout_window", given

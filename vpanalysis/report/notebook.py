@@ -1,0 +1,256 @@
+"""Executing a notebook by papermill: parameters checked first, a scratch folder, finished files moved into place."""
+
+import hashlib
+import json
+import os
+import re
+import sysconfig
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from vpanalysis.errors import InputError
+from vpanalysis.report import locations
+
+DOCUMENT_MIME = "application/vnd.vpanalysis.report+json"
+_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+
+
+@dataclass(frozen=True)
+class Produced:
+    """The files of one run.
+
+    Attributes:
+        html: The self-contained report.
+        notebook: The executed notebook.
+        document: The JSON twin; ``None`` when the notebook published none.
+        content: What ``document`` holds.
+    """
+
+    html: Path
+    notebook: Path
+    document: Path | None
+    content: Mapping[str, Any] | None
+
+
+class NotebookFailedError(Exception):
+    """A notebook raised, or ended before its last cell; the sentence says where the failed copy is."""
+
+
+def find_notebook(name: str) -> Path:
+    """Returns the path of a notebook given by name (``rollout_window``) or by path.
+
+    Raises:
+        InputError: There is no such notebook; the sentence names those that the package carries.
+    """
+    if name.endswith(".ipynb"):
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise InputError(f"There is no notebook {name}.")
+    folder = _notebooks_folder()
+    if (folder / f"{name}.ipynb").is_file():
+        return folder / f"{name}.ipynb"
+    known = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb")))
+    raise InputError(f"There is no notebook {name!r}: choose one of {known}, or give the path of an .ipynb file.")
+
+
+def _notebooks_folder() -> Path:
+    """The notebooks beside the package in a checkout, or where the wheel put them."""
+    beside = Path(__file__).parents[2] / "notebooks"
+    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "vpanalysis" / "notebooks"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a notebook: its name, type (``str``, ``int``, ``float``, ``bool``), default and help."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+def parameters_of(notebook: Path) -> list[Parameter]:
+    """Returns the parameters that a notebook's ``parameters`` cell declares.
+
+    Raises:
+        InputError: The file is no notebook.
+    """
+    try:
+        declared = papermill.inspect_notebook(str(notebook))
+    except Exception as error:
+        raise InputError(f"{notebook} is not a readable notebook: {error}") from None
+    return [
+        Parameter(name, item["inferred_type_name"], item["default"], item["help"]) for name, item in declared.items()
+    ]
+
+
+def check_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the given parameters in the types the notebook declares.
+
+    Args:
+        notebook: The notebook's path.
+        given: Values by name; text is converted to the declared type.
+
+    Raises:
+        InputError: A parameter is unknown or a value does not fit its type.
+    """
+    declared = {parameter.name: parameter for parameter in parameters_of(notebook)}
+    checked = {}
+    for name, value in given.items():
+        if name not in declared:
+            raise InputError(
+                f"{notebook.stem} has no parameter {name!r}: its parameters are {', '.join(declared) or 'none'}."
+            )
+        checked[name] = _converted(name, value, declared[name].type)
+    return checked
+
+
+def _converted(name: str, value: Any, type_name: str) -> Any:
+    wanted = _TYPES.get(type_name)
+    if wanted is None or type(value) is wanted:
+        return value
+    if isinstance(value, str):
+        try:
+            if wanted is bool:
+                return {"true": True, "false": False}[value.strip().lower()]
+            return wanted(value)
+        except (KeyError, ValueError):
+            pass
+    raise InputError(f"The parameter {name} is {value!r}, but the notebook wants {type_name}.")
+
+
+def run(notebook: Path, parameters: Mapping[str, Any], out: Path) -> Produced:
+    """Executes a notebook and puts its HTML, its executed copy and its JSON into ``out``.
+
+    Everything is made in a scratch folder inside ``out`` and moved into place when it is complete. Paths and URLs
+    among the parameters reach the notebook under names that are fit to be shown (see :mod:`.locations`).
+
+    Args:
+        notebook: The notebook's path.
+        parameters: As :func:`check_parameters` returns them.
+        out: The folder of the results; made when missing.
+
+    Raises:
+        InputError: The notebook's own checks refused its parameters or source, or ``out`` cannot be written.
+        NotebookFailedError: A cell raised or never ran; ``NAME.failed.ipynb`` is left in ``out``.
+    """
+    from vpanalysis.report.html import to_html
+
+    shown, hidden = locations.shown(parameters)
+    name = output_name(notebook, shown)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        scratch = TemporaryDirectory(prefix=".vpanalysis-", dir=out)
+    except OSError as error:
+        raise InputError(f"The folder {out} cannot be written: {error.strerror}.") from None
+    with scratch as folder, locations.handed_over(hidden):
+        executed = Path(folder) / f"{name}.ipynb"
+        try:
+            with _quiet_kernel():
+                papermill.execute_notebook(
+                    str(notebook),
+                    str(executed),
+                    parameters=shown,
+                    cwd=str(Path.cwd()),
+                    kernel_name="python3",
+                    progress_bar=False,
+                    request_save_on_cell_execute=False,
+                    autosave_cell_every=0,
+                )
+            content = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
+            _check_complete(content)
+        except PapermillExecutionError as error:
+            if error.ename == "InputError":
+                raise InputError(error.evalue) from None
+            raise _failed(
+                executed, out, name, f"cell {error.exec_count} raised {error.ename}: {error.evalue}"
+            ) from error
+        except (_IncompleteError, RuntimeError, TimeoutError) as error:
+            raise _failed(executed, out, name, str(error)) from error
+        document = published_document(content)
+        files = {executed: out / executed.name, Path(folder) / f"{name}.html": out / f"{name}.html"}
+        (Path(folder) / f"{name}.html").write_text(to_html(content), "utf-8")
+        if document is not None:
+            path = Path(folder) / f"{name}.json"
+            path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            files[path] = out / path.name
+        for made, place in files.items():
+            made.replace(place)
+    return Produced(
+        out / f"{name}.html", out / f"{name}.ipynb", out / f"{name}.json" if document is not None else None, document
+    )
+
+
+class _IncompleteError(Exception):
+    """A code cell has no execution count although the run ended."""
+
+
+def _check_complete(notebook: nbformat.NotebookNode) -> None:
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            raise _IncompleteError(f"cell {number} never ran (did an earlier cell end the kernel?)")
+
+
+def _failed(executed: Path, out: Path, name: str, what: str) -> NotebookFailedError:
+    left = out / f"{name}.failed.ipynb"
+    if executed.exists():
+        executed.replace(left)
+        return NotebookFailedError(f"The notebook failed: {what}. Its failed copy is {left}.")
+    return NotebookFailedError(f"The notebook failed before its first cell: {what}.")
+
+
+def published_document(notebook: nbformat.NotebookNode) -> dict[str, Any] | None:
+    """Returns the report's JSON that a cell of an executed notebook published; ``None`` when none did."""
+    for cell in reversed(notebook.cells):
+        for output in cell.get("outputs", []):
+            content = output.get("data", {}).get(DOCUMENT_MIME)
+            if content is not None:
+                return dict(content)
+    return None
+
+
+@contextmanager
+def _quiet_kernel() -> Iterator[None]:
+    """Keeps debugger and telemetry noise of kernel start-up off stderr; restores the environment after it."""
+    before = os.environ.get("PYDEVD_DISABLE_FILE_VALIDATION")
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYDEVD_DISABLE_FILE_VALIDATION"]
+        else:
+            os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = before
+
+
+def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
+    """Returns ``{lane}_{window}``, safe for file systems; other notebooks than ``rollout_window`` add their name."""
+    declared = {parameter.name: parameter.default.strip("'\"") for parameter in parameters_of(notebook)}
+    values = {name: str(parameters.get(name, declared.get(name, ""))) for name in declared}
+    if "vp_id" not in values:
+        return _safe(notebook.stem)
+    if values.get("window_label"):
+        window = values["window_label"]
+    elif values.get("window_start") or values.get("window_end"):
+        window = f"{values.get('window_start') or 'beginning'}_{values.get('window_end') or 'open'}"
+    else:
+        number = values.get("last_missions") or "0"
+        window = f"last-{number if number != '0' else 100}"
+    name = f"{_safe(values['vp_id'])}_{_safe(window)}"
+    return name if notebook.stem == "rollout_window" else f"{name}_{_safe(notebook.stem)}"
+
+
+def _safe(text: str) -> str:
+    """Letters, digits, dots and hyphens; a short hash tells texts apart that differ only in what was replaced."""
+    plain = re.sub(r"\s+", "-", text.strip())
+    safe = re.sub(r"[^A-Za-z0-9.\-]+", "-", plain).strip("-.")[:80] or "window"
+    return safe if safe == plain else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
