@@ -288,7 +288,9 @@ def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str
         f"WHERE coalesce(status, '') NOT IN {_KNOWN_STATUSES} GROUP BY name ORDER BY n DESC, name"
     )
     start = window.start or parse_time(found["first_created"])
-    missionless = _missionless_events(reading, replace(window, start=start, last_missions=None), as_of, lane)
+    missionless = _missionless_events(
+        reading, replace(window, start=start, last_missions=None, skip_missions=0), as_of, lane
+    )
     return DataQuality(
         missing_tables=tuple(table for table in TABLES if table not in reading.columns),
         missing_columns=tuple(
