@@ -1,0 +1,225 @@
+"""Run times with missions that still run: the share of slow ones, the survival curve, and p95 with its bound."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from vpanalysis import formatting
+from vpanalysis.analysis import intervals
+from vpanalysis.analysis.metrics import Metrics
+
+#: A lane is proven fast when at most this share of its missions can be slow; the slow-share gate's limit.
+SLOW_LIMIT = 0.05
+
+
+@dataclass(frozen=True)
+class SlowShare:
+    """Missions slower than a threshold among those that had the time to show it.
+
+    Attributes:
+        seconds: The threshold T.
+        slow: Matured missions that ran longer than T, finished or not.
+        matured: Missions with at least T seconds between their start and the moment of judgement; a mission
+            cancelled before T is left out, for nobody knows how long it would have run.
+        share: ``slow / matured``; ``None`` without a matured mission.
+        upper_bound: One-sided 95 % upper bound of the true share (Clopper–Pearson); ``None`` as ``share``.
+    """
+
+    seconds: float
+    slow: int
+    matured: int
+    share: float | None
+    upper_bound: float | None
+
+    @property
+    def proven_fast(self) -> bool:
+        """Whether the data show, at 95 %, that fewer than 5 % of the missions are slower than T."""
+        return self.upper_bound is not None and self.upper_bound < SLOW_LIMIT
+
+
+@dataclass(frozen=True)
+class LatencyProfile:
+    """One window's run times, finished or not, and its queue.
+
+    Attributes:
+        slow: The share of slow missions at the policy's critical p95.
+        curve: Kaplan–Meier share finished by run time, for the distribution plot; running missions count as
+            "longer than so far", and so do cancelled ones. ``None`` without a mission that started.
+        finished: Missions with a known run time that were not cancelled.
+        running: Started missions without an end.
+        cancelled: Cancelled missions with a known run time.
+        p50_seconds: The contract's p50 over finished durations; ``None`` without one.
+        p95_seconds: The contract's p95, likewise.
+        p95_interval: Two-sided 95 % interval of p95 by order statistics; an end is ``None`` when the missions
+            are too few (the upper end needs 72).
+        p95_upper_bound: One-sided 95 % upper bound of p95 in seconds; ``None`` below 59 finished missions.
+        p95_with_running_seconds: Run time by which 95 % of missions finish, running ones included; ``None`` when
+            the curve stays below 95 %.
+        p95_sentence: p95 with its interval, or "no upper bound yet (12 of 59)".
+        queue_wait_p50_seconds: p50 of created → started; ``None`` when unknown.
+        queue_wait_p95_seconds: p95 of created → started; ``None`` when unknown.
+        waiting: Missions still in the queue; ``None`` when the source has no missions' rows.
+        longest_waiting_seconds: The longest wait so far of those; ``None`` without one.
+        finding: One sentence for a heading: queue wait and run time apart, and what is proved.
+    """
+
+    slow: SlowShare
+    curve: intervals.SurvivalCurve | None
+    finished: int
+    running: int
+    cancelled: int
+    p50_seconds: float | None
+    p95_seconds: float | None
+    p95_interval: intervals.Interval
+    p95_upper_bound: float | None
+    p95_with_running_seconds: float | None
+    p95_sentence: str
+    queue_wait_p50_seconds: float | None
+    queue_wait_p95_seconds: float | None
+    waiting: int | None
+    longest_waiting_seconds: float | None
+    finding: str
+
+
+def run_times(missions: pd.DataFrame | None, at: datetime | None) -> pd.DataFrame:
+    """Returns how long each mission ran, or has run so far at ``at``; same index as ``missions``.
+
+    Returns:
+        ``seconds`` (started → completed, else → the outcome's time, never below 0; for a running mission its
+        time so far; NaN for a mission that never started or whose end is unknown), ``state`` (``finished``,
+        ``cancelled``, ``running``) and ``available_seconds`` (from the start to ``at``). Empty without
+        missions or without ``at``.
+    """
+    if missions is None or at is None:
+        return pd.DataFrame({"seconds": [], "state": [], "available_seconds": []}, dtype=float).astype({"state": str})
+    started = pd.to_datetime(missions["started_at"], utc=True)
+    ended = pd.to_datetime(missions["ended_at"], utc=True)
+    available = (pd.Timestamp(at) - started).dt.total_seconds()
+    known = missions["duration_seconds"].astype(float)
+    over = missions["outcome"].notna() | known.notna()
+    ran = known.fillna((ended - started).dt.total_seconds().clip(lower=0))
+    state = pd.Series("running", index=missions.index).mask(over, "finished")
+    return pd.DataFrame(
+        {
+            "seconds": ran.where(over, available.where(available >= 0)),
+            "state": state.mask(missions["outcome"] == "cancelled", "cancelled"),
+            "available_seconds": available,
+        }
+    )
+
+
+def slowness(missions: pd.DataFrame | None, at: datetime | None, seconds: float) -> "pd.Series[Any]":
+    """Returns for each mission whether it ran longer than ``seconds``; missing where it is not matured."""
+    times = run_times(missions, at)
+    cut_short = (times["state"] == "cancelled") & (times["seconds"] < seconds)
+    matured = times["seconds"].notna() & (times["available_seconds"] >= seconds) & ~cut_short
+    return (times["seconds"] > seconds).astype("boolean").where(matured)
+
+
+def matured_slow(missions: pd.DataFrame | None, at: datetime | None, seconds: float) -> SlowShare:
+    """Returns the share of missions slower than ``seconds`` among those with at least that long to run.
+
+    A finished mission is not enough: of missions started just now only fast ones can have finished, so that
+    completed missions alone understate how slow a lane is. Those that started at least ``seconds`` before
+    ``at`` are all known to be slower or not.
+
+    Args:
+        missions: As in :class:`~vpanalysis.data.tables.Tables`; ``None`` gives no matured mission.
+        at: The moment of judgement (``generated_at``); ``None`` gives no matured mission.
+        seconds: The threshold T.
+    """
+    slower = slowness(missions, at, seconds)
+    slow, matured = int(slower.sum()), int(slower.notna().sum())
+    return SlowShare(
+        seconds=seconds,
+        slow=slow,
+        matured=matured,
+        share=slow / matured if matured else None,
+        upper_bound=intervals.upper_bound(slow, matured),
+    )
+
+
+def waiting_seconds(missions: pd.DataFrame | None, at: datetime | None) -> list[float]:
+    """Returns how long each mission still in the queue has waited at ``at``, in seconds."""
+    if missions is None or at is None:
+        return []
+    queued = (missions["status"] == "queued") & missions["started_at"].isna() & missions["outcome"].isna()
+    waits = (pd.Timestamp(at) - pd.to_datetime(missions.loc[queued, "created_at"], utc=True)).dt.total_seconds()
+    return [float(wait) for wait in waits.dropna() if wait >= 0]
+
+
+def durations(missions: pd.DataFrame | None) -> list[float]:
+    """Returns the contract's durations (started → completed) in seconds; empty when unknown."""
+    return [] if missions is None else [float(value) for value in missions["duration_seconds"].dropna()]
+
+
+def latency_profile(metrics: Metrics, *, slow_seconds: float) -> LatencyProfile:
+    """Returns a window's run times with the missions that still run.
+
+    Args:
+        metrics: The window; from a snapshot without missions' rows only p50 and p95 are known.
+        slow_seconds: The threshold of the slow share: the policy's ``p95_critical_seconds``.
+    """
+    times = run_times(metrics.missions, metrics.generated_at).dropna(subset=["seconds"])
+    by_state = {state: [float(value) for value in group] for state, group in times.groupby("state")["seconds"]}
+    finished, running = by_state.get("finished", []), by_state.get("running", [])
+    cancelled = by_state.get("cancelled", [])
+    curve = intervals.kaplan_meier(finished, running + cancelled)
+    known = durations(metrics.missions)
+    waits = waiting_seconds(metrics.missions, metrics.generated_at)
+    slow = matured_slow(metrics.missions, metrics.generated_at, slow_seconds)
+    queue, run = metrics.queue_wait_seconds, metrics.latency_seconds
+    interval, bound = intervals.quantile_interval(known), intervals.quantile_upper_bound(known)
+    return LatencyProfile(
+        slow=slow,
+        curve=curve and replace(curve, running=len(running)),
+        finished=len(finished),
+        running=len(running),
+        cancelled=len(cancelled),
+        p50_seconds=run.p50_seconds,
+        p95_seconds=run.p95_seconds,
+        p95_interval=interval,
+        p95_upper_bound=bound,
+        p95_with_running_seconds=curve.quantile(0.95) if curve else None,
+        p95_sentence=p95_sentence(run.p95_seconds, len(known), interval, bound),
+        queue_wait_p50_seconds=queue.p50_seconds if queue else None,
+        queue_wait_p95_seconds=queue.p95_seconds if queue else None,
+        waiting=None if metrics.missions is None else len(waits),
+        longest_waiting_seconds=max(waits, default=None),
+        finding=_finding(metrics, slow, len(running), waits),
+    )
+
+
+def p95_sentence(p95: float | None, n: int, interval: intervals.Interval, bound: float | None) -> str:
+    """Returns p95 with what the ``n`` durations behind it can say of the true one."""
+    if p95 is None:
+        return "p95 unknown: no mission has a run time."
+    shown = f"p95 {formatting.duration(p95)}"
+    if interval.low is not None and interval.high is not None:
+        ends = f"{formatting.duration(interval.low)} to {formatting.duration(interval.high)}"
+        return f"{shown} (95 % interval {ends}, of {formatting.count(n, 'finished mission')})."
+    if bound is not None:
+        finished = formatting.count(n, "finished mission")
+        return f"{shown} (at 95 % at most {formatting.duration(bound)}, of {finished})."
+    return f"{shown}, no upper bound yet ({n} of {intervals.P95_UPPER_BOUND_N} finished missions)."
+
+
+def _finding(metrics: Metrics, slow: SlowShare, running: int, waits: list[float]) -> str:
+    run, queue = metrics.latency_seconds, metrics.queue_wait_seconds
+    parts = [f"Run time p95 {formatting.duration(run.p95_seconds)}"]
+    if queue is not None:
+        parts.append(f"queue wait p95 {formatting.duration(queue.p95_seconds)}")
+    if waits:
+        parts.append(f"{formatting.count(len(waits), 'mission')} waiting, up to {formatting.duration(max(waits))}")
+    if running:
+        parts.append(f"{running:,} running")
+    if slow.upper_bound is None:
+        proof = "no mission had the time to show whether it is slow"
+    else:
+        word = "proven fast" if slow.proven_fast else "not proven fast"
+        limit = formatting.duration(slow.seconds)
+        bound = f"at 95 % at most {formatting.percent(slow.upper_bound)}"
+        proof = f"{word}: {formatting.share(slow.slow, slow.matured)} over {limit}, {bound}"
+    return f"{', '.join(parts)}; {proof}."
