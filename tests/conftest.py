@@ -36,11 +36,21 @@ def need(program: str) -> str:
     """Returns the path of ``program``; skips the test without it, or fails it when VPANALYSIS_REQUIRE_ALL=1."""
     path = shutil.which(program)
     if path is None:
-        message = f"{program} is not installed"
-        if os.environ.get("VPANALYSIS_REQUIRE_ALL") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+        _skip_or_fail(f"{program} is not installed")
+    assert path is not None
     return path
+
+
+def need_root() -> None:
+    """Skips a test that becomes other users unless it is run as root, or fails it when VPANALYSIS_REQUIRE_ALL=1."""
+    if os.geteuid() != 0:
+        _skip_or_fail("only root can become two other users")
+
+
+def _skip_or_fail(message: str) -> None:
+    if os.environ.get("VPANALYSIS_REQUIRE_ALL") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 class RuntimeDatabase:

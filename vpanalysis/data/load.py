@@ -41,7 +41,7 @@ _DAY_AND_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-2][0-9]:[0-5][0-9
 _USUAL = (
     f"typeof(created_at) = 'text' AND (created_at GLOB '{_DAY_AND_TIME}+00:00' OR "
     f"created_at GLOB '{_DAY_AND_TIME}.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00') "
-    "AND created_at >= '0001' AND date(created_at) = substr(created_at, 1, 10)"
+    "AND created_at >= '0001' AND coalesce(date(created_at), '') = substr(created_at, 1, 10)"
 )
 
 

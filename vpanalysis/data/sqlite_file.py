@@ -20,6 +20,7 @@ _T = TypeVar("_T")
 _MAGIC = b"SQLite format 3\0"
 _ATTEMPTS = 20
 _WAIT_SECONDS = 0.05
+_descriptors: dict[tuple[int, int], int] = {}
 
 
 class _ChangedWhileReadingError(Exception):
@@ -84,8 +85,7 @@ def _check_sqlite(path: Path) -> None:
             raise InputError(f"{path} is a folder: give the path of the SQLite file, such as coder_vp_state.db.")
         if not stat.S_ISREG(mode):
             raise InputError(f"{path} is not a regular file: give the path of a SQLite file.")
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
+        magic = _header(path)[: len(_MAGIC)]
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the path of the runtime database.") from None
     except NotADirectoryError:
@@ -101,8 +101,20 @@ def _check_sqlite(path: Path) -> None:
 
 
 def _is_wal(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(20)[18:20] == b"\2\2"
+    return _header(path)[18:20] == b"\2\2"
+
+
+def _header(path: Path) -> bytes:
+    """Returns the file's first 100 bytes through a descriptor that is never closed.
+
+    Closing any descriptor of a file drops all POSIX locks that the process holds on it, those of SQLite
+    connections in other threads included.
+    """
+    status = path.stat()
+    key = (status.st_dev, status.st_ino)
+    if key not in _descriptors:
+        _descriptors[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return os.pread(_descriptors[key], 100, 0)
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -126,9 +138,7 @@ def _inode(path: Path, suffix: str) -> int | None:
 def _state(path: Path) -> tuple[int, int, bytes, int, int | None]:
     """What changes when a writer touches the database: size, mtime, header (change counter), ``-wal``, ``-shm``."""
     status = path.stat()
-    with path.open("rb") as file:
-        header = file.read(100)
-    return status.st_size, status.st_mtime_ns, header, _size(path, "-wal"), _inode(path, "-shm")
+    return status.st_size, status.st_mtime_ns, _header(path), _size(path, "-wal"), _inode(path, "-shm")
 
 
 def _remove_own(path: Path) -> None:
