@@ -9,6 +9,7 @@ import pandas as pd
 from vpanalysis import formatting
 from vpanalysis.analysis import intervals
 from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.data.schema import STALE_SECONDS
 
 #: A lane is proven fast when at most this share of its missions can be slow; the slow-share gate's limit.
 SLOW_LIMIT = 0.05
@@ -108,6 +109,20 @@ def run_times(missions: pd.DataFrame | None, at: datetime | None) -> pd.DataFram
             "available_seconds": available,
         }
     )
+
+
+def overdue(missions: pd.DataFrame, at: datetime | None, seconds: float = STALE_SECONDS) -> "pd.Series[bool]":
+    """Returns which missions have no end although they started (or were dispatched) ``seconds`` or more before ``at``.
+
+    Neither a terminal status nor a terminal event: the playbook's missing completions.
+    """
+    if at is None:
+        return pd.Series(False, index=missions.index)
+    begun = pd.to_datetime(missions["started_at"], utc=True)
+    for column in ("started_event_at", "dispatched_at"):
+        begun = begun.fillna(pd.to_datetime(missions[column], utc=True))
+    age = (pd.Timestamp(at) - begun).dt.total_seconds()
+    return missions["outcome"].isna() & missions["duration_seconds"].isna() & (age >= seconds)
 
 
 def slowness(missions: pd.DataFrame | None, at: datetime | None, seconds: float) -> "pd.Series[Any]":

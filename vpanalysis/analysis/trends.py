@@ -1,0 +1,283 @@
+"""Rolling rates within a window, and one window against another: the playbook's reading of latency (§3.2)."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pandas as pd
+
+from vpanalysis import formatting
+from vpanalysis.analysis import intervals
+from vpanalysis.analysis.intervals import Interval, ShareDifference
+from vpanalysis.analysis.latency import SlowShare, durations, matured_slow, overdue, waiting_seconds
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.data import endpoint
+from vpanalysis.data.schema import STALE_SECONDS
+
+Conclusion = Literal["load_pressure", "degradation", "neither", "not_enough_data"]
+
+#: Durations in seconds, and what the source itself says of them; empty and ``None`` when unknown.
+_Side = tuple[list[float], endpoint.LatencySeconds | None]
+#: Fewer missions than this in either window cannot show that a rate held; as in the rolling and slow-share gates.
+LEAST_MISSIONS = 20
+#: What is significant but small is no pressure: a quantile must rise by a quarter and by a second.
+LEAST_RATIO, LEAST_SECONDS = 1.25, 1.0
+
+
+@dataclass(frozen=True)
+class QuantileChange:
+    """A quantile of durations in the window and in its baseline.
+
+    Attributes:
+        before: The baseline's value in seconds; ``None`` without a duration.
+        after: The window's value in seconds; ``None`` without a duration.
+        interval_before: 95 % interval of the baseline's, by order statistics; an end is ``None`` when the
+            durations are too few for it, or unknown.
+        interval_after: The window's, likewise.
+        up: Whether it rose beyond chance and to a degree that matters: the window's interval lies above the
+            baseline's, and the value is at least 1.25 times and 1 s more.
+    """
+
+    before: float | None
+    after: float | None
+    interval_before: Interval
+    interval_after: Interval
+    up: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A window against its baseline. Time separates the two: whatever else changed with it is in the difference.
+
+    Attributes:
+        missions_before: Missions considered in the baseline; ``None`` when unknown or without a baseline.
+        missions_after: Missions considered in the window; ``None`` when unknown.
+        fallback: Change of the fallback rate; ``None`` when either window has no mission or is unknown.
+        fallback_up: Whether the whole 95 % interval of that change is above 0.
+        slow_before: The baseline's matured missions and the slow ones; ``None`` without a baseline.
+        slow_after: The window's.
+        slow: Change of the slow share; ``None`` when either window has no matured mission.
+        overdue: Missions of the window without an end 900 s after their start: they hang. They are in ``slow``, but
+            never make the run time count as up.
+        run_p50: p50 of the run time (started → completed), before and after.
+        run_p95: p95 of the run time.
+        queue_p50: p50 of the queue wait (created → started); missions still queued count with their wait so far.
+        queue_p95: p95 of the queue wait, likewise.
+        run_time_up: ``run_p50`` or ``run_p95`` is up, or the whole interval of the slow share's change, overdue
+            missions left out, is above 0.
+        queue_wait_up: ``queue_p50`` or ``queue_p95`` is up.
+        conclusion: The playbook's §3.2: ``load_pressure`` (run time or queue wait up, fallback not),
+            ``degradation`` (run time and fallback up), ``neither``, or ``not_enough_data``: no baseline, or
+            fewer than 20 missions in either window and nothing that both sides of the rule could rest on.
+        sentence: The conclusion in words with its numbers, queue wait and run time apart; it says that time is a
+            confounder.
+    """
+
+    missions_before: int | None
+    missions_after: int | None
+    fallback: ShareDifference | None
+    fallback_up: bool
+    slow_before: SlowShare | None
+    slow_after: SlowShare
+    slow: ShareDifference | None
+    overdue: int
+    run_p50: QuantileChange
+    run_p95: QuantileChange
+    queue_p50: QuantileChange
+    queue_p95: QuantileChange
+    run_time_up: bool
+    queue_wait_up: bool
+    conclusion: Conclusion
+    sentence: str
+
+
+CONFOUNDER = "Time is a confounder: load, callers or code may have changed too."
+
+
+def rolling_fallback(missions: pd.DataFrame | None, size: int = 20) -> pd.DataFrame:
+    """Returns the fallback share over the newest ``size`` missions up to each mission.
+
+    Args:
+        missions: Oldest first, as in :class:`~vpanalysis.data.tables.Tables`; ``None`` gives no row. As in the
+            contract's rate, a mission without an id is not considered, and an id that occurs twice is one
+            mission: the last row's position, a fallback in any of them.
+        size: How many missions a share is over; 1 or more.
+
+    Returns:
+        One row per mission, from the first on: ``created_at`` (NaT when missing), ``rate`` (0 to 1), and
+        ``missions``, how many the rate is over: fewer than ``size`` for the first ones.
+    """
+    if missions is None:
+        return pd.DataFrame({"created_at": pd.to_datetime([], utc=True), "rate": [], "missions": []})
+    named = missions[missions["mission_id"].fillna("") != ""]
+    fell_back = (named["fallback_events"] > 0).groupby(named["mission_id"]).transform("any")
+    single = ~named["mission_id"].duplicated(keep="last")
+    window = fell_back[single].astype(float).rolling(size, min_periods=1)
+    rolling = pd.DataFrame({"created_at": named.loc[single, "created_at"], "rate": window.mean()})
+    return rolling.assign(missions=window.count().astype(int)).reset_index(drop=True)
+
+
+def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) -> Comparison:
+    """Returns a window against its baseline, with the playbook's §3.2 conclusion.
+
+    Args:
+        metrics: The window.
+        baseline: The window before, usually that of ``RolloutWindow.baseline()``; ``None`` without one.
+        slow_seconds: The threshold of the slow share: the policy's ``p95_critical_seconds``.
+    """
+    fallback = _fallback_change(baseline, metrics) if baseline else None
+    slow_before = matured_slow(baseline.missions, baseline.generated_at, slow_seconds) if baseline else None
+    slow_after = matured_slow(metrics.missions, metrics.generated_at, slow_seconds)
+    run_p50, run_p95 = _run_time_change(baseline, metrics, 0.50), _run_time_change(baseline, metrics, 0.95)
+    queue_p50, queue_p95 = _queue_wait_change(baseline, metrics, 0.50), _queue_wait_change(baseline, metrics, 0.95)
+    fallback_up = _rose(fallback)
+    in_time = [_without_overdue(window, slow_seconds) if window else None for window in (baseline, metrics)]
+    run_time_up = _rose(_slow_change(*in_time)) or run_p50.up or run_p95.up
+    queue_wait_up = queue_p50.up or queue_p95.up
+    missing = _missing(baseline, metrics)
+    conclusion: Conclusion
+    if (run_time_up or queue_wait_up) and fallback_up:
+        conclusion = "degradation"
+    elif missing:
+        conclusion = "not_enough_data"
+    else:
+        conclusion = "load_pressure" if run_time_up or queue_wait_up else "neither"
+    comparison = Comparison(
+        missions_before=baseline.fallback.missions_considered if baseline else None,
+        missions_after=metrics.fallback.missions_considered,
+        fallback=fallback,
+        fallback_up=fallback_up,
+        slow_before=slow_before,
+        slow_after=slow_after,
+        slow=_slow_change(slow_before, slow_after),
+        overdue=0 if metrics.missions is None else int(overdue(metrics.missions, metrics.generated_at).sum()),
+        run_p50=run_p50,
+        run_p95=run_p95,
+        queue_p50=queue_p50,
+        queue_p95=queue_p95,
+        run_time_up=run_time_up,
+        queue_wait_up=queue_wait_up,
+        conclusion=conclusion,
+        sentence="",
+    )
+    return replace(comparison, sentence=_sentence(comparison, missing))
+
+
+def _fallback_change(before: Metrics, after: Metrics) -> ShareDifference | None:
+    was, now = before.fallback, after.fallback
+    if was.missions_considered is None or was.missions_with_fallback is None:
+        return None
+    if now.missions_considered is None or now.missions_with_fallback is None:
+        return None
+    return intervals.compare_shares(
+        was.missions_with_fallback, was.missions_considered, now.missions_with_fallback, now.missions_considered
+    )
+
+
+def _slow_change(before: SlowShare | None, after: SlowShare | None) -> ShareDifference | None:
+    if before is None or after is None:
+        return None
+    return intervals.compare_shares(before.slow, before.matured, after.slow, after.matured)
+
+
+def _without_overdue(window: Metrics, seconds: float) -> SlowShare:
+    """The slow share without missions that hang: they are the completions gate's, and tell nothing of load."""
+    missions = window.missions
+    if missions is not None:
+        missions = missions[~overdue(missions, window.generated_at)]
+    return matured_slow(missions, window.generated_at, seconds)
+
+
+def _rose(change: ShareDifference | None) -> bool:
+    return change is not None and change.interval.low is not None and change.interval.low > 0
+
+
+def _run_time_change(before: Metrics | None, after: Metrics, q: float) -> QuantileChange:
+    sides = [
+        (durations(window.missions), window.latency_seconds) if window else ([], None) for window in (before, after)
+    ]
+    return _quantile_change(sides[0], sides[1], q)
+
+
+def _queue_wait_change(before: Metrics | None, after: Metrics, q: float) -> QuantileChange:
+    sides = [(_queue_waits(window), window.queue_wait_seconds) if window else ([], None) for window in (before, after)]
+    return _quantile_change(sides[0], sides[1], q)
+
+
+def _queue_waits(window: Metrics) -> list[float]:
+    """Queue waits in seconds; a mission still queued has waited at least as long as it has so far."""
+    if window.missions is None:
+        return []
+    waits = [float(wait) for wait in window.missions["queue_wait_seconds"].dropna()]
+    return waits + waiting_seconds(window.missions, window.generated_at)
+
+
+def _quantile_change(before: _Side, after: _Side, q: float) -> QuantileChange:
+    values, ends = [], []
+    for seconds, told in (before, after):
+        points = endpoint.latency(seconds) if seconds else told
+        values.append(None if points is None else points.p50_seconds if q == 0.50 else points.p95_seconds)
+        ends.append(intervals.quantile_interval(seconds, q))
+    (was, now), (earlier, later) = values, ends
+    apart = earlier.high is not None and later.low is not None and later.low > earlier.high
+    matters = was is not None and now is not None and now >= max(was * LEAST_RATIO, was + LEAST_SECONDS)
+    return QuantileChange(was, now, earlier, later, apart and matters)
+
+
+def _missing(before: Metrics | None, after: Metrics) -> str:
+    """What the comparison lacks to say that a rate held or a duration did; empty when nothing."""
+    if before is None:
+        return "there is no window before this one"
+    if before.missions is None or after.missions is None:
+        return "a snapshot without its missions shows no durations to compare"
+    counts = [window.fallback.missions_considered or 0 for window in (before, after)]
+    if min(counts) < LEAST_MISSIONS:
+        return f"{counts[0]:,} missions before and {counts[1]:,} now; either side needs {LEAST_MISSIONS}"
+    return ""
+
+
+def _sentence(found: Comparison, missing: str) -> str:
+    if found.conclusion == "not_enough_data":
+        rises = {"fallback rate": found.fallback_up, "run time": found.run_time_up, "queue wait": found.queue_wait_up}
+        risen = " and ".join(name for name, up in rises.items() if up)
+        shown = f" What did rise: {risen}." if risen else ""
+        return f"Not enough data to tell load from degradation: {missing}.{shown}"
+    fallback, times = _fallback_words(found), _duration_words(found)
+    if found.conclusion == "degradation":
+        text = f"Runtime degradation or adapter instability: {times}, and {fallback}."
+    elif found.conclusion == "load_pressure":
+        text = f"Load or queue pressure: {times}, while {fallback}."
+    elif found.fallback_up:
+        text = f"Neither load pressure nor degradation, but {fallback}; {times}. Look at the fallback errors."
+    else:
+        text = f"Neither load pressure nor degradation: {fallback}; {times}."
+    if found.overdue:
+        hanging = formatting.count(found.overdue, "mission")
+        text += f" {hanging} without an end after {formatting.duration(STALE_SECONDS)}: hanging, not slow."
+    return f"{text} {CONFOUNDER}"
+
+
+def _duration_words(found: Comparison) -> str:
+    """Run time and queue wait apart: which of them rose, and how far."""
+    parts = []
+    for name, up, p50, p95 in (
+        ("run time", found.run_time_up, found.run_p50, found.run_p95),
+        ("queue wait", found.queue_wait_up, found.queue_p50, found.queue_p95),
+    ):
+        changes = [
+            f"{label} {formatting.duration(change.before)} → {formatting.duration(change.after)}"
+            for label, change in (("p50", p50), ("p95", p95))
+        ]
+        parts.append(f"{name} {'rose' if up else 'shows no rise'} ({', '.join(changes)})")
+    return (" and " if found.run_time_up == found.queue_wait_up else ", but ").join(parts)
+
+
+def _fallback_words(found: Comparison) -> str:
+    change = found.fallback
+    if change is None:
+        return "the fallback rate is unknown"
+    verb = "rose" if found.fallback_up else "shows no rise"
+    if change.interval.high is not None and change.interval.high < 0:
+        verb = "fell"
+    ends = f"{formatting.percent(change.interval.low)} to {formatting.percent(change.interval.high)}"
+    values = f"{formatting.rate(change.before)} → {formatting.rate(change.after)}"
+    return f"the fallback rate {verb} ({values}, change {ends} at 95 %)"
