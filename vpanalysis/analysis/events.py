@@ -1,0 +1,162 @@
+"""Each mission's event sequence against the expected one: dispatched → (started) → completed (playbook §3.3)."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from vpanalysis import formatting
+from vpanalysis.analysis.latency import overdue
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.data.schema import (
+    CANCELLED,
+    COMPLETED,
+    DISPATCHED,
+    FAILED,
+    FAILED_STATUSES,
+    FALLBACK,
+    MISSION_EVENT_TYPES,
+    STARTED,
+    TERMINAL_EVENTS,
+    TERMINAL_STATUSES,
+)
+
+#: The kinds of deviation, in words; their order is that of the playbook's escalation indicators.
+DEVIATIONS = {
+    "fallback": "fell back to the primary path",
+    "failed": "failed or timed out",
+    "missing_completion": "no end 900 s after the start",
+    "cancelled": "cancelled",
+    "missing_dispatched": "no dispatched event",
+    "missing_terminal_event": "ended by status, but without a terminal event",
+    "several_terminals": "more than one terminal event",
+    "repeated": "dispatched or started more than once",
+    "out_of_order": "events out of order",
+    "unknown_type": "event types outside the contract",
+    "status_disagrees": "status and terminal event disagree",
+}
+_EXPECTED = ((DISPATCHED, COMPLETED), (DISPATCHED, STARTED, COMPLETED))
+_RANK = {DISPATCHED: 0, STARTED: 1, FALLBACK: 2, COMPLETED: 3, FAILED: 3, CANCELLED: 3}
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One way in which missions depart from the expected sequence.
+
+    Attributes:
+        kind: A key of ``DEVIATIONS``.
+        label: The kind in words.
+        missions: How many missions; one mission can deviate in several ways.
+        examples: Up to three mission ids, the newest first.
+    """
+
+    kind: str
+    label: str
+    missions: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EventProfile:
+    """A window's missions by their event sequence.
+
+    Attributes:
+        missions: Missions looked at; ``None`` when the source has no missions' rows.
+        as_expected: Those that went dispatched → (started) → completed and nothing else; ``None`` likewise.
+        under_way: Unfinished missions that do not deviate (yet); ``None`` likewise.
+        deviations: The kinds found, most missions first.
+        sequences: Each sequence (short types joined by `` > ``, progress left out, ``(no events)``) and its
+            missions, most frequent first.
+        event_counts: Events by type, progress included, most frequent first; ``None`` when unknown.
+        finding: One sentence for a heading.
+    """
+
+    missions: int | None
+    as_expected: int | None
+    under_way: int | None
+    deviations: tuple[Deviation, ...]
+    sequences: tuple[tuple[str, int], ...]
+    event_counts: Mapping[str, int] | None
+    finding: str
+
+
+def event_profile(metrics: Metrics) -> EventProfile:
+    """Returns a window's event profile; from a snapshot without missions' rows only its event mix."""
+    missions, counts = metrics.missions, metrics.event_counts
+    if missions is None:
+        finding = "The source has no missions' rows: only the event mix is known."
+        return EventProfile(None, None, None, (), (), counts, finding)
+    late = overdue(missions, metrics.generated_at)
+    found: dict[str, list[str]] = {kind: [] for kind in DEVIATIONS}
+    shapes: Counter[str] = Counter()
+    as_expected = under_way = 0
+    for row, is_late in zip(missions.to_dict("records"), late, strict=True):
+        sequence = tuple(str(row["sequence"]).split(" > ")) if row["sequence"] else ()
+        shapes[" > ".join(name.removeprefix("vp.mission.") for name in sequence) or "(no events)"] += 1
+        kinds = set(_deviations(row, sequence, bool(is_late)))
+        as_expected += sequence in _EXPECTED and not kinds
+        under_way += pd.isna(row["outcome"]) and not kinds
+        for kind in kinds:
+            found[kind].append(str(row["mission_id"]) if row["mission_id"] and not pd.isna(row["mission_id"]) else "")
+    deviations = [
+        Deviation(kind, DEVIATIONS[kind], len(ids), tuple(name for name in reversed(ids) if name)[:3])
+        for kind, ids in found.items()
+        if ids
+    ]
+    deviations.sort(key=lambda deviation: -deviation.missions)
+    return EventProfile(
+        missions=len(missions),
+        as_expected=as_expected,
+        under_way=under_way,
+        deviations=tuple(deviations),
+        sequences=tuple(shapes.most_common()),
+        event_counts=counts,
+        finding=_finding(len(missions), as_expected, deviations, metrics.quality.truncated_events is True),
+    )
+
+
+def _deviations(row: Mapping[Any, Any], sequence: tuple[str, ...], late: bool) -> Iterator[str]:
+    """The kinds in which one mission deviates."""
+    outcome = None if pd.isna(row["outcome"]) else row["outcome"]
+    terminals = [name for name in sequence if name in TERMINAL_EVENTS]
+    ranks = [_RANK[name] for name in sequence if name in _RANK]
+    if FALLBACK in sequence:
+        yield "fallback"
+    if outcome in FAILED_STATUSES or FAILED in sequence:
+        yield "failed"
+    if outcome == "cancelled" or CANCELLED in sequence:
+        yield "cancelled"
+    if late:
+        yield "missing_completion"
+    if DISPATCHED not in sequence:
+        yield "missing_dispatched"
+    if outcome is not None and not terminals:
+        yield "missing_terminal_event"
+    if len(terminals) > 1:
+        yield "several_terminals"
+    if sequence.count(DISPATCHED) > 1 or sequence.count(STARTED) > 1:
+        yield "repeated"
+    if ranks != sorted(ranks):
+        yield "out_of_order"
+    if any(name not in MISSION_EVENT_TYPES for name in sequence):
+        yield "unknown_type"
+    if terminals and _disagrees(str(row["status"]), terminals[-1]):
+        yield "status_disagrees"
+
+
+def _disagrees(status: str, event: str) -> bool:
+    if status not in TERMINAL_STATUSES:
+        return True
+    return event != FAILED if status in FAILED_STATUSES else TERMINAL_EVENTS[event] != status
+
+
+def _finding(missions: int, as_expected: int, deviations: list[Deviation], truncated: bool) -> str:
+    if not missions:
+        return "No mission, so no event sequence."
+    text = f"{formatting.share(as_expected, missions)} missions went dispatched → completed"
+    if deviations:
+        shown = [f"{deviation.label}: {deviation.missions:,}" for deviation in deviations[:3]]
+        text += f"; {', '.join(shown)}"
+    return f"{text}. {'Events are missing from the snapshot, so do not trust this.' if truncated else ''}".strip()
