@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vpanalysis.data.schema import SOURCE_ENVIRONMENT
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
+from vpanalysis.data.schema import SOURCE_ENVIRONMENT
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:

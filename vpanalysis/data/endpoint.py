@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field
 
 from vpanalysis.data.schema import (
     MAX_EVENT_LIMIT,
@@ -94,14 +94,9 @@ class Snapshot(_Part):
     recent_missions: list[RecentMission] = Field(description="Newest first.")
     recent_events: list[dict[str, Any]] = Field(description="Oldest first.")
     recent_session_events: list[dict[str, Any]] = Field(description="Oldest first.")
-    events_complete: bool | None = Field(default=None, description="Absent in the gateway's own answer.")
-
-    @model_serializer(mode="wrap")
-    def _without_absent_key(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = handler(self)
-        if content.get("events_complete") is None:
-            content.pop("events_complete", None)
-        return content
+    events_complete: bool | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="Absent in the gateway's own answer."
+    )
 
 
 def clamp_mission_limit(limit: int) -> int:
@@ -201,17 +196,43 @@ def session_age_seconds(row: Mapping[str, Any], now: datetime) -> tuple[float | 
 
 
 def parse_payload(text: Any) -> Any:
-    """Returns the JSON value of a payload's text, or ``None`` where it is not JSON (NaN and 1e999 are not)."""
+    """Returns the JSON value of a payload's text, or ``None`` where it is not JSON.
+
+    NaN and 1e999 are not; nor is what nests deeper than ``MAX_DEPTH``, which would make the whole answer unreadable
+    for ``jq``. Lone surrogates, which no encoder takes, become question marks.
+    """
     if not isinstance(text, str):
         return None
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return _map_text(value, lambda part: part.encode("utf-8", "replace").decode())
+        return clean(value) if _depth_of(value) <= MAX_DEPTH else None
     except (ValueError, RecursionError):
         return None
-    return value
+
+
+#: How deep a payload may nest: jq 1.6 gives up on a document of 257 levels, pydantic on one of 255.
+MAX_DEPTH = 200
+
+
+def clean(value: Any) -> Any:
+    """Returns a JSON value with lone surrogates in its texts replaced; most often the value itself."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        return _map_text(value, lambda part: part.encode("utf-8", "replace").decode())
+
+
+def _depth_of(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [
+        item
+        for part in level
+        if isinstance(part, list | dict)
+        for item in (part.values() if isinstance(part, dict) else part)
+    ]:
+        depth += 1
+    return depth
 
 
 def _refuse_constant(name: str) -> None:
