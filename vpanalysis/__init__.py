@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vpanalysis.errors import InputError as InputError
     from vpanalysis.report import plots as plots
     from vpanalysis.report import tables as tables
+    from vpanalysis.report.document import publish as publish
     from vpanalysis.report.evidence import evidence_row as evidence_row
     from vpanalysis.report.window_report import WindowReport as WindowReport
     from vpanalysis.report.window_report import rollout_report as rollout_report
@@ -33,6 +34,7 @@ _HOME = {
     "evidence_row": "report.evidence",
     "open_source": "data.source",
     "plots": "report",
+    "publish": "report.document",
     "rollout_report": "report.window_report",
     "snapshot": "analysis.snapshot",
     "summarize": "analysis.metrics",

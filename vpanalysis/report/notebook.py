@@ -18,8 +18,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations
+from vpanalysis.report.document import DOCUMENT_MIME
 
-DOCUMENT_MIME = "application/vnd.vpanalysis.report+json"
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
 

@@ -1,0 +1,122 @@
+"""The report's JSON twin: the same facts as the HTML, for programs."""
+
+import math
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from vpanalysis.analysis.decision import Verdict
+from vpanalysis.data import endpoint
+from vpanalysis.report.window_report import WindowReport
+
+SCHEMA_VERSION = "1"
+#: The type under which an executed notebook carries its report's JSON.
+DOCUMENT_MIME = "application/vnd.vpanalysis.report+json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Provenance(_Part):
+    """How the report was made; nothing here depends on when it was run."""
+
+    source: str = Field(description="A file's name, a URL without credentials, or sample.")
+    kind: str
+    parameters: dict[str, Any]
+    command: str = Field(description="Makes this report again, given the same source.")
+    policy: dict[str, Any] = Field(description="Every threshold and gate that judged.")
+    row_counts: dict[str, int]
+    content_hash: str = Field(description="SHA-256 of the rows the report rests on.")
+    versions: dict[str, str]
+
+
+class ReportDocument(_Part):
+    """One rollout window's report."""
+
+    schema_version: str = SCHEMA_VERSION
+    sample: bool = Field(description="The built-in sample lane: not a basis for any rollout.")
+    verdict: Verdict
+    evidence_row: str = Field(description="The Markdown line for the evidence log.")
+    latency_seconds: endpoint.LatencySeconds = Field(description="Run time, started to completed.")
+    queue_wait_seconds: endpoint.LatencySeconds | None = Field(description="created to started; null when unknown.")
+    session_status: str | None
+    session_event_counts: dict[str, int]
+    comparison: dict[str, Any] = Field(description="The window against its baseline (Comparison).")
+    latency: dict[str, Any] = Field(description="Missions still running included (LatencyProfile, without its curve).")
+    signatures: list[dict[str, Any]] = Field(description="Fallback and failure errors, grouped (Signature).")
+    quality: list[dict[str, Any]] = Field(description="What is wrong with the data (QualityNote).")
+    gateway_difference: str | None = Field(description="By how much the gateway's own numbers differ.")
+    session: dict[str, Any] = Field(description="The session's lifecycle (SessionStory).")
+    event_profile: dict[str, Any] = Field(description="Missions against the expected sequence (EventProfile).")
+    checklist: list[dict[str, Any]] = Field(description="The recovery checklist; empty when the action is continue.")
+    provenance: Provenance
+
+
+def document(report: WindowReport) -> ReportDocument:
+    """Returns the JSON twin of a report."""
+    latency = {name: value for name, value in vars(report.latency).items() if name != "curve"}
+    return ReportDocument(
+        sample=report.verdict.sample,
+        verdict=report.verdict,
+        evidence_row=report.row,
+        latency_seconds=report.metrics.latency_seconds,
+        queue_wait_seconds=report.metrics.queue_wait_seconds,
+        session_status=report.metrics.session_status,
+        session_event_counts=dict(report.metrics.session_event_counts or {}),
+        comparison=_plain(report.comparison),
+        latency=_plain(latency),
+        signatures=_plain(report.signatures),
+        quality=_plain(report.quality),
+        gateway_difference=report.gateway_difference,
+        session=_plain(report.session),
+        event_profile=_plain(report.profile),
+        checklist=_plain(report.checklist),
+        provenance=Provenance(
+            source=report.tables.source,
+            kind=report.tables.kind,
+            parameters=dict(report.parameters),
+            command=report.command,
+            policy=report.policy.model_dump(mode="json"),
+            row_counts=dict(report.row_counts),
+            content_hash=report.content_hash,
+            versions=dict(report.versions),
+        ),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Returns a result as plain JSON values; NaN and NaT become null, times ISO 8601 in UTC."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+class Published:
+    """Carries a report's JSON in a cell's output, from where ``vpanalysis report`` takes it; shows one line."""
+
+    def __init__(self, report: WindowReport) -> None:
+        self._content = document(report).model_dump(mode="json")
+        self._line = f"{report.verdict.decision}: the report's JSON has {len(self._content)} parts."
+
+    def __repr__(self) -> str:
+        return self._line
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return {DOCUMENT_MIME: self._content, "text/plain": self._line}
+
+
+def publish(report: WindowReport) -> Published:
+    """Returns what a notebook's last cell shows, so that a run can write the report's JSON beside its HTML."""
+    return Published(report)
