@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,9 +62,9 @@ def find_notebook(name: str) -> Path:
 
 
 def _notebooks_folder() -> Path:
-    """The notebooks beside the package in a checkout, or where the wheel put them."""
-    beside = Path(__file__).parents[2] / "notebooks"
-    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "vpanalysis" / "notebooks"
+    """The notebooks beside the package in a checkout, or inside it where a wheel put them."""
+    beside, inside = (Path(__file__).parents[level] / "notebooks" for level in (2, 1))
+    return inside if inside.is_dir() else beside
 
 
 @dataclass(frozen=True)
