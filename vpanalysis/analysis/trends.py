@@ -124,7 +124,7 @@ def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) 
         baseline: The window before, usually that of ``RolloutWindow.baseline()``; ``None`` without one.
         slow_seconds: The threshold of the slow share: the policy's ``p95_critical_seconds``.
     """
-    fallback = _fallback_change(baseline, metrics) if baseline else None
+    fallback = fallback_change(baseline, metrics) if baseline else None
     slow_before = matured_slow(baseline.missions, baseline.generated_at, slow_seconds) if baseline else None
     slow_after = matured_slow(metrics.missions, metrics.generated_at, slow_seconds)
     run_p50, run_p95 = _run_time_change(baseline, metrics, 0.50), _run_time_change(baseline, metrics, 0.95)
@@ -162,7 +162,8 @@ def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) 
     return replace(comparison, sentence=_sentence(comparison, missing))
 
 
-def _fallback_change(before: Metrics, after: Metrics) -> ShareDifference | None:
+def fallback_change(before: Metrics, after: Metrics) -> ShareDifference | None:
+    """Returns the change of the fallback rate; ``None`` when either window has no mission or its counts are unknown."""
     was, now = before.fallback, after.fallback
     if was.missions_considered is None or was.missions_with_fallback is None:
         return None

@@ -20,7 +20,7 @@ from vpanalysis.analysis.quality import QualityNote, compare_with_gateway, judge
 from vpanalysis.analysis.recovery_checklist import Step, recovery_checklist
 from vpanalysis.analysis.sessions import SessionStory, session_story
 from vpanalysis.analysis.signatures import Signature, group_signatures
-from vpanalysis.analysis.trends import Comparison, compare
+from vpanalysis.analysis.trends import Comparison, compare, rolling_fallback
 from vpanalysis.data.schema import DEFAULT_VP_ID, MAX_MISSION_LIMIT
 from vpanalysis.data.source import Source, open_source
 from vpanalysis.data.tables import Tables
@@ -45,6 +45,7 @@ class WindowReport:
         policy: The policy that judged.
         baseline: The metrics of the window before (or the given one); ``None`` when there is none.
         comparison: The window against its baseline.
+        rolling: Fallback share over the newest 20 missions up to each mission.
         latency: Run time and queue wait, missions still running included.
         signatures: Fallback and failure errors, grouped.
         quality: What is wrong with the data, vetoes first.
@@ -67,6 +68,7 @@ class WindowReport:
     policy: Policy
     baseline: Metrics | None
     comparison: Comparison
+    rolling: pd.DataFrame
     latency: LatencyProfile
     signatures: tuple[Signature, ...]
     quality: tuple[QualityNote, ...]
@@ -146,13 +148,14 @@ def rollout_report(
         policy=rules,
         baseline=baseline,
         comparison=compare(metrics, baseline, slow_seconds=rules.p95_critical_seconds),
+        rolling=rolling_fallback(metrics.missions),
         latency=latency_profile(metrics, slow_seconds=rules.p95_critical_seconds),
         signatures=group_signatures(tables.events),
         quality=judge_quality(metrics),
         gateway_difference=difference,
         session=session_story(metrics),
         profile=event_profile(metrics),
-        checklist=recovery_checklist(verdict, metrics),
+        checklist=recovery_checklist(verdict, metrics, rules),
         row=evidence_row(verdict, window_label=label, scope=scope or vp_id, ref=_ref(tables)),
         parameters=given,
         command=_command(parameters),

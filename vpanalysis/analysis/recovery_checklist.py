@@ -1,0 +1,225 @@
+"""The playbook's recovery checklist (§4), filled in with a window's facts, and the way back to the lane (§4.5)."""
+
+import shlex
+from dataclasses import dataclass
+
+from vpanalysis import formatting
+from vpanalysis.analysis import intervals
+from vpanalysis.analysis.decision import Verdict, classify
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.policy import Policy
+from vpanalysis.analysis.sessions import session_story
+from vpanalysis.analysis.signatures import group_signatures
+from vpanalysis.analysis.trends import fallback_change
+from vpanalysis.data.schema import FAILED, FALLBACK, MAX_MISSION_LIMIT, ORPHANED_STATUSES
+
+FORCE_VARIABLE = "UA_CODER_VP_FORCE_FALLBACK"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the checklist.
+
+    Attributes:
+        number: 1 to 5, as in the playbook's §4.
+        title: The playbook's words.
+        text: What it means for this window: its facts and thresholds.
+        command: A shell command to copy; ``None`` where there is none.
+        now: Whether the verdict asks for the step at once; a step that waits for something says for what.
+    """
+
+    number: int
+    title: str
+    text: str
+    command: str | None
+    now: bool
+
+
+@dataclass(frozen=True)
+class ReenableVerdict:
+    """Whether a lane under forced fallback may be enabled again.
+
+    Attributes:
+        justified: Nothing stands against it.
+        sentence: The answer, with the numbers of the probe missions and of the window before.
+        against: What stands against it, in words; empty when justified.
+        probes: Probe missions considered; ``None`` when unknown.
+        more_probes: How many more probe missions without a fallback the evidence needs; 0 when enough.
+        upper_bound: One-sided 95 % upper bound of the probes' fallback rate; ``None`` without probes.
+        change: The fallback rate of the probes against the window before; ``None`` when either is unknown.
+    """
+
+    justified: bool
+    sentence: str
+    against: tuple[str, ...]
+    probes: int | None
+    more_probes: int
+    upper_bound: float | None
+    change: intervals.ShareDifference | None
+
+
+def recovery_checklist(verdict: Verdict, metrics: Metrics, policy: Policy) -> tuple[Step, ...]:
+    """Returns the five steps for a window whose action is not ``continue``; else an empty tuple.
+
+    Args:
+        verdict: The verdict on the window.
+        metrics: The window it was given on.
+        policy: The policy that judged it.
+    """
+    if verdict.action == "continue":
+        return ()
+    source = '"$UA_CODER_VP_DB_PATH"' if metrics.kind == "snapshot" else shlex.quote(metrics.source)
+    missions = min(max(metrics.fallback.missions_considered or 0, 1), MAX_MISSION_LIMIT)
+    snapshot = (
+        f"vpanalysis snapshot --source {source} --vp-id {shlex.quote(metrics.vp_id)} "
+        f"--mission-limit {missions} --event-limit 500"
+    )
+    errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
+    forced = verdict.action == "force_fallback"
+    return (
+        Step(
+            1,
+            "Capture a snapshot",
+            f"Keep what this verdict rests on, as of {formatting.time(metrics.generated_at)}, before anything changes.",
+            f"{snapshot} > snapshot.json",
+            now=True,
+        ),
+        Step(
+            2,
+            "Inspect the top fallback errors",
+            _errors(metrics),
+            f"{snapshot} | jq '.recent_events[] | {errors}'",
+            True,
+        ),
+        Step(
+            3,
+            "Force the primary path while the fallback rate is high",
+            _forcing(verdict, policy),
+            f"export {FORCE_VARIABLE}=1",
+            forced,
+        ),
+        Step(
+            4,
+            "Validate the user flow on the primary path",
+            _validation(metrics),
+            f"{snapshot} | jq '{{mission_counts, event_counts, session, recovery}}'",
+            now=True,
+        ),
+        Step(
+            5, "Re-enable the lane only after it is back in range", _way_back(policy), f"unset {FORCE_VARIABLE}", False
+        ),
+    )
+
+
+def _errors(metrics: Metrics) -> str:
+    found = group_signatures(metrics.events)
+    if metrics.events is None:
+        return "The source shows no payloads: read the events in the database."
+    if not found:
+        return "No fallback and no failure left a payload in this window: look at the session and at hanging missions."
+    top = "; ".join(f"{each.signature} ({each.kind}, {each.count:,}×)" for each in found[:3])
+    more = f"; {len(found) - 3:,} more" if len(found) > 3 else ""
+    return f"Most frequent first: {top}{more}."
+
+
+def _forcing(verdict: Verdict, policy: Policy) -> str:
+    rate, critical = formatting.rate(verdict.fallback_rate), formatting.rate(policy.fallback_critical)
+    if verdict.action == "force_fallback":
+        return (
+            f"Asked for now: {verdict.reasons[0].sentence.rstrip('.')}. Set it in the gateway's environment, so that "
+            "missions take the primary path."
+        )
+    if verdict.lane_status == "NO_TRAFFIC":
+        return "Not asked for: the lane has too few missions to be a risk."
+    return f"Not asked for yet: the fallback rate is {rate}; do it from {critical}, or when the errors get worse."
+
+
+def _validation(metrics: Metrics) -> str:
+    parts = []
+    story = session_story(metrics)
+    if story.status in ORPHANED_STATUSES:
+        since = f" for {formatting.duration(story.longest_open_seconds)}" if story.longest_open_seconds else ""
+        parts.append(f"The session is {story.status}{since}: run the lease and recovery drill first (§3.4).")
+    counts = metrics.mission_counts or {}
+    open_ones = sum(counts.get(status, 0) for status in ("queued", "running", "blocked"))
+    if open_ones:
+        parts.append(f"{formatting.count(open_ones, 'mission')} not finished: see that none is lost.")
+    parts.append("Run one request of each kind and see it completed on the primary path, without a regression.")
+    return " ".join(parts)
+
+
+def _way_back(policy: Policy) -> str:
+    enough = formatting.count(_probes_needed(0, policy), "probe mission")
+    return (
+        "A lane under forced fallback has no traffic: send it probe missions. It is back in range with a fallback rate "
+        f"below {formatting.rate(policy.fallback_watch)}, p95 below {formatting.duration(policy.p95_watch_seconds)} and "
+        f"no gate tripped, over enough of them: {enough} without a fallback show a rate below "
+        f"{formatting.rate(policy.fallback_critical)} at 95 %."
+    )
+
+
+def reenable(probes: Metrics, before: Metrics, policy: Policy) -> ReenableVerdict:
+    """Returns whether the lane may be enabled again (playbook §4.5).
+
+    A lane under forced fallback has no traffic of its own: what counts are the probe missions sent through it
+    since. Enabling it is justified when the policy finds them healthy, their p95 is below
+    ``p95_watch_seconds`` in either profile, and they are so many that a rate of ``fallback_critical``, which would
+    force the fallback again, is ruled out (the one-sided 95 % upper bound is below it).
+
+    Args:
+        probes: The probe missions' window.
+        before: The window before the incident, or of it: what the probes are compared with.
+        policy: The policy both are judged by.
+    """
+    n, k = probes.fallback.missions_considered, probes.fallback.missions_with_fallback
+    against: list[str] = []
+    more, bound = 0, None
+    if n is None or k is None:
+        against.append("how many probe missions there were is unknown")
+    elif n == 0:
+        more = _probes_needed(0, policy)
+        against.append(f"no probe mission has run, and a lane under forced fallback has no other: send {more:,}")
+    else:
+        bound = intervals.upper_bound(k, n)
+        against, more = _standing_against(probes, policy, k, n)
+    end = before.window.end if before.window else None
+    if end is not None and probes.start is not None and probes.start < end:
+        against.append(f"the probes' window begins before the other one ends, at {formatting.time(end)}")
+    facts = f"Probe missions: {_facts(probes)}; before: {_facts(before)}." if n else f"Before: {_facts(before)}."
+    justified = not against
+    if justified:
+        critical = formatting.rate(policy.fallback_critical)
+        answer = f"Re-enabling is justified: at 95 % the rate is at most {formatting.rate(bound)}, below {critical}."
+    else:
+        answer = f"Not yet: {'; '.join(against)}."
+    return ReenableVerdict(
+        justified, f"{answer} {facts}", tuple(against), n, more, bound, fallback_change(before, probes)
+    )
+
+
+def _standing_against(probes: Metrics, policy: Policy, k: int, n: int) -> tuple[list[str], int]:
+    """What the probe missions themselves say against it, and how many more clean ones are needed."""
+    against = []
+    verdict = classify(probes, policy)
+    if verdict.lane_status != "HEALTHY":
+        against.append(f"the policy finds the probes {verdict.lane_status}: {verdict.reasons[0].sentence.rstrip('.')}")
+    p95, limit = probes.latency_seconds.p95_seconds, policy.p95_watch_seconds
+    if p95 is None:
+        against.append("no probe mission has a run time")
+    elif p95 >= limit:
+        against.append(f"p95 {formatting.duration(p95)} is not below {formatting.duration(limit)}")
+    more = max(0, _probes_needed(k, policy) - n)
+    if more:
+        critical = formatting.rate(policy.fallback_critical)
+        clean = formatting.count(more, "more probe mission")
+        against.append(f"{clean} without a fallback would rule out a rate of {critical}")
+    return against, more
+
+
+def _probes_needed(k: int, policy: Policy) -> int:
+    return intervals.missions_needed(k, min(policy.fallback_critical, 0.999))
+
+
+def _facts(window: Metrics) -> str:
+    share = formatting.share(window.fallback.missions_with_fallback, window.fallback.missions_considered)
+    return f"{share} fell back, p95 {formatting.duration(window.latency_seconds.p95_seconds)}"
