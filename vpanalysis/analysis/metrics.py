@@ -108,7 +108,11 @@ class Metrics:
 
 
 def summarize(tables: Tables) -> Metrics:
-    """Returns the window's metrics; a pure function of its tables."""
+    """Returns the window's metrics; a pure function of its tables. A snapshot's numbers are its own."""
+    if tables.snapshot is not None:
+        from vpanalysis.analysis.snapshot import metrics_of_snapshot_tables  # it needs this module
+
+        return metrics_of_snapshot_tables(tables)
     missions = tables.missions.assign(fallback_seen=tables.missions["fallback_events"] > 0)
     start, end = window_bounds(tables)
     named = missions[missions["mission_id"].fillna("") != ""]

@@ -1,17 +1,19 @@
 """The endpoint's JSON contract from our own metrics, and our metrics from such a snapshot."""
 
-import math
 from collections.abc import Mapping
-from datetime import UTC
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from vpanalysis.analysis.metrics import FallbackShare, Metrics, summarize, texts
-from vpanalysis.data import endpoint
-from vpanalysis.data.schema import EVENT_COLUMNS, SESSION_EVENT_COLUMNS
-from vpanalysis.data.tables import DataQuality, Tables
-from vpanalysis.data.timestamps import parse_time
+from vpanalysis.data import endpoint, snapshot_tables
+from vpanalysis.data.schema import EVENT_COLUMNS, SESSION_DEGRADED, SESSION_EVENT_COLUMNS, UNKNOWN
+from vpanalysis.data.tables import Tables
+
+_Part = TypeVar("_Part", bound=BaseModel)
 
 
 def snapshot(tables: Tables, *, event_limit: int = 200) -> endpoint.Snapshot:
@@ -21,9 +23,20 @@ def snapshot(tables: Tables, *, event_limit: int = 200) -> endpoint.Snapshot:
         tables: A window's tables.
         event_limit: How many of the newest events the ``recent_*`` lists hold, clamped to 1..1000; it shapes
             nothing else.
+
+    Raises:
+        InputError: All that the source has is a snapshot, and that lacks a key of the contract.
     """
-    metrics = summarize(tables)
     limit = endpoint.clamp_event_limit(event_limit)
+    if tables.snapshot is not None:
+        answer = snapshot_tables.as_model(tables.snapshot, tables.source)
+        return answer.model_copy(
+            update={
+                "recent_events": answer.recent_events[-limit:],
+                "recent_session_events": answer.recent_session_events[-limit:],
+            }
+        )
+    metrics = summarize(tables)
     newest_first = tables.missions.iloc[::-1]
     recent = tables.events[tables.events["recent"]].tail(limit)
     assert metrics.recovery is not None
@@ -52,75 +65,92 @@ def metrics_from_snapshot(content: Mapping[str, Any]) -> Metrics:
     """Returns the metrics that a snapshot's own numbers give; what is absent, NaN or infinite is unknown.
 
     Args:
-        content: A mapping that follows the endpoint's contract; only ``fallback`` and ``latency_seconds`` are
-            needed.
+        content: A mapping that follows the endpoint's contract, or the dashboard's wrapper around one; only
+            ``fallback`` and ``latency_seconds`` are needed.
 
     Raises:
-        ValueError: One of those two is not a mapping.
+        InputError: One of those two is not a mapping.
     """
-    fallback, seconds = _part(content, "fallback"), _part(content, "latency_seconds")
-    generated = content.get("generated_at")
+    content = snapshot_tables.snapshot_of(content, "The mapping")
+    rows = snapshot_tables.read_rows(content)
+    missions, session_events = rows.missions, rows.session_events
+    if missions is not None:
+        missions = missions.assign(fallback_seen=missions["fallback_events"] > 0)
+    created = [] if missions is None else list(missions["created_at"].dropna())
+    start = min(created).to_pydatetime() if created else None
+    taken = snapshot_tables.generated_at(content)
+    fallback, seconds = content["fallback"], content["latency_seconds"]
+    rate = snapshot_tables.number(fallback.get("rate"))
     session = content.get("session")
-    recovery, health = content.get("recovery"), content.get("session_health")
     return Metrics(
         vp_id=str(content.get("vp_id") or ""),
-        generated_at=parse_time(generated) if isinstance(generated, str) else None,
+        generated_at=taken,
         window=None,
-        start=None,
-        end=None,
+        start=start,
+        end=taken,
         provisional=True,
         source="snapshot",
         kind="snapshot",
         fallback=FallbackShare(
-            missions_considered=_count(fallback.get("missions_considered")),
-            missions_with_fallback=_count(fallback.get("missions_with_fallback")),
-            rate=_number(fallback.get("rate")),
+            missions_considered=snapshot_tables.whole(fallback.get("missions_considered")),
+            missions_with_fallback=snapshot_tables.whole(fallback.get("missions_with_fallback")),
+            rate=None if rate is None or rate > 1 else rate,
         ),
         latency_seconds=endpoint.LatencySeconds(
-            count=_count(seconds.get("count")) or 0,
-            avg_seconds=_number(seconds.get("avg_seconds")),
-            p50_seconds=_number(seconds.get("p50_seconds")),
-            p95_seconds=_number(seconds.get("p95_seconds")),
-            max_seconds=_number(seconds.get("max_seconds")),
+            count=snapshot_tables.whole(seconds.get("count")) or 0,
+            avg_seconds=snapshot_tables.number(seconds.get("avg_seconds")),
+            p50_seconds=snapshot_tables.number(seconds.get("p50_seconds")),
+            p95_seconds=snapshot_tables.number(seconds.get("p95_seconds")),
+            max_seconds=snapshot_tables.number(seconds.get("max_seconds")),
         ),
         queue_wait_seconds=None,
-        mission_counts=_counts(content.get("mission_counts")),
-        event_counts=_counts(content.get("event_counts")),
-        session_event_counts=_counts(content.get("session_event_counts")),
-        recovery=endpoint.Recovery(**recovery) if isinstance(recovery, Mapping) else None,
-        session_health=endpoint.SessionHealth(**health) if isinstance(health, Mapping) else None,
+        mission_counts=snapshot_tables.counts(content.get("mission_counts")),
+        event_counts=snapshot_tables.counts(content.get("event_counts")),
+        session_event_counts=snapshot_tables.counts(content.get("session_event_counts")),
+        recovery=_part(endpoint.Recovery, content.get("recovery")),
+        session_health=_part(endpoint.SessionHealth, content.get("session_health")),
         session_known="session" in content,
         session=session if isinstance(session, Mapping) else None,
-        session_status=str(session.get("status") or "unknown") if isinstance(session, Mapping) else None,
-        degraded_events=None,
-        missions=None,
-        events=None,
-        session_events=None,
-        quality=DataQuality(truncated_events=None if content.get("events_complete") else True),
+        session_status=str(session.get("status") or UNKNOWN) if isinstance(session, Mapping) else None,
+        degraded_events=_degraded_events(content, session_events, start),
+        missions=missions,
+        events=rows.events if "recent_events" in content else None,
+        session_events=session_events if "recent_session_events" in content else None,
+        quality=rows.quality,
     )
 
 
-def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = content.get(name)
-    if not isinstance(part, Mapping):
-        raise ValueError(f"This is no metrics snapshot: its {name!r} is missing or not an object.")
-    return part
+def metrics_of_snapshot_tables(tables: Tables) -> Metrics:
+    """Returns the metrics of tables that were made from a snapshot: its own numbers, over the tables' window."""
+    assert tables.snapshot is not None
+    return replace(
+        metrics_from_snapshot(tables.snapshot),
+        vp_id=tables.window.vp_id,
+        generated_at=tables.as_of,
+        window=tables.window,
+        end=tables.as_of,
+        source=tables.source,
+        kind=tables.kind,
+        quality=tables.quality,
+    )
 
 
-def _number(value: Any) -> float | None:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None
-
-
-def _count(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None or number < 0 or number != int(number) else int(number)
-
-
-def _counts(value: Any) -> dict[str, int] | None:
-    if not isinstance(value, Mapping):
+def _part(model: type[_Part], value: Any) -> _Part | None:
+    try:
+        return model.model_validate(value)
+    except ValidationError:
         return None
-    return {str(name): count for name, item in value.items() if (count := _count(item)) is not None}
+
+
+def _degraded_events(content: Mapping[str, Any], session_events: pd.DataFrame, start: datetime | None) -> int | None:
+    """Counts degraded events since ``start``; ``None`` where the gateway's oldest events may hide the newest."""
+    known = snapshot_tables.counts(content.get("session_event_counts"))
+    if known is None or "recent_session_events" not in content:
+        return None
+    if not content.get("events_complete") and sum(known.values()) in snapshot_tables.USUAL_EVENT_LIMITS:
+        return None
+    degraded = session_events[session_events["event_type"] == SESSION_DEGRADED]
+    return len(degraded) if start is None else int((degraded["created_at"] >= start).sum())
 
 
 def _recent_mission(row: Mapping[Any, Any]) -> endpoint.RecentMission:

@@ -46,12 +46,13 @@ class Source(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
 
-def open_source(location: str | os.PathLike[str]) -> Source:
+def open_source(location: str | os.PathLike[str], *, ops_token: str | None = None) -> Source:
     """Opens where VP tables are read from; a read-only operation.
 
     Args:
-        location: The path of a SQLite runtime database, or ``sample`` (``sample:failing`` for another of the
-            sample's scenarios).
+        location: The path of a SQLite runtime database, a gateway's URL, the path of a saved snapshot (``.json``),
+            or ``sample`` (``sample:failing`` for another of the sample's scenarios).
+        ops_token: The gateway's token; failing that ``UA_OPS_TOKEN`` or that line of ``.env``.
 
     Raises:
         InputError: The location is empty, or cannot be one of these; a file is checked when it is read.
@@ -61,6 +62,14 @@ def open_source(location: str | os.PathLike[str]) -> Source:
         raise InputError("No source: give the path of a runtime database, a gateway's URL, or 'sample'.")
     if text == SAMPLE or text.startswith(SAMPLE + ":"):
         return SampleSource(text.partition(":")[2] or "healthy")
+    if text.lstrip().lower().startswith(("http://", "https://")):
+        from vpanalysis.data.snapshot_source import GatewaySource  # requests costs a reader of files 0.1 s
+
+        return GatewaySource(text, ops_token=ops_token)
+    if text.lower().endswith(".json"):
+        from vpanalysis.data.snapshot_source import SnapshotSource
+
+        return SnapshotSource(Path(text))
     return SqliteSource(Path(text))
 
 
