@@ -1,0 +1,178 @@
+"""The executed notebook as one self-contained HTML file, by nbconvert and our own template."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from nbconvert.exporters import TemplateExporter
+from nbconvert.preprocessors.sanitize import SanitizeHTML
+from nbformat import NotebookNode
+
+from vpanalysis.report.piece import MARKS, MIME
+
+#: Cells with these tags are for readers of the notebook.
+NOTEBOOK_ONLY = "notebook-only"
+_HIDDEN_TAGS = frozenset({NOTEBOOK_ONLY, "plain-text", "parameters", "injected-parameters"})
+_CSP = "default-src 'none'; img-src data:; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
+_ALLOWED_TAGS = (
+    "p h3 h4 h5 h6 ul ol li dl dt dd strong em b i code pre blockquote br hr "
+    "table caption thead tbody tfoot tr th td sub sup span div"
+).split()
+
+
+@dataclass
+class Block:
+    """One thing to show: ``kind`` is ``piece``, ``image``, ``html`` or ``text``; ``value`` is what it shows."""
+
+    kind: str
+    value: Any
+    alt: str = ""
+
+
+@dataclass
+class Section:
+    """What stands under one heading of the second level.
+
+    Attributes:
+        id: The heading's anchor.
+        title: The section's name, as the table of contents shows it; ``""`` before the first heading.
+        finding: What the heading says after the name.
+        tone: The accent of the heading.
+        blocks: What it shows, in order.
+        code: The source of its code cells.
+        omitted: A piece in it asked for the section to be left out.
+    """
+
+    id: str = ""
+    title: str = ""
+    finding: str = ""
+    tone: str = "plain"
+    blocks: list[Block] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
+    omitted: bool = False
+
+
+class _PageExporter(TemplateExporter):
+    """nbconvert's exporter over our template, with every value escaped that is not marked as markup."""
+
+    file_extension = ".html"
+    output_mimetype = "text/html"
+    template_file = "index.html.j2"
+
+    def _create_environment(self) -> jinja2.Environment:
+        environment: jinja2.Environment = super()._create_environment()
+        environment.autoescape = True
+        environment.trim_blocks = environment.lstrip_blocks = True
+        return environment
+
+
+def to_html(notebook: NotebookNode) -> str:
+    """Returns an executed notebook as one HTML page that asks the network for nothing.
+
+    Only what the notebook holds is used. Our own pieces are rendered from their data; markup from Markdown and
+    from other objects is reduced to harmless tags; scripts cannot run, by the page's content security policy.
+    """
+    sections = [section for section in _sections(notebook.cells) if not section.omitted]
+    with resources.as_file(resources.files("vpanalysis.report")) as folder:
+        exporter = _PageExporter(template_name="template", extra_template_basedirs=[str(folder)])
+        style, script = (_asset(name) for name in ("report.css", "report.js"))
+        page = {
+            "title": _title(sections),
+            "sections": sections,
+            "style": Markup(style),
+            "script": Markup(script),
+            "csp": _CSP.format(style=_source_hash(style), script=_source_hash(script)),
+            "marks": MARKS,
+        }
+        body, _ = exporter.from_notebook_node(notebook, resources={"page": page})
+    return str(body)
+
+
+def _asset(name: str) -> str:
+    return resources.files("vpanalysis.report").joinpath("template", name).read_text("utf-8").strip()
+
+
+def _source_hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _sections(cells: Iterable[NotebookNode]) -> list[Section]:
+    sections = [Section()]
+    for cell in cells:
+        tags = set(cell.metadata.get("tags", ()))
+        if cell.cell_type == "markdown" and NOTEBOOK_ONLY not in tags:
+            _add_markdown(cell.source, sections)
+        elif cell.cell_type == "code" and not tags & _HIDDEN_TAGS:
+            sections[-1].code.append(cell.source)
+            for output in cell.outputs:
+                _add_output(output, sections[-1])
+    return [section for section in sections if section.blocks or section.title]
+
+
+def _add_markdown(source: str, sections: list[Section]) -> None:
+    """Adds Markdown; a heading of the second level opens a section."""
+    for part in re.split(r"^(?=## )", source, flags=re.MULTILINE):
+        text = part
+        if part.startswith("## "):
+            heading, _, text = part.partition("\n")
+            title = heading[3:].strip()
+            taken = {section.id for section in sections}
+            slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+            sections.append(Section(slug if slug not in taken else f"{slug}-{len(sections)}", title))
+        if text.strip():
+            from nbconvert.filters import markdown2html
+
+            sections[-1].blocks.append(Block("html", _harmless(markdown2html(text))))
+
+
+def _add_output(output: NotebookNode, section: Section) -> None:
+    if output.output_type == "stream":
+        if output.name == "stdout":
+            section.blocks.append(Block("text", output.text))
+        return
+    if output.output_type == "error":
+        section.blocks.append(Block("text", f"{output.ename}: {output.evalue}"))
+        return
+    data, metadata = output.data, output.get("metadata", {})
+    if MIME in data:
+        piece = data[MIME]
+        section.blocks.append(Block("piece", piece))
+        section.omitted |= bool(piece["omit"])
+        if piece["finding"] and not section.finding:
+            section.finding, section.tone = piece["finding"], piece["tone"]
+    elif any(kind.endswith("+json") for kind in data):
+        return  # other documents in the notebook, such as the JSON twin
+    elif image := next((kind for kind in ("image/svg+xml", "image/png", "image/jpeg") if kind in data), None):
+        content = data[image]
+        encoded = base64.b64encode(content.encode()).decode() if image == "image/svg+xml" else content.replace("\n", "")
+        alt = metadata.get(image, {}).get("alt") or data.get("text/plain", "")
+        section.blocks.append(Block("image", f"data:{image};base64,{encoded}", alt))
+    elif "text/html" in data:
+        section.blocks.append(Block("html", _harmless(data["text/html"])))
+    elif "text/markdown" in data:
+        from nbconvert.filters import markdown2html
+
+        section.blocks.append(Block("html", _harmless(markdown2html(data["text/markdown"]))))
+    elif "text/plain" in data:
+        section.blocks.append(Block("text", data["text/plain"]))
+
+
+def _harmless(html: str) -> Markup:
+    """Markup that is not ours, without what could run, load, link or restyle."""
+    cleaner = SanitizeHTML(tags=_ALLOWED_TAGS, attributes={"th": ["scope"]}, strip=True)
+    return Markup(cleaner.sanitize_html_tags(html))
+
+
+def _title(sections: list[Section]) -> str:
+    """The first banner's title, else the first section's name."""
+    for section in sections:
+        for block in section.blocks:
+            if block.kind == "piece" and "page_title" in block.value["content"]:
+                return str(block.value["content"]["page_title"])
+    return next((section.title for section in sections if section.title), "Report")

@@ -1,0 +1,130 @@
+"""The one style of every figure: inks for light and dark, type, sizes, and how an Axes becomes an image."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+
+
+class Ink(NamedTuple):
+    """One colour as it is drawn on white, and as dark surroundings show it (both hold WCAG AA for text)."""
+
+    light: str
+    dark: str
+
+
+SURFACE = Ink("#ffffff", "#14181d")
+INK = Ink("#1b2430", "#e6e9ee")
+MUTED = Ink("#5b6675", "#a3adba")
+GRID = Ink("#dfe3e9", "#2e353e")
+BLUE = Ink("#0b66b0", "#6cb6ff")
+BAND = Ink("#b9d6f0", "#24476b")
+ORANGE = Ink("#b8450f", "#ff9f73")
+PURPLE = Ink("#77479f", "#cba6f5")
+WATCH = Ink("#8f5f00", "#e5b54a")
+CRITICAL = Ink("#b3261d", "#ff8d84")
+_INKS = (SURFACE, INK, MUTED, GRID, BLUE, BAND, ORANGE, PURPLE, WATCH, CRITICAL)
+
+#: Marks above this number are aggregated or rasterised: a figure's size must not grow with its missions.
+DENSE = 400
+WIDTH_INCHES = 7.2
+
+_FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'Noto Sans',sans-serif"
+_SETTINGS: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED.light,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": MUTED.light,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK.light,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 144,
+    "figure.facecolor": SURFACE.light,
+    "font.family": "DejaVu Sans",  # the widest there is: whatever font a reader has fits into its measures
+    "font.size": 9,
+    "grid.color": GRID.light,
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+    "path.simplify_threshold": 0.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vpanalysis",
+    "text.color": INK.light,
+    "text.parse_math": False,
+    "timezone": "UTC",
+    "xtick.color": MUTED.light,
+    "xtick.labelsize": 8.5,
+    "ytick.color": MUTED.light,
+    "ytick.labelsize": 8.5,
+}
+
+
+class ReportAxes(Axes):
+    """An Axes that shows itself as an SVG image with alternative text, in light and dark.
+
+    Attributes:
+        alt: The finding in words; a reader without the image misses nothing.
+    """
+
+    alt: str = ""
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        return {"image/svg+xml": svg(self.figure), "text/plain": self.alt}, {"image/svg+xml": {"alt": self.alt}}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draws in the house style inside; restores the caller's settings after it."""
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's fonts will have it
+        yield
+
+
+def new_axes(height_inches: float) -> ReportAxes:
+    """Returns the only Axes of a new figure, which no global state of pyplot knows; call it inside `styled`."""
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches))
+    axes: ReportAxes = figure.add_subplot(axes_class=ReportAxes)
+    return axes
+
+
+def time_axis(ax: Axes, start: datetime | None, end: datetime | None, label: str) -> None:
+    """Makes x a time axis in UTC, limited to the window where its bounds are known."""
+    locator = AutoDateLocator(minticks=3, maxticks=7)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=True))
+    ax.set_xlabel(f"{label} (UTC)")
+    if start is not None and end is not None and start < end:
+        ax.set_xlim(start, end)  # type: ignore[arg-type]
+
+
+def svg(figure: Any) -> str:
+    """Returns a figure as SVG text, the same for the same figure, that follows its reader's light or dark setting."""
+    file = io.StringIO()
+    with styled():
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+    text = file.getvalue()
+    head, root = text[text.index("<svg") :].split(">", 1)
+    rules = [f"text{{font-family:{_FONTS}!important}}", "@media screen and (prefers-color-scheme:dark){"]
+    for ink in _INKS:
+        rules += [
+            f'[style*="{part}: {ink.light}"]{{{part}:{ink.dark}!important}}'
+            for part in ("fill", "stroke")
+            if f"{part}: {ink.light}" in root
+        ]
+    return f"{head}><style>{''.join(rules)}}}</style>{root}"
