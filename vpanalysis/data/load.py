@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _MISSION_TEXTS = ("mission_id", "run_id", "status", "objective", "result_ref")
 _MISSION_TIMES = ("created_at", "started_at", "completed_at", "updated_at")
-_EVENT_COLUMNS = ("event_id", "mission_id", "vp_id", "event_type", "created_at")
 _SESSION_EVENT_COLUMNS = ("event_id", "vp_id", "event_type", "payload_json", "created_at")
 
 #: A stamp that begins with a date: it sorts by text to within the day that any offset can move it.
@@ -56,16 +55,8 @@ def load_window(reading: Reading, window: RolloutWindow, as_of: datetime, source
     candidates = f"{lane} AND ({_candidates(window, as_of, lane)})"
     reading.fetch("mission_rows", "vp_missions", (*_MISSION_TEXTS, *_MISSION_TIMES), candidates)
     reading.read_times("mission_rows", _MISSION_TIMES, "vp_missions")
-    reading.fetch(
-        "event_rows",
-        "vp_events",
-        _EVENT_COLUMNS,
-        f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {candidates}) AND mission_id <> ''",
-    )
-    reading.read_times("event_rows", ["created_at"], "vp_events")
     _choose_missions(reading, window, as_of)
-    _choose_events(reading, as_of)
-    _fetch_payloads(reading)
+    _choose_events(reading, window, candidates, as_of)
     reading.fetch("session_event_rows", "vp_session_events", _SESSION_EVENT_COLUMNS, lane)
     reading.read_times("session_event_rows", ["created_at"], "vp_session_events")
     session = session_row(reading, lane)
@@ -134,39 +125,52 @@ def _choose_missions(reading: Reading, window: RolloutWindow, as_of: datetime) -
     reading.execute(f"CREATE TABLE chosen AS SELECT *, {moment(as_of)} AS as_of FROM mission_rows {choice}")
 
 
-def _choose_events(reading: Reading, as_of: datetime) -> None:
-    """Creates ``mission_events``: every event of the chosen missions that happened by ``as_of``."""
+def _choose_events(reading: Reading, window: RolloutWindow, candidates: str, as_of: datetime) -> None:
+    """Creates ``mission_events``: every event of the chosen missions that happened by ``as_of``.
+
+    And ``shown``: those that a report lists (the newest) or groups (fallbacks and failures), payloads included.
+    """
+    rids = [str(row["rid"]) for row in reading.rows("SELECT rid FROM chosen")]
+    missions = f"rowid IN ({', '.join(rids)})" if len(rids) <= _ROWIDS_PER_QUERY else candidates
+    reading.fetch(
+        "event_rows",
+        "vp_events",
+        ["mission_id", "event_type", "created_at", "vp_id"],
+        f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''",
+        replacing={"vp_id": f"nullif(vp_id, {literal(window.vp_id)})"},
+    )
+    reading.read_times("event_rows", ["created_at"], "vp_events")
     reading.execute(
-        "CREATE TABLE mission_events AS SELECT *, "
-        "row_number() OVER (ORDER BY created_at DESC NULLS LAST, rid DESC) AS newness FROM event_rows "
+        "CREATE TABLE mission_events AS SELECT * FROM event_rows "
         "WHERE mission_id IN (SELECT mission_id FROM chosen) "
         f"AND (created_at IS NULL OR created_at <= {moment(as_of)})"
     )
-
-
-def _fetch_payloads(reading: Reading) -> None:
-    """Creates ``payloads`` for the events that are shown (the newest) or grouped (fallbacks and failures)."""
+    reading.execute(
+        f"CREATE TABLE recent AS SELECT rid FROM mission_events "
+        f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {MAX_EVENT_LIMIT}"
+    )
     wanted = [
         str(row["rid"])
         for row in reading.rows(
-            f"SELECT rid FROM mission_events WHERE newness <= {MAX_EVENT_LIMIT} "
+            "SELECT rid FROM mission_events WHERE rid IN (FROM recent) "
             f"OR event_type IN ('{FALLBACK}', '{FAILED}') ORDER BY rid"
         )
     ]
-    reading.fetch("payloads", "vp_events", ["payload_json"], "0")
+    columns = ("event_id", "vp_id", "payload_json")
+    reading.fetch("shown", "vp_events", columns, "0")
     for first in range(0, len(wanted), _ROWIDS_PER_QUERY):
-        rids = ", ".join(wanted[first : first + _ROWIDS_PER_QUERY])
-        reading.fetch("some_payloads", "vp_events", ["payload_json"], f"rowid IN ({rids})")
-        reading.execute("INSERT INTO payloads SELECT * FROM some_payloads")
+        some = ", ".join(wanted[first : first + _ROWIDS_PER_QUERY])
+        reading.fetch("some_shown", "vp_events", columns, f"rowid IN ({some})")
+        reading.execute("INSERT INTO shown SELECT * FROM some_shown")
 
 
 _ROWIDS_PER_QUERY = 20_000
 
-_EVENTS = f"""
-SELECT event_id, mission_id, vp_id, event_type, payload_json, created_at, created_at_text,
-       newness <= {MAX_EVENT_LIMIT} AS recent
-FROM mission_events JOIN payloads USING (rid)
-ORDER BY newness DESC
+_EVENTS = """
+SELECT event_id, mission_id, shown.vp_id, event_type, payload_json, created_at, created_at_text,
+       rid IN (FROM recent) AS recent
+FROM mission_events m JOIN shown USING (rid)
+ORDER BY created_at NULLS FIRST, rid
 """
 
 _EVENT_COUNTS = f"""
@@ -273,12 +277,12 @@ def _check_lane(reading: Reading, lane: str, vp_id: str) -> None:
 
 def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> DataQuality:
     [found] = reading.rows(
-        f"""
+        """
         SELECT count(*) FILTER (coalesce(mission_id, '') = '') AS without_id,
           count(*) - without_id - count(DISTINCT nullif(mission_id, '')) AS duplicates,
           count(*) FILTER (started_at < created_at OR completed_at < started_at) AS backwards,
           (SELECT count(*) FROM mission_rows WHERE created_at IS NULL) AS without_created_at,
-          (SELECT count(*) FROM mission_events WHERE vp_id IS DISTINCT FROM {literal(window.vp_id)}) AS foreign_events,
+          (SELECT count(*) FROM mission_events WHERE vp_id <> '') AS foreign_events,
           CAST(min(created_at) AS VARCHAR) AS first_created
         FROM chosen
         """

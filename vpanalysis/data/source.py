@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -198,7 +199,7 @@ class Reading:
     def __init__(self, sqlite: Any, duck: duckdb.DuckDBPyConnection) -> None:
         self._sqlite = sqlite
         self._duck = duck
-        self.undecodable: dict[str, int] = {}
+        self.undecodable: Counter[str] = Counter()
         self.unreadable: dict[str, int] = {}
         self.columns: dict[str, tuple[str, ...]] = {}
         tables = ", ".join(f"('{table}')" for table in TABLES)
@@ -214,19 +215,23 @@ class Reading:
     def copy(self, into: str, columns: Sequence[str], sql: str) -> None:
         """Creates the DuckDB table ``into`` from an SQLite query: a zero, ``rid`` and blobs, read as text.
 
-        Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows.
+        Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows. For
+        each column ``X``, ``lost X`` says where a blob is not valid UTF-8 and the text therefore NULL.
         """
         names = [quote(column) for column in columns]
         sentinel = "SELECT 1 AS sentinel, 0 AS rid, " + ", ".join(f"x'' AS {name}" for name in names)
         stream = _Stream(self._sqlite, f"{sentinel} UNION ALL SELECT * FROM ({sql})")
+        texts = [
+            f"try(decode({quote(column)})) AS {quote(column)}, "
+            f"{quote(column)} IS NOT NULL AND try(decode({quote(column)})) IS NULL AS {quote('lost ' + column)}"
+            for column in columns
+        ]
         try:
-            self._duck.execute("CREATE OR REPLACE TEMP TABLE blobs AS SELECT * FROM stream WHERE sentinel = 0")
+            self._duck.execute(
+                f"CREATE OR REPLACE TABLE {into} AS SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0"
+            )
         finally:
             stream.close()
-        texts = [f"try(decode({name})) AS {name}" for name in names]
-        self._duck.execute(
-            f"CREATE OR REPLACE TABLE {into} AS SELECT rid, {', '.join(texts)} FROM blobs ORDER BY rowid"
-        )
 
     def fetch(
         self,
@@ -236,26 +241,28 @@ class Reading:
         where: str,
         *,
         order: str = "",
+        replacing: Mapping[str, str] | None = None,
         count: bool = True,
     ) -> None:
         """Creates the DuckDB table ``into`` from an SQLite table: ``rid`` (its rowid) and text ``columns``.
 
         Columns that the database lacks are NULL; a table that it lacks is empty; a value that is not valid
-        UTF-8 is NULL and counted in ``undecodable``.
+        UTF-8 is NULL and counted in ``undecodable``. ``replacing`` gives SQL for columns to be read otherwise.
         """
-        if table not in self.columns:
-            self.copy(into, columns, f"SELECT 0, 0, {', '.join(['NULL'] * len(columns))} WHERE 0")
-            return
-        present = self.columns[table]
-        blobs = [f"CAST({quote(column)} AS BLOB)" if column in present else "NULL" for column in columns]
-        self.copy(into, columns, f"SELECT 0, rowid, {', '.join(blobs)} FROM {quote(table)} WHERE {where} {order}")
+        present = self.columns.get(table)
+        if present is None:
+            sql = f"SELECT 0, 0, {', '.join(['NULL'] * len(columns))} WHERE 0"
+        else:
+            read = {column: quote(column) if column in present else "NULL" for column in columns} | dict(
+                replacing or {}
+            )
+            blobs = [f"CAST({read[column]} AS BLOB)" for column in columns]
+            sql = f"SELECT 0, rowid, {', '.join(blobs)} FROM {quote(table)} WHERE {where} {order}"
+        self.copy(into, columns, sql)
         if count:
-            lost = [
-                f"count(*) FILTER (b.{quote(column)} IS NOT NULL AND t.{quote(column)} IS NULL) AS {quote(column)}"
-                for column in columns
-            ]
-            [found] = self.rows(f"SELECT {', '.join(lost)} FROM blobs b POSITIONAL JOIN {into} t")
-            self.undecodable |= {f"{table}.{column}": n for column, n in found.items() if n}
+            lost = [f"count(*) FILTER ({quote('lost ' + column)}) AS {quote(column)}" for column in columns]
+            [found] = self.rows(f"SELECT {', '.join(lost)} FROM {into}")
+            self.undecodable.update({f"{table}.{column}": n for column, n in found.items() if n})
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Runs a DuckDB statement."""
@@ -272,30 +279,33 @@ class Reading:
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def read_times(self, table: str, columns: Sequence[str], label: str = "") -> None:
-        """Replaces each column by ``X_text`` (as stored) and ``X`` (the moment in UTC; NULL when unreadable)."""
+        """Replaces each column by ``X_text`` (as stored) and ``X`` (the moment in UTC; NULL when unreadable).
+
+        DuckDB casts the forms that it reads exactly as Python does; Python parses the distinct others.
+        """
+        casts = [
+            f"{column} AS {column}_text, CASE WHEN regexp_full_match({column}, '{STRICT_PATTERN}') "
+            f"THEN TRY_CAST({column} AS TIMESTAMPTZ) END AS {column}"
+            for column in columns
+        ]
+        self.execute(
+            f"CREATE OR REPLACE TABLE {table} AS "
+            f"SELECT * EXCLUDE ({', '.join(columns)}), {', '.join(casts)} FROM {table} ORDER BY rowid"
+        )
         for column in columns:
-            strict = f"regexp_full_match({column}, '{STRICT_PATTERN}')"
-            cast = f"CASE WHEN {strict} THEN TRY_CAST({column} AS TIMESTAMPTZ) END"
-            odd = [
-                row[column]
-                for row in self.rows(
-                    f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL AND {cast} IS NULL"
-                )
+            odd = f"{column} IS NULL AND {column}_text IS NOT NULL"
+            texts = [
+                row["text"] for row in self.rows(f"SELECT DISTINCT {column}_text AS text FROM {table} WHERE {odd}")
             ]
-            moments = [parse_time(text) for text in odd]
+            if not texts:
+                continue
+            moments = [parse_time(text) for text in texts]
             self.execute(
-                "CREATE OR REPLACE TEMP TABLE odd AS SELECT unnest(?::VARCHAR[]) AS odd_text, "
-                "CAST(unnest(?::VARCHAR[]) AS TIMESTAMPTZ) AS odd_moment",
-                [odd, [moment.isoformat() if moment else None for moment in moments]],
+                f"UPDATE {table} SET {column} = odd.moment FROM (SELECT unnest(?::VARCHAR[]) AS text, "
+                f"CAST(unnest(?::VARCHAR[]) AS TIMESTAMPTZ) AS moment) odd WHERE {odd} AND {column}_text = odd.text",
+                [texts, [moment.isoformat() if moment else None for moment in moments]],
             )
-            self.execute(
-                f"CREATE OR REPLACE TABLE {table} AS SELECT t.* EXCLUDE ({column}), {column} AS {column}_text, "
-                f"coalesce({cast}, odd_moment) AS {column} "
-                f"FROM {table} t LEFT JOIN odd ON {column} = odd_text ORDER BY t.rowid"
-            )
-            [found] = self.rows(
-                f"SELECT count(*) AS n FROM {table} WHERE {column} IS NULL AND trim({column}_text) <> ''"
-            )
+            [found] = self.rows(f"SELECT count(*) AS n FROM {table} WHERE {odd} AND trim({column}_text) <> ''")
             if label and found["n"]:
                 self.unreadable[f"{label}.{column}"] = found["n"]
 
