@@ -9,6 +9,7 @@ import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.analysis.latency import overdue
+from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.data.schema import (
     CANCELLED,
@@ -21,6 +22,7 @@ from vpanalysis.data.schema import (
     STARTED,
     TERMINAL_EVENTS,
     TERMINAL_STATUSES,
+    UNKNOWN,
 )
 
 #: The kinds of deviation, in words; their order is that of the playbook's escalation indicators.
@@ -94,7 +96,7 @@ def event_profile(metrics: Metrics) -> EventProfile:
     as_expected = under_way = 0
     for row, is_late in zip(missions.to_dict("records"), late, strict=True):
         sequence = tuple(str(row["sequence"]).split(" > ")) if row["sequence"] else ()
-        shapes[" > ".join(name.removeprefix("vp.mission.") for name in sequence) or "(no events)"] += 1
+        shapes[_shape(sequence)] += 1
         kinds = set(_deviations(row, sequence, bool(is_late)))
         as_expected += sequence in _EXPECTED and not kinds
         under_way += pd.isna(row["outcome"]) and not kinds
@@ -115,6 +117,13 @@ def event_profile(metrics: Metrics) -> EventProfile:
         event_counts=counts,
         finding=_finding(len(missions), as_expected, deviations, metrics.quality.truncated_events is True),
     )
+
+
+def _shape(sequence: tuple[str, ...]) -> str:
+    """A sequence as it is shown: short types, of a long one the first ten."""
+    names = [shown(name, 40).removeprefix("vp.mission.") or UNKNOWN for name in sequence[:10]]
+    rest = len(sequence) - len(names)
+    return " > ".join([*names, f"… {rest:,} more"] if rest else names) or "(no events)"
 
 
 def _deviations(row: Mapping[Any, Any], sequence: tuple[str, ...], late: bool) -> Iterator[str]:

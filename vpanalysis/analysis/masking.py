@@ -112,6 +112,12 @@ def mask_secrets(text: str) -> str:
     return masked
 
 
+def shown(text: object, length: int) -> str:
+    """Returns a text from the database as a sentence may hold it: one line, secrets masked, at most ``length`` long."""
+    line = " ".join(mask_secrets(str(text)).split())
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
+
+
 def _without_userinfo(word: str) -> str:
     """A URL's user and password, whatever characters they hold, up to the word's last ``@``."""
     begin, end = word.find("://") + 3, word.rfind("@")

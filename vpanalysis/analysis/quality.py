@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vpanalysis import formatting
+from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.data import endpoint
 
@@ -161,5 +162,5 @@ def _note(code: str, count: int, sentence: str, veto: bool = False) -> QualityNo
 def _listed(counts: Mapping[str, int]) -> str:
     """Names with their counts, the most frequent first, at most six of them."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    shown = [f"{name or '(empty)'} ({count:,})" for name, count in ordered[:6]]
-    return ", ".join(shown) + (f" and {len(ordered) - 6:,} more" if len(ordered) > 6 else "")
+    parts = [f"{shown(name, 40) or '(empty)'} ({count:,})" for name, count in ordered[:6]]
+    return ", ".join(parts) + (f" and {len(ordered) - 6:,} more" if len(ordered) > 6 else "")

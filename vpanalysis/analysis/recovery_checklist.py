@@ -58,20 +58,24 @@ class ReenableVerdict:
     change: intervals.ShareDifference | None
 
 
-def recovery_checklist(verdict: Verdict, metrics: Metrics, policy: Policy) -> tuple[Step, ...]:
+def recovery_checklist(
+    verdict: Verdict, metrics: Metrics, policy: Policy, *, source: str | None = None
+) -> tuple[Step, ...]:
     """Returns the five steps for a window whose action is not ``continue``; else an empty tuple.
 
     Args:
         verdict: The verdict on the window.
         metrics: The window it was given on.
         policy: The policy that judged it.
+        source: The source as the commands name it; ``None``: the name the metrics know, which of a file is the last
+            part of its path.
     """
     if verdict.action == "continue":
         return ()
-    source = '"$UA_CODER_VP_DB_PATH"' if metrics.kind == "snapshot" else shlex.quote(metrics.source)
+    name = '"$UA_CODER_VP_DB_PATH"' if metrics.kind == "snapshot" else shlex.quote(source or metrics.source)
     missions = min(max(metrics.fallback.missions_considered or 0, 1), MAX_MISSION_LIMIT)
     snapshot = (
-        f"vpanalysis snapshot --source {source} --vp-id {shlex.quote(metrics.vp_id)} "
+        f"vpanalysis snapshot --source {name} --vp-id {shlex.quote(metrics.vp_id)} "
         f"--mission-limit {missions} --event-limit 500"
     )
     errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
@@ -117,7 +121,8 @@ def _errors(metrics: Metrics) -> str:
         return "The source shows no payloads: read the events in the database."
     if not found:
         return "No fallback and no failure left a payload in this window: look at the session and at hanging missions."
-    top = "; ".join(f"{each.signature} ({each.kind}, {each.count:,}×)" for each in found[:3])
+    fallbacks_first = sorted(found, key=lambda each: each.kind != "fallback")
+    top = "; ".join(f"{each.signature} ({each.kind}, {each.count:,}×)" for each in fallbacks_first[:3])
     more = f"; {len(found) - 3:,} more" if len(found) > 3 else ""
     return f"Most frequent first: {top}{more}."
 
@@ -152,8 +157,8 @@ def _way_back(policy: Policy) -> str:
     enough = formatting.count(_probes_needed(0, policy), "probe mission")
     return (
         "A lane under forced fallback has no traffic: send it probe missions. It is back in range with a fallback rate "
-        f"below {formatting.rate(policy.fallback_watch)}, p95 below {formatting.duration(policy.p95_watch_seconds)} and "
-        f"no gate tripped, over enough of them: {enough} without a fallback show a rate below "
+        f"below {formatting.rate(policy.fallback_watch)}, p95 below {formatting.duration(policy.p95_watch_seconds)} "
+        f"and no gate tripped, over enough of them: {enough} without a fallback show a rate below "
         f"{formatting.rate(policy.fallback_critical)} at 95 %."
     )
 

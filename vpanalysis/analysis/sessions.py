@@ -8,6 +8,7 @@ from datetime import datetime
 import pandas as pd
 
 from vpanalysis import formatting
+from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.data.schema import (
     ORPHANED_STATUSES,
@@ -16,6 +17,7 @@ from vpanalysis.data.schema import (
     SESSION_EVENT_TYPES,
     SESSION_RESUMED,
     SESSION_STATUSES,
+    UNKNOWN,
 )
 
 
@@ -71,7 +73,7 @@ def session_story(metrics: Metrics) -> SessionStory:
     reason = session.get("stale_reason") if session is not None else None
     return SessionStory(
         known=metrics.session_known,
-        status=metrics.session_status,
+        status=metrics.session_status and shown(metrics.session_status, 40),
         stale=stale,
         stale_reason=str(reason) if reason else None,
         degraded_in_window=metrics.degraded_events,
@@ -82,7 +84,7 @@ def session_story(metrics: Metrics) -> SessionStory:
         recovery_seconds=recovery_seconds,
         open_since=open_since,
         longest_open_seconds=longest,
-        sequence=tuple(name.removeprefix("vp.session.") or "unknown" for name in types),
+        sequence=tuple(shown(name, 40).removeprefix("vp.session.") or UNKNOWN for name in types),
         deviations=tuple(_deviations(metrics, types)),
         finding=_finding(metrics, recovery_seconds, longest),
     )
@@ -113,7 +115,7 @@ def _deviations(metrics: Metrics, types: Sequence[str]) -> list[str]:
     if types and not counts[SESSION_CREATED]:
         found.append("no created event: the lifecycle has no beginning")
     elif types and types[0] != SESSION_CREATED:
-        found.append(f"begins with {types[0] or 'an event without a type'} instead of {SESSION_CREATED}")
+        found.append(f"begins with {shown(types[0], 40) or 'an event without a type'} instead of {SESSION_CREATED}")
     if counts[SESSION_CREATED] > 1:
         found.append(f"created {counts[SESSION_CREATED]:,} times: the session was lost and made anew")
     if metrics.degraded_events:
@@ -135,7 +137,7 @@ def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float
         return "The source does not tell about the session."
     if metrics.session is None:
         return "No session row: the session was not bootstrapped, or the runtime database is another one."
-    status = metrics.session_status
+    status = metrics.session_status and shown(metrics.session_status, 40)
     parts = [f"Session {status} at the window's end" if status else "Session status at the window's end unknown"]
     if metrics.session.get("stale"):
         parts.append("its heartbeat stale")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from vpanalysis.analysis.masking import mask_secrets
+from vpanalysis.analysis.masking import mask_secrets, shown
 from vpanalysis.data.endpoint import parse_payload
 from vpanalysis.data.schema import FAILED, FALLBACK
 
@@ -72,7 +72,7 @@ def group_signatures(events: pd.DataFrame | None) -> tuple[Signature, ...]:
                 first_seen=times.min().to_pydatetime() if len(times) else None,
                 last_seen=times.max().to_pydatetime() if len(times) else None,
                 example_mission=str(named.iloc[-1]) if len(named) else None,
-                example=_shortened(group["text"].iloc[-1], MAX_EXAMPLE),
+                example=shown(group["text"].iloc[-1], MAX_EXAMPLE),
             )
         )
     return tuple(sorted(signatures, key=lambda found: (-found.count, found.kind, found.signature)))
@@ -121,7 +121,7 @@ def normalise(text: str) -> str:
     """Returns a masked text without what differs from case to case: URLs, quoted values, paths, ids and numbers."""
     text = _URL.sub("[url]", text)
     text = _UUID.sub("#", _PATH.sub("[path]", _QUOTED.sub("'…'", text)))
-    return _shortened(_JOINED.sub("#", _WORD.sub(_without_number, text)), MAX_SIGNATURE)
+    return shown(_JOINED.sub("#", _WORD.sub(_without_number, text)), MAX_SIGNATURE)
 
 
 def _without_number(found: re.Match[str]) -> str:
@@ -132,7 +132,3 @@ def _without_number(found: re.Match[str]) -> str:
         return "#" if hexadecimal and len(word) >= 8 else word
     letters = word.rstrip("0123456789")
     return "#" if (hexadecimal and len(word) >= 4) or not letters.isalpha() else f"{letters}#"
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"

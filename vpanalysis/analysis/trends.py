@@ -107,7 +107,7 @@ def rolling_fallback(missions: pd.DataFrame | None, size: int = 20) -> pd.DataFr
         ``missions``, how many the rate is over: fewer than ``size`` for the first ones.
     """
     if missions is None:
-        return pd.DataFrame({"created_at": pd.to_datetime([], utc=True), "rate": [], "missions": []})
+        missions = pd.DataFrame({"created_at": pd.to_datetime([], utc=True), "mission_id": [], "fallback_events": []})
     named = missions[missions["mission_id"].fillna("") != ""]
     fell_back = (named["fallback_events"] > 0).groupby(named["mission_id"]).transform("any")
     single = ~named["mission_id"].duplicated(keep="last")
