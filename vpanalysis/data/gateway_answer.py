@@ -39,9 +39,9 @@ def gateway_answer(
     reading.fetch("answer_missions", "vp_missions", _MISSION_COLUMNS, lane, order=newest)
     reading.fetch("answer_events", "vp_events", EVENT_COLUMNS, lane, order=oldest)
     reading.fetch("answer_session_events", "vp_session_events", SESSION_EVENT_COLUMNS, lane, order=oldest)
-    missions = reading.rows("SELECT * EXCLUDE (rid) FROM answer_missions")
-    events = reading.rows("SELECT * EXCLUDE (rid) FROM answer_events")
-    session_events = reading.rows("SELECT * EXCLUDE (rid) FROM answer_session_events")
+    missions = reading.rows(f"SELECT {', '.join(_MISSION_COLUMNS)} FROM answer_missions")
+    events = reading.rows(f"SELECT {', '.join(EVENT_COLUMNS)} FROM answer_events")
+    session_events = reading.rows(f"SELECT {', '.join(SESSION_EVENT_COLUMNS)} FROM answer_session_events")
     session = session_row(reading, lane)
 
     ids = {mission["mission_id"] for mission in missions if mission["mission_id"]}

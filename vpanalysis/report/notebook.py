@@ -2,18 +2,19 @@
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
 import papermill
+import zmq
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations
@@ -77,7 +78,8 @@ class Parameter:
     help: str
 
 
-def parameters_of(notebook: Path) -> list[Parameter]:
+@cache
+def parameters_of(notebook: Path) -> tuple[Parameter, ...]:
     """Returns the parameters that a notebook's ``parameters`` cell declares.
 
     Raises:
@@ -87,9 +89,9 @@ def parameters_of(notebook: Path) -> list[Parameter]:
         declared = papermill.inspect_notebook(str(notebook))
     except Exception as error:
         raise InputError(f"{notebook} is not a readable notebook: {error}") from None
-    return [
+    return tuple(
         Parameter(name, item["inferred_type_name"], item["default"], item["help"]) for name, item in declared.items()
-    ]
+    )
 
 
 def check_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,24 +156,24 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path) -> Produced:
     with scratch as folder, locations.handed_over(hidden):
         executed = Path(folder) / f"{name}.ipynb"
         try:
-            with _quiet_kernel():
-                papermill.execute_notebook(
-                    str(notebook),
-                    str(executed),
-                    parameters=shown,
-                    cwd=str(Path.cwd()),
-                    kernel_name="python3",
-                    progress_bar=False,
-                    request_save_on_cell_execute=False,
-                    autosave_cell_every=0,
-                )
+            papermill.execute_notebook(
+                str(notebook),
+                str(executed),
+                parameters=shown,
+                cwd=str(Path.cwd()),
+                kernel_name="python3",
+                progress_bar=False,
+                request_save_on_cell_execute=False,
+                autosave_cell_every=0,
+                config=Config(KernelManager={"transport_encryption": "auto" if zmq.has("curve") else "disabled"}),
+            )
             content = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
             _check_complete(content)
         except PapermillExecutionError as error:
             if error.ename == "InputError":
                 raise InputError(error.evalue) from None
             raise _failed(
-                executed, out, name, f"cell {error.exec_count} raised {error.ename}: {error.evalue}"
+                executed, out, name, f"cell {error.exec_count} raised {error.ename}: {_first_line(error.evalue)}"
             ) from error
         except (_IncompleteError, RuntimeError, TimeoutError) as error:
             raise _failed(executed, out, name, str(error)) from error
@@ -184,6 +186,7 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path) -> Produced:
             files[path] = out / path.name
         for made, place in files.items():
             made.replace(place)
+        (out / f"{name}.failed.ipynb").unlink(missing_ok=True)
     return Produced(
         out / f"{name}.html", out / f"{name}.ipynb", out / f"{name}.json" if document is not None else None, document
     )
@@ -197,6 +200,10 @@ def _check_complete(notebook: nbformat.NotebookNode) -> None:
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
             raise _IncompleteError(f"cell {number} never ran (did an earlier cell end the kernel?)")
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0].rstrip(".") if text else "no message"
 
 
 def _failed(executed: Path, out: Path, name: str, what: str) -> NotebookFailedError:
@@ -215,20 +222,6 @@ def published_document(notebook: nbformat.NotebookNode) -> dict[str, Any] | None
             if content is not None:
                 return dict(content)
     return None
-
-
-@contextmanager
-def _quiet_kernel() -> Iterator[None]:
-    """Keeps debugger and telemetry noise of kernel start-up off stderr; restores the environment after it."""
-    before = os.environ.get("PYDEVD_DISABLE_FILE_VALIDATION")
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYDEVD_DISABLE_FILE_VALIDATION"]
-        else:
-            os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = before
 
 
 def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
