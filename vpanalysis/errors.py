@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints the sentence on stderr and exits with 2; a traceback means a bug of ours.
     """
+
+
+class UnknownLaneError(InputError):
+    """The database holds other lanes, but nothing of the one asked for; the gateway answers with an empty one."""

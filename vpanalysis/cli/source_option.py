@@ -12,11 +12,13 @@ from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
     from vpanalysis.analysis.decision import Verdict
+    from vpanalysis.data.source import Source
 
 __all__ = [
     "check_fail_on",
     "fail_on_option",
     "is_sample",
+    "open_with_limit",
     "ops_token_option",
     "refuse_sample",
     "resolve_source",
@@ -77,6 +79,17 @@ def resolve_source(source: str | None) -> str:
         f"No source, no verdict: give --source, or set one of {', '.join(SOURCE_ENVIRONMENT)} "
         "(for the built-in example lane, say --source sample)."
     )
+
+
+def open_with_limit(location: str, ops_token: str | None, event_limit: int) -> "Source":
+    """Opens a source for a command with an event limit, which only a gateway needs to be asked with."""
+    from vpanalysis.data.source import is_url, open_source
+
+    if is_url(location):
+        from vpanalysis.data.snapshot_source import GatewaySource
+
+        return GatewaySource(location, ops_token=ops_token, event_limit=event_limit)
+    return open_source(location)
 
 
 def is_sample(location: str) -> bool:

@@ -24,7 +24,7 @@ from vpanalysis.data.schema import (
 from vpanalysis.data.tables import DataQuality, Tables
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.data.window import RolloutWindow
-from vpanalysis.errors import InputError
+from vpanalysis.errors import UnknownLaneError
 
 if TYPE_CHECKING:
     from vpanalysis.data.source import Reading
@@ -48,7 +48,7 @@ def load_window(reading: Reading, window: RolloutWindow, as_of: datetime, source
     """Returns the tables of ``window`` as of ``as_of``.
 
     Raises:
-        InputError: The database holds other lanes, but nothing of this one.
+        UnknownLaneError: The database holds other lanes, but nothing of this one.
     """
     window = window.at(as_of)
     lane = f"vp_id = {literal(window.vp_id)}"
@@ -272,7 +272,7 @@ def _check_lane(reading: Reading, lane: str, vp_id: str) -> None:
         lanes |= {row["vp_id"] for row in reading.rows("FROM lanes") if row["vp_id"]}
     if lanes:
         shown = ", ".join(sorted(lanes)[:10]) + (", …" if len(lanes) > 10 else "")
-        raise InputError(f"There is no lane {vp_id!r} in the database; it holds {shown}.")
+        raise UnknownLaneError(f"There is no lane {vp_id!r} in the database; it holds {shown}.")
 
 
 def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> DataQuality:

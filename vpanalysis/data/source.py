@@ -63,7 +63,7 @@ def open_source(location: str | os.PathLike[str], *, ops_token: str | None = Non
         raise InputError("No source: give the path of a runtime database, a gateway's URL, or 'sample'.")
     if text == SAMPLE or text.startswith(SAMPLE + ":"):
         return SampleSource(text.partition(":")[2] or "healthy")
-    if text.lstrip().lower().startswith(("http://", "https://")):
+    if is_url(text):
         from vpanalysis.data.snapshot_source import GatewaySource  # requests costs a reader of files 0.1 s
 
         return GatewaySource(text, ops_token=ops_token)
@@ -72,6 +72,11 @@ def open_source(location: str | os.PathLike[str], *, ops_token: str | None = Non
 
         return SnapshotSource(Path(text))
     return SqliteSource(Path(text))
+
+
+def is_url(location: str) -> bool:
+    """Whether ``location`` names a gateway."""
+    return location.strip().lower().startswith(("http://", "https://"))
 
 
 class SqliteSource:

@@ -1,0 +1,82 @@
+"""``vpanalysis snapshot``: the metrics endpoint's JSON, for jq."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from vpanalysis.cli.source_option import open_with_limit, ops_token_option, resolve_source, source_option
+from vpanalysis.data.schema import DEFAULT_VP_ID
+from vpanalysis.errors import UnknownLaneError
+
+if TYPE_CHECKING:
+    from vpanalysis.data.source import Source
+    from vpanalysis.data.window import RolloutWindow
+
+
+@click.command()
+@source_option
+@ops_token_option
+@click.option("--vp-id", default=DEFAULT_VP_ID, show_default=True)
+@click.option("--mission-limit", type=int, default=50, show_default=True, help="Clamped to 1..500.")
+@click.option("--event-limit", type=int, default=200, show_default=True, help="Clamped to 1..1000.")
+@click.option("--gateway-compatible", is_flag=True, help="The gateway's own answer, from the lane's oldest events.")
+def snapshot(
+    source: str | None,
+    ops_token: str | None,
+    vp_id: str,
+    mission_limit: int,
+    event_limit: int,
+    gateway_compatible: bool,
+) -> None:
+    """Prints the metrics endpoint's JSON for a lane's newest missions, counted from all their events.
+
+    Where the gateway's own answer would differ, a note on stderr says by how much.
+    """
+    location = resolve_source(source)
+
+    from vpanalysis.data.endpoint import clamp_mission_limit
+    from vpanalysis.data.window import RolloutWindow
+
+    window = RolloutWindow(vp_id, last_missions=clamp_mission_limit(mission_limit))
+    with open_with_limit(location, ops_token, event_limit) as opened:
+        if opened.kind in ("gateway", "snapshot"):
+            text, note = _of_endpoint(opened, window, event_limit, gateway_compatible)
+        else:
+            text, note = _of_database(opened, window, event_limit, gateway_compatible)
+    if note:
+        click.echo(f"Note: {note}", err=True)
+    click.echo(text)
+
+
+def _of_database(
+    opened: "Source", window: "RolloutWindow", event_limit: int, gateway_compatible: bool
+) -> tuple[str, str | None]:
+    from vpanalysis.analysis.metrics import summarize
+    from vpanalysis.analysis.quality import compare_with_gateway
+    from vpanalysis.analysis.snapshot import snapshot as own_snapshot
+
+    answer = opened.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit)
+    try:
+        tables = opened.load(window)
+    except UnknownLaneError:
+        if gateway_compatible:
+            return answer.model_dump_json(indent=2), None
+        raise
+    shown = answer if gateway_compatible else own_snapshot(tables, event_limit=event_limit)
+    return shown.model_dump_json(indent=2), compare_with_gateway(summarize(tables), answer)
+
+
+def _of_endpoint(
+    opened: "Source", window: "RolloutWindow", event_limit: int, gateway_compatible: bool
+) -> tuple[str, str | None]:
+    """What a gateway or a saved snapshot says is passed on as it is."""
+    from vpanalysis.analysis.metrics import summarize
+    from vpanalysis.analysis.quality import judge_quality
+
+    if gateway_compatible:
+        answer = opened.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit)
+        return answer.model_dump_json(indent=2), None
+    tables = opened.load(window)
+    notes = [note.sentence for note in judge_quality(summarize(tables)) if note.veto]
+    return json.dumps(tables.snapshot, indent=2, ensure_ascii=False, allow_nan=False), " ".join(notes)
