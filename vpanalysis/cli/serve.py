@@ -1,0 +1,43 @@
+"""``vpanalysis serve``: the playbook's metrics endpoints over HTTP."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import click
+
+from vpanalysis.cli.source_option import is_sample, ops_token_option, resolve_source, resolve_token, source_option
+from vpanalysis.errors import InputError
+
+
+@click.command()
+@source_option
+@ops_token_option
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8002, show_default=True, help="0 takes a free one.")
+@click.option("--allow-open", is_flag=True, help="Serve other machines without a token.")
+def serve(source: str | None, ops_token: str | None, host: str, port: int, allow_open: bool) -> None:
+    """Serves the metrics of a runtime database: the gateway's endpoints, counted from all events.
+
+    With a token (--ops-token, UA_OPS_TOKEN or .env) the ops endpoints want it.
+    """
+    location, token = resolve_source(source), resolve_token(ops_token)
+    try:
+        from vpanalysis.serve import create_app, is_loopback, run
+    except ImportError:
+        raise InputError("serve needs FastAPI and uvicorn: pip install 'vpanalysis[serve]'.") from None
+    from vpanalysis.data.source import Source, SqliteSource, open_source
+
+    if token is None and not allow_open and not is_loopback(host):
+        raise InputError(
+            f"Without a token everybody who reaches {host} could read the lane's metrics: set UA_OPS_TOKEN, or say "
+            "--allow-open."
+        )
+    opened = open_source(location)
+    if not isinstance(opened, SqliteSource):
+        raise InputError("serve reads a runtime database: give its path, not a URL or a snapshot.")
+    with opened:
+        again: Callable[[], AbstractContextManager[Source]] = partial(open_source, location)
+        if is_sample(location):
+            again = lambda: nullcontext(opened)  # noqa: E731
+        run(create_app(again, token), host, port, lambda url: click.echo(f"Serving {opened.name} on {url}", err=True))

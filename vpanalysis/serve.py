@@ -1,0 +1,176 @@
+"""The playbook's metrics endpoints over HTTP, read-only, beside a gateway or without one."""
+
+import hmac
+import ipaddress
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException, Query
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+
+from vpanalysis.analysis.snapshot import snapshot
+from vpanalysis.data import endpoint
+from vpanalysis.data.schema import DEFAULT_VP_ID
+from vpanalysis.data.source import Source
+from vpanalysis.data.window import RolloutWindow
+from vpanalysis.errors import InputError, UnknownLaneError
+
+#: Reads at the same time: each uses DuckDB's own threads, and waiting costs less than memory.
+_READERS = 4
+_log = logging.getLogger("uvicorn.error")
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+class Dashboard(BaseModel):
+    """The dashboard endpoint's answer: the snapshot, or why there is none."""
+
+    status: Literal["ok", "unavailable"]
+    detail: str | None = None
+    metrics: endpoint.Snapshot | None
+
+
+VpId = Annotated[str, Query(description="The lane.")]
+MissionLimit = Annotated[int, Query(description="Newest missions considered; clamped to 1..500.")]
+EventLimit = Annotated[int, Query(description="Events in the recent_* lists; clamped to 1..1000.")]
+GatewayCompatible = Annotated[
+    bool, Query(description="The gateway's own answer: from the lane's oldest events, without events_complete.")
+]
+_bearer = HTTPBearer(auto_error=False, scheme_name="bearer", description="The ops token.")
+_header = APIKeyHeader(name="x-ua-ops-token", auto_error=False, scheme_name="header", description="The ops token.")
+
+
+def create_app(open_database: Callable[[], AbstractContextManager[Source]], ops_token: str | None) -> FastAPI:
+    """Returns the application.
+
+    Args:
+        open_database: Opens the runtime database; called for each request, so that each is a fresh read.
+        ops_token: What the ops endpoints want; ``None``: they are open.
+    """
+
+    def check_token(
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        header: Annotated[str | None, Depends(_header)],
+    ) -> None:
+        given = [header, bearer.credentials if bearer else None]
+        # Every candidate is compared, each in constant time.
+        matches = [hmac.compare_digest((token or "").encode(), (ops_token or "").encode()) for token in given]
+        if ops_token is not None and not any(matches):
+            raise HTTPException(401, "Unauthorized", {"WWW-Authenticate": "Bearer"})
+
+    def read(vp_id: str, mission_limit: int, event_limit: int, gateway_compatible: bool) -> endpoint.Snapshot:
+        try:
+            window = RolloutWindow(vp_id, last_missions=endpoint.clamp_mission_limit(mission_limit))
+        except InputError as error:
+            raise HTTPException(400, str(error)) from None
+        try:
+            with open_database() as source:
+                return _snapshot(source, window, event_limit, gateway_compatible)
+        except InputError as error:
+            _log.warning("%s", error)  # it names a path, which is not for everybody
+            raise HTTPException(503, "The runtime database is not available.") from None
+
+    app = FastAPI(title="vpanalysis", lifespan=_few_readers, docs_url=None, redoc_url=None)
+    problems: dict[int | str, dict[str, Any]] = {400: {"model": Problem}, 503: {"model": Problem}}
+    gated: dict[str, Any] = {
+        "dependencies": [Depends(check_token)],
+        "responses": {401: {"model": Problem}, **problems},
+    }
+
+    @app.get("/api/v1/ops/metrics/coder-vp", **gated)
+    def coder_metrics(
+        vp_id: VpId = DEFAULT_VP_ID,
+        mission_limit: MissionLimit = 50,
+        event_limit: EventLimit = 200,
+        gateway_compatible: GatewayCompatible = False,
+    ) -> endpoint.Snapshot:
+        """The metrics of CODIE's lane, or of any other."""
+        return read(vp_id, mission_limit, event_limit, gateway_compatible)
+
+    @app.get("/api/v1/ops/metrics/vp", **gated)
+    def lane_metrics(
+        vp_id: VpId,
+        mission_limit: MissionLimit = 50,
+        event_limit: EventLimit = 200,
+        gateway_compatible: GatewayCompatible = False,
+    ) -> endpoint.Snapshot:
+        """The metrics of a lane."""
+        return read(vp_id, mission_limit, event_limit, gateway_compatible)
+
+    @app.get(
+        "/api/v1/dashboard/metrics/coder-vp", responses={400: {"model": Problem}}, response_model_exclude_unset=True
+    )
+    def dashboard_metrics(
+        vp_id: VpId = DEFAULT_VP_ID,
+        mission_limit: MissionLimit = 20,
+        event_limit: EventLimit = 100,
+        gateway_compatible: GatewayCompatible = False,
+    ) -> Dashboard:
+        """The same for dashboards: no token, and a database that is not there is no error."""
+        try:
+            return Dashboard(status="ok", metrics=read(vp_id, mission_limit, event_limit, gateway_compatible))
+        except HTTPException as problem:
+            if problem.status_code != 503:
+                raise
+            return Dashboard(status="unavailable", detail=problem.detail, metrics=None)
+
+    return app
+
+
+@asynccontextmanager
+async def _few_readers(app: FastAPI) -> AsyncIterator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = _READERS
+    yield
+
+
+def _snapshot(source: Source, window: RolloutWindow, event_limit: int, gateway_compatible: bool) -> endpoint.Snapshot:
+    if not gateway_compatible:
+        try:
+            return snapshot(source.load(window), event_limit=event_limit)
+        except UnknownLaneError:
+            empty = source.gateway_snapshot(window.vp_id, 1, 1)
+            return empty.model_copy(update={"events_complete": True})
+    return source.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server on ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def run(app: FastAPI, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serves until it is told to stop.
+
+    Args:
+        app: The application.
+        host: Where to listen.
+        port: 0 takes a free one.
+        announce: Called with the server's URL once it listens.
+
+    Raises:
+        InputError: The host or the port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such port"
+        raise InputError(f"Cannot listen on {host}:{port} ({reason}): choose another --host or --port.") from None
+    with listening:
+        shown = f"[{host}]" if ":" in host else host
+        announce(f"http://{shown}:{listening.getsockname()[1]}")
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        uvicorn.Server(config).run(sockets=[listening])
