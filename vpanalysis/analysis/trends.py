@@ -66,8 +66,8 @@ class Comparison:
             missions left out, is above 0.
         queue_wait_up: ``queue_p50`` or ``queue_p95`` is up.
         conclusion: The playbook's §3.2: ``load_pressure`` (run time or queue wait up, fallback not),
-            ``degradation`` (run time and fallback up), ``neither``, or ``not_enough_data``: no baseline, or
-            fewer than 20 missions in either window and nothing that both sides of the rule could rest on.
+            ``degradation`` (one of them and fallback up), ``neither``, or ``not_enough_data``: no baseline, or
+            fewer than 20 missions in either window, unless they show a degradation all the same.
         sentence: The conclusion in words with its numbers, queue wait and run time apart; it says that time is a
             confounder.
     """
@@ -230,9 +230,15 @@ def _missing(before: Metrics | None, after: Metrics) -> str:
         return "there is no window before this one"
     if before.missions is None or after.missions is None:
         return "a snapshot without its missions shows no durations to compare"
-    counts = [window.fallback.missions_considered or 0 for window in (before, after)]
-    if min(counts) < LEAST_MISSIONS:
-        return f"{counts[0]:,} missions before and {counts[1]:,} now; either side needs {LEAST_MISSIONS}"
+    for what, counts in (
+        ("missions", [window.fallback.missions_considered or 0 for window in (before, after)]),
+        (
+            "missions with a known time",
+            [max(len(durations(each.missions)), len(_queue_waits(each))) for each in (before, after)],
+        ),
+    ):
+        if min(counts) < LEAST_MISSIONS:
+            return f"{counts[0]:,} {what} before and {counts[1]:,} now; either side needs {LEAST_MISSIONS}"
     return ""
 
 
