@@ -91,17 +91,17 @@ def fetch(endpoint: Endpoint, query: Mapping[str, str | int], token: str | None)
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 if isinstance(error, requests.Timeout) or _timed_out(error):
                     raise InputError(
-                        f"{endpoint.url} did not answer in time: is the gateway overloaded, or the host unreachable?"
+                        f"{endpoint.url} did not answer in time: check the host and the gateway's load, and ask again."
                     ) from None
                 if isinstance(error, requests.exceptions.SSLError):
                     raise InputError(
                         f"{endpoint.url} has no certificate that this machine trusts: check the URL's host name, or "
                         "name the authority in REQUESTS_CA_BUNDLE."
                     ) from None
-                sentence = f"{endpoint.url} cannot be reached: is the gateway running there, and the port right?"
+                sentence = f"{endpoint.url} cannot be reached: check that the gateway runs there and the port is right."
             except requests.Timeout:
                 raise InputError(
-                    f"{endpoint.url} did not answer in time: is the gateway overloaded, or the host unreachable?"
+                    f"{endpoint.url} did not answer in time: check the host and the gateway's load, and ask again."
                 ) from None
             except requests.RequestException as error:
                 raise InputError(f"{endpoint.url} could not be read ({type(error).__name__}).") from None
@@ -197,9 +197,9 @@ def _refusal(status: int, url: str, token: str | None) -> str:
     if status == 404:
         return f"{url} is not there (404): check the gateway's URL and that its version has the metrics endpoint."
     if status == 503:
-        return f"{url} has no runtime database to read (503): has the gateway finished starting?"
+        return f"{url} has no runtime database to read (503): wait until the gateway has started."
     if status == 502:
-        return f"{url} is a proxy that cannot reach the gateway behind it (502): is the gateway running?"
+        return f"{url} is a proxy that does not reach the gateway behind it (502): check that the gateway runs."
     return f"{url} answered with HTTP status {status} instead of metrics: see the gateway's log."
 
 

@@ -14,6 +14,9 @@ from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
+#: A shorter token is masked in no answer: it would be part of ordinary words.
+_MASKED_LENGTH = 6
+
 
 class _EndpointSource:
     """What a saved snapshot and a gateway have in common.
@@ -159,6 +162,9 @@ class GatewaySource(_EndpointSource):
             "event_limit": event_limit,
             **more,
         }
-        content = parse_snapshot(gateway.fetch(self._endpoint, query, self._token), self.name)
+        body = gateway.fetch(self._endpoint, query, self._token)
+        if self._token and len(self._token) >= _MASKED_LENGTH:
+            body = body.replace(self._token.encode(), b"***")  # a server may repeat what it was sent
+        content = parse_snapshot(body, self.name)
         self._check_lane(content, vp_id)
         return content

@@ -1,0 +1,367 @@
+"""The endpoint's client, against a real server on this machine that misbehaves in one way per test."""
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import vpanalysis as vp
+from vpanalysis.data import gateway
+
+LANE = "vp.coder.primary"
+TOKEN = "t0ken-that-nobody-may-see"
+SNAPSHOT: dict[str, Any] = {
+    "generated_at": "2026-02-16T14:07:42+00:00",
+    "vp_id": LANE,
+    "fallback": {"missions_considered": 4, "missions_with_fallback": 1, "rate": 0.25},
+    "latency_seconds": {"count": 4, "avg_seconds": 0.4, "p50_seconds": 0.4, "p95_seconds": 0.534, "max_seconds": 0.6},
+}
+WINDOW = vp.RolloutWindow(LANE, last_missions=60)
+
+
+class Server:
+    """Answers each request by ``answer(handler)`` and remembers what was asked."""
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+        requests = self.requests = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                requests.append((self.path, dict(self.headers)))
+                answer(self)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.requests[-1][0]).query)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers; the token comes from nowhere and retries do not wait."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UA_OPS_TOKEN", raising=False)
+    monkeypatch.setattr(gateway, "PAUSE_SECONDS", 0)
+    servers = []
+
+    def start(answer: Callable[[BaseHTTPRequestHandler], None]) -> Server:
+        servers.append(Server(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def say(
+    body: object = SNAPSHOT, status: int = 200, headers: dict[str, str] | None = None
+) -> Callable[[BaseHTTPRequestHandler], None]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in ({"Content-Length": str(len(data))} | (headers or {})).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return answer
+
+
+@contextmanager
+def refused(*words: str) -> Iterator[None]:
+    """Expects one sentence with all of ``words``, without the token and without a traceback behind it."""
+    with pytest.raises(vp.InputError) as caught:
+        yield
+    sentence = str(caught.value)
+    assert all(word in sentence for word in words), sentence
+    assert TOKEN not in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert caught.value.__cause__ is None or TOKEN not in str(caught.value.__cause__)
+
+
+def load(url: str, **options: Any) -> Any:
+    with vp.open_source(url, ops_token=TOKEN, **options) as source:
+        return source.load(WINDOW)
+
+
+def test_both_headers_and_the_windows_limits_are_sent(serving: Callable[..., Server]) -> None:
+    server = serving(say())
+    tables = load(server.url)
+    path, headers = server.requests[0]
+    assert path.startswith("/api/v1/ops/metrics/coder-vp?")
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    assert headers["x-ua-ops-token"] == TOKEN
+    assert server.query == {"vp_id": [LANE], "mission_limit": ["60"], "event_limit": ["1000"]}
+    assert (tables.kind, tables.source) == ("gateway", f"{server.url}/api/v1/ops/metrics/coder-vp")
+    assert tables.as_of.isoformat() == "2026-02-16T14:07:42+00:00"
+
+
+@pytest.mark.parametrize(
+    ("location", "path", "query"),
+    [
+        ("{}", "/api/v1/ops/metrics/coder-vp", {}),
+        ("{}/", "/api/v1/ops/metrics/coder-vp", {}),
+        ("{}/behind/proxy/", "/behind/proxy/api/v1/ops/metrics/coder-vp", {}),
+        ("{}/api/v1/ops/metrics/vp?vp_id=vp.coder.primary&mission_limit=9", "/api/v1/ops/metrics/vp", {}),
+        ("{}/api/v1/ops/metrics/coder-vp?event_limit=400", "/api/v1/ops/metrics/coder-vp", {"event_limit": ["400"]}),
+        (
+            "{}/api/v1/dashboard/metrics/coder-vp?gateway_compatible=1#x",
+            "/api/v1/dashboard/metrics/coder-vp",
+            {"gateway_compatible": ["1"]},
+        ),
+    ],
+)
+def test_a_base_url_and_an_endpoints_url_are_understood(
+    serving: Callable[..., Server], location: str, path: str, query: dict[str, list[str]]
+) -> None:
+    server = serving(say())
+    load(location.format(server.url))
+    assert urlsplit(server.requests[0][0]).path == path
+    assert server.query == {"vp_id": [LANE], "mission_limit": ["60"], "event_limit": ["1000"]} | query
+
+
+def test_credentials_in_a_url_are_used_and_not_shown(serving: Callable[..., Server]) -> None:
+    server = serving(say(status=404))
+    location = server.url.replace("//", "//proxyuser:pr0xyword@")
+    with pytest.raises(vp.InputError) as caught:
+        load(location)
+    assert server.url in str(caught.value)
+    assert "pr0xyword" not in str(caught.value)
+    headers = server.requests[0][1]
+    assert headers["Authorization"].startswith("Basic ")
+    assert headers["x-ua-ops-token"] == TOKEN
+    assert "pr0xyword" not in repr(gateway.Endpoint.of(location))
+
+
+def test_netrc_does_not_replace_the_token(
+    serving: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    server = serving(say())
+    load(server.url)
+    assert server.requests[0][1]["Authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_names_its_three_ways_in(serving: Callable[..., Server], status: int) -> None:
+    server = serving(say({"detail": f"bad token {TOKEN}"}, status))
+    with refused(str(status), "--ops-token", "UA_OPS_TOKEN", ".env", "refused"):
+        load(server.url)
+    with refused(str(status), "--ops-token", "UA_OPS_TOKEN", ".env", "wants"), vp.open_source(server.url) as source:
+        source.load(WINDOW)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "asked"),
+    [
+        (404, "not there", 1),
+        (500, "HTTP status 500", 1),
+        (204, "HTTP status 204", 1),
+        (503, "runtime database", 3),
+        (502, "proxy", 3),
+    ],
+)
+def test_statuses_have_their_sentence_and_only_some_are_tried_again(
+    serving: Callable[..., Server], status: int, word: str, asked: int
+) -> None:
+    server = serving(say(b"", status))
+    with refused(server.url, word):
+        load(server.url)
+    assert len(server.requests) == asked
+
+
+def test_a_gateway_that_recovers_is_read(serving: Callable[..., Server]) -> None:
+    answers = iter([say(status=503), lambda handler: handler.connection.close(), say()])
+    server = serving(lambda handler: next(answers)(handler))
+    assert load(server.url).snapshot == SNAPSHOT
+    assert len(server.requests) == 3
+
+
+def test_no_server(serving: Callable[..., Server]) -> None:
+    server = serving(say())
+    server.close()
+    with refused(server.url, "cannot be reached"):
+        load(server.url)
+
+
+def test_a_server_that_does_not_answer(serving: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", 0.2)
+    release = threading.Event()
+    server = serving(lambda handler: release.wait(10))
+    with refused(server.url, "in time"):
+        load(server.url)
+    release.set()
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_answers_byte_by_byte(serving: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", 0.3)
+    stop = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        while not stop.wait(0.05):
+            handler.wfile.write(b"1\r\n{\r\n")
+
+    server = serving(drip)
+    with refused(server.url, "in time"):
+        load(server.url)
+    stop.set()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"fallback": ', b"\xff\xfe", b"[" * 100_000, b"9" * 5000])
+def test_a_body_that_is_no_json(serving: Callable[..., Server], body: bytes) -> None:
+    server = serving(say(body))
+    with refused(server.url, "is not JSON"):
+        load(server.url)
+
+
+@pytest.mark.parametrize(
+    "body", [[], 1, None, {}, {"fallback": {}}, {"fallback": 1, "latency_seconds": {}}, {"detail": TOKEN}]
+)
+def test_json_that_is_no_snapshot(serving: Callable[..., Server], body: object) -> None:
+    server = serving(say(body))
+    with refused(server.url, "no metrics snapshot"):
+        load(server.url)
+
+
+def test_the_dashboards_wrapper_is_understood(serving: Callable[..., Server]) -> None:
+    server = serving(say({"status": "ok", "metrics": SNAPSHOT}))
+    assert load(f"{server.url}/api/v1/dashboard/metrics/coder-vp").snapshot == SNAPSHOT
+
+
+def test_the_dashboards_unavailable_is_a_sentence(serving: Callable[..., Server]) -> None:
+    server = serving(say({"status": "unavailable", "detail": "Runtime DB\nnot initialized", "metrics": None}))
+    with refused(server.url, "unavailable", "Runtime DB not initialized"):
+        load(f"{server.url}/api/v1/dashboard/metrics/coder-vp")
+
+
+def test_the_unavailable_detail_cannot_show_the_token(serving: Callable[..., Server]) -> None:
+    server = serving(say({"status": "unavailable", "detail": f"token {TOKEN} expired", "metrics": None}))
+    with refused("unavailable"):
+        load(server.url)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_token_does_not_follow_to_another_host(serving: Callable[..., Server], scheme: str) -> None:
+    other = serving(say())
+    target = other.url.replace("127.0.0.1", "localhost").replace("http", scheme)
+    server = serving(say(b"", 307, {"Location": f"{target}/api/v1/ops/metrics/coder-vp"}))
+    with refused(server.url, "another host"):
+        load(server.url)
+    assert other.requests == []
+
+
+def test_another_port_is_another_host(serving: Callable[..., Server]) -> None:
+    other = serving(say())
+    server = serving(say(b"", 302, {"Location": other.url}))
+    with refused("another host"):
+        load(server.url)
+    assert other.requests == []
+
+
+def test_a_redirect_on_the_same_host_is_followed(serving: Callable[..., Server]) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        moved = handler.path.startswith("/new/")
+        (say() if moved else say(b"", 308, {"Location": "/new/metrics/vp"}))(handler)
+
+    server = serving(answer)
+    assert load(server.url).snapshot == SNAPSHOT
+    assert server.query["vp_id"] == [LANE]
+    assert server.requests[1][1]["x-ua-ops-token"] == TOKEN
+
+
+def test_a_redirect_in_a_circle_ends(serving: Callable[..., Server]) -> None:
+    server = serving(say(b"", 302, {"Location": "/api/v1/ops/metrics/coder-vp"}))
+    with refused("circle"):
+        load(server.url)
+
+
+def test_an_answer_over_64_mb(serving: Callable[..., Server]) -> None:
+    server = serving(say(b"", 200, {"Content-Length": "64000001"}))
+    with refused(server.url, "64 MB"):
+        load(server.url)
+
+
+def test_an_answer_over_64_mb_once_it_is_unpacked(serving: Callable[..., Server]) -> None:
+    packed = gzip.compress(b" " * 65_000_000)
+    assert len(packed) < 100_000
+    server = serving(say(packed, 200, {"Content-Encoding": "gzip"}))
+    with refused(server.url, "64 MB"):
+        load(server.url)
+
+
+def test_another_lanes_answer_is_refused(serving: Callable[..., Server]) -> None:
+    server = serving(say(SNAPSHOT | {"vp_id": "vp.other"}))
+    with refused("vp.other", LANE):
+        load(server.url)
+    with refused("vp.other", LANE):
+        load(f"{server.url}/api/v1/ops/metrics/vp?vp_id=vp.other")
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        (vp.RolloutWindow(LANE, last_missions=501), ("500", "501")),
+        (vp.RolloutWindow(LANE, start="2026-02-16"), ("start",)),
+        (vp.RolloutWindow(LANE, last_missions=5).baseline(), ("newest missions only",)),
+        (vp.RolloutWindow(LANE, last_missions=5, as_of="2026-02-16T14:00:00Z"), ("as_of", "2026-02-16T14:07:42")),
+    ],
+)
+def test_windows_that_an_endpoint_cannot_show(
+    serving: Callable[..., Server], window: vp.RolloutWindow, words: tuple[str, ...]
+) -> None:
+    server = serving(say())
+    with refused(*words), vp.open_source(server.url) as source:
+        source.load(window)
+
+
+def test_500_missions_can_be_asked_for(serving: Callable[..., Server]) -> None:
+    server = serving(say())
+    with vp.open_source(server.url) as source:
+        source.load(vp.RolloutWindow(LANE, last_missions=500))
+    assert server.query["mission_limit"] == ["500"]
+
+
+@pytest.mark.parametrize(
+    "location", ["http://", "http://:8002", "https://[::1", "http://host:port/", "HTTP://host:99999"]
+)
+def test_a_url_that_is_none(location: str) -> None:
+    with refused("URL"):
+        vp.open_source(location)
+
+
+def test_gateway_snapshot_asks_for_the_gateways_own(serving: Callable[..., Server]) -> None:
+    server = serving(say())
+    with vp.open_source(server.url) as source, refused("contract", "session"):
+        source.gateway_snapshot(LANE, 9999, 9999)
+    assert server.query == {
+        "vp_id": [LANE],
+        "mission_limit": ["500"],
+        "event_limit": ["1000"],
+        "gateway_compatible": ["1"],
+    }
