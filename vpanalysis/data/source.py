@@ -201,12 +201,16 @@ class _Stream:
 class Reading:
     """One SQLite transaction whose query results become DuckDB tables."""
 
-    def __init__(self, sqlite: Any, duck: duckdb.DuckDBPyConnection) -> None:
-        self._sqlite = sqlite
-        self._duck = duck
+    def __init__(self, uri: str) -> None:
+        self._sqlite = adbc.connect(uri)
+        self._duck = duckdb.connect()
+        self._duck.execute("SET TimeZone = 'UTC'")
         self.undecodable: Counter[str] = Counter()
         self.unreadable: dict[str, int] = {}
         self.columns: dict[str, tuple[str, ...]] = {}
+
+    def read_schema(self) -> None:
+        """Fills ``columns``: those of each VP table that the database has."""
         tables = ", ".join(f"('{table}')" for table in TABLES)
         self.copy(
             "schema_columns",
@@ -216,6 +220,12 @@ class Reading:
         )
         for row in self.rows("SELECT name, list(columns ORDER BY rowid) AS names FROM schema_columns GROUP BY name"):
             self.columns[row["name"]] = tuple(row["names"])
+
+    def close(self) -> None:
+        """Closes both and lets go of them: a traceback that a notebook keeps must not keep them alive."""
+        self._duck.close()
+        self._sqlite.close()
+        del self._duck, self._sqlite
 
     def copy(self, into: str, columns: Sequence[str], sql: str) -> None:
         """Creates the DuckDB table ``into`` from an SQLite query: a zero, ``rid`` and blobs, read as text.
@@ -317,11 +327,9 @@ class Reading:
 
 @contextmanager
 def _reading(uri: str, name: str, opened: Callable[[], None]) -> Iterator[Reading]:
-    sqlite = adbc.connect(uri)
-    duck = duckdb.connect()
+    reading = Reading(uri)
     try:
-        duck.execute("SET TimeZone = 'UTC'")
-        reading = Reading(sqlite, duck)
+        reading.read_schema()
         opened()
         missing = [table for table in REQUIRED_TABLES if table not in reading.columns]
         if missing:
@@ -331,5 +339,4 @@ def _reading(uri: str, name: str, opened: Callable[[], None]) -> Iterator[Readin
             )
         yield reading
     finally:
-        duck.close()
-        sqlite.close()
+        reading.close()

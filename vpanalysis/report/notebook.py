@@ -170,7 +170,7 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path) -> Produced:
             content = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
             _check_complete(content)
         except PapermillExecutionError as error:
-            if error.ename == "InputError":
+            if error.ename in {kind.__name__ for kind in _kinds(InputError)}:
                 raise InputError(error.evalue) from None
             raise _failed(
                 executed, out, name, f"cell {error.exec_count} raised {error.ename}: {_first_line(error.evalue)}"
@@ -200,6 +200,10 @@ def _check_complete(notebook: nbformat.NotebookNode) -> None:
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
             raise _IncompleteError(f"cell {number} never ran (did an earlier cell end the kernel?)")
+
+
+def _kinds(error: type[Exception]) -> list[type[Exception]]:
+    return [error, *(kind for direct in error.__subclasses__() for kind in _kinds(direct))]
 
 
 def _first_line(text: str) -> str:

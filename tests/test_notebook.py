@@ -1,0 +1,317 @@
+"""Notebook runs: parameters checked, finished files moved into place, failures told apart; every scenario real."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from conftest import LANE, NOON, RuntimeDatabase
+
+from vpanalysis.data.sample import SCENARIOS
+from vpanalysis.errors import InputError
+from vpanalysis.report import notebook
+from vpanalysis.report.notebook import NotebookFailedError, check_parameters, find_notebook, output_name, run
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PARAMETERS = [
+    "source",
+    "vp_id",
+    "window_start",
+    "window_end",
+    "last_missions",
+    "as_of",
+    "window_label",
+    "scope",
+    "profile",
+    "policy",
+    "event_limit",
+]
+#: What each scenario's name promises of the newest 100 missions.
+STATUS = {
+    "healthy": "HEALTHY",
+    "elevated": "WATCH",
+    "critical": "FORCE_FALLBACK",
+    "failing": "WATCH",
+    "stalled": "WATCH",
+    "no-traffic": "NO_TRAFFIC",
+    "degraded-session": "WATCH",
+    "load-pressure": "WATCH",
+    "adapter-unstable": "WATCH",
+}
+
+
+def make_notebook(path: Path, *cells: str, parameters: str = 'vp_id: str = "lane"  # the lane') -> Path:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})  # type: ignore[no-untyped-call]
+    content.cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]  # type: ignore[no-untyped-call]
+    content.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]  # type: ignore[no-untyped-call]
+    nbformat.write(content, path)  # type: ignore[no-untyped-call]
+    return path
+
+
+def vpanalysis(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("UA_")}
+    command = [sys.executable, "-m", "vpanalysis", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=inherited | environment, timeout=120, check=False
+    )
+
+
+# --- the notebooks as they are committed
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_committed_notebook_is_stripped_but_for_the_cells_that_are_compared(path: Path) -> None:
+    content = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    nbformat.validate(content)
+    assert content.metadata.kernelspec.name == "python3"
+    compared = [cell for cell in content.cells if "plain-text" in cell.metadata.get("tags", [])]
+    assert compared, "nbval passes a cell without stored output whatever it prints"
+    for cell in content.cells:
+        if cell.cell_type != "code":
+            continue
+        assert cell.execution_count is None
+        if cell in compared:
+            assert [sorted(output.get("data", {"text/plain": ""})) for output in cell.outputs] == [["text/plain"]]
+        else:
+            assert cell.outputs == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_declares_its_parameters_with_types_and_help(path: Path) -> None:
+    declared = notebook.parameters_of(path)
+    assert [item.name for item in declared][: len(PARAMETERS)] == PARAMETERS
+    assert all(item.type in ("str", "int") and item.help for item in declared)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_defines_nothing_and_calculates_nothing(path: Path) -> None:
+    content = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    sources = [cell.source for cell in content.cells if cell.cell_type == "code"]
+    code = "\n".join(line.partition("  #")[0] for source in sources for line in source.splitlines())
+    assert not any(word in code.split() for word in ("def", "class", "for", "+", "-", "*", "/", "lambda"))
+
+
+# --- parameters
+
+
+def test_parameters_get_the_types_that_the_notebook_declares(tmp_path: Path) -> None:
+    parameters = 'vp_id: str = ""  # a\nlast_missions: int = 0  # b\nshare: float = 0.5  # c\nfold: bool = True  # d'
+    path = make_notebook(tmp_path / "typed.ipynb", "1", parameters=parameters)
+    given = {"vp_id": "001", "last_missions": "20", "share": "1e-2", "fold": "False"}
+    assert check_parameters(path, given) == {"vp_id": "001", "last_missions": 20, "share": 0.01, "fold": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"window": "x"}, "rollout_window has no parameter 'window': its parameters are source, vp_id"),
+        ({"last_missions": "many"}, "last_missions is 'many', but the notebook wants int"),
+        ({"last_missions": 2.5}, "last_missions is 2.5"),
+        ({"vp_id": 1}, "vp_id is 1"),
+    ],
+)
+def test_bad_parameters_are_refused_before_anything_runs(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        check_parameters(find_notebook("rollout_window"), given)
+
+
+def test_an_unknown_notebook_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no notebook 'weather': choose one of .*rollout_window"):
+        find_notebook("weather")
+    with pytest.raises(InputError, match=r"no notebook gone\.ipynb"):
+        find_notebook("gone.ipynb")
+    (tmp_path / "text.ipynb").write_text("not JSON")
+    with pytest.raises(InputError, match="not a readable notebook"):
+        check_parameters(tmp_path / "text.ipynb", {})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({}, "vp.coder.primary_last-100"),
+        ({"last_missions": 20}, "vp.coder.primary_last-20"),
+        ({"window_label": "Shadow window"}, "vp.coder.primary_Shadow-window"),
+        ({"vp_id": "a", "window_start": "2026-02-16", "window_end": "2026-02-17"}, "a_2026-02-16-2026-02-17"),
+    ],
+)
+def test_results_are_named_by_lane_and_window(parameters: dict[str, Any], name: str) -> None:
+    found = output_name(find_notebook("rollout_window"), parameters)
+    assert found.startswith(name)
+    assert all(character.isalnum() or character in "._-" for character in found)
+
+
+def test_labels_that_look_alike_when_made_safe_stay_apart() -> None:
+    path = find_notebook("rollout_window")
+    names = {output_name(path, {"window_label": label}) for label in ("a/b", "a:b", "a-b", "../b", "🚀", "x" * 500)}
+    assert len(names) == 6
+    assert all("/" not in name and len(name) < 200 for name in names)
+
+
+# --- runs
+
+
+def test_a_cell_that_raises_leaves_the_failed_notebook_only(tmp_path: Path) -> None:
+    path = make_notebook(tmp_path / "broken.ipynb", "1 / 0")
+    with pytest.raises(NotebookFailedError, match="raised ZeroDivisionError: division by zero"):
+        run(path, {}, tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["lane_last-100_broken.failed.ipynb"]
+
+
+def test_a_kernel_that_ends_early_is_no_success(tmp_path: Path) -> None:
+    path = make_notebook(tmp_path / "quits.ipynb", "import os", "os._exit(0)", "1")
+    with pytest.raises(NotebookFailedError):
+        run(path, {}, tmp_path / "out")
+    path = make_notebook(tmp_path / "exits.ipynb", "import sys", "sys.exit(0)", "1")
+    with pytest.raises(NotebookFailedError, match=r"never ran|SystemExit"):
+        run(path, {}, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.html"))
+
+
+def test_a_sentence_from_the_notebook_is_wrong_usage_not_a_failure(tmp_path: Path) -> None:
+    path = make_notebook(
+        tmp_path / "refuses.ipynb", "from vpanalysis import InputError", "raise InputError('No lane.')"
+    )
+    with pytest.raises(InputError, match="No lane"):
+        run(path, {}, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def scenario_documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The JSON of each sample scenario's report, made by papermill; its HTML and notebook are beside it."""
+    out = tmp_path_factory.mktemp("scenarios")
+    documents = {}
+    for scenario in SCENARIOS:
+        produced = run(find_notebook("rollout_window"), {"source": f"sample:{scenario}", "window_label": scenario}, out)
+        assert produced.html.stat().st_size < 500_000
+        assert produced.document is not None
+        documents[scenario] = json.loads(produced.document.read_text("utf-8"))
+    assert not [file.name for file in out.iterdir() if file.name.startswith(".") or "failed" in file.name]
+    return documents
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_notebook_reaches_the_verdict_that_the_scenario_names(
+    scenario: str, scenario_documents: dict[str, dict[str, Any]]
+) -> None:
+    document = scenario_documents[scenario]
+    assert document["verdict"]["lane_status"] == STATUS[scenario]
+    assert document["sample"] is True
+    assert "SAMPLE" in document["evidence_row"]
+
+
+def test_the_report_of_a_database_built_by_hand_has_the_numbers_counted_by_hand(
+    fresh_database: RuntimeDatabase, tmp_path: Path
+) -> None:
+    fresh_database.session(status="idle")
+    events = ["vp.mission.dispatched", "vp.mission.completed"]
+    for number in range(8):
+        fresh_database.mission(f"m{number}", NOON, run=10.0 + number, events=events)
+    fresh_database.mission("m8", NOON, run=50, events=[*events, "vp.mission.fallback"])
+    fresh_database.mission("m9", NOON, run=None, status="failed", events=["vp.mission.dispatched"])
+    run_report = vpanalysis(
+        "report", "--source", str(fresh_database.path), "--window-start", "2026-02-16", "--window-end", "2026-02-17",
+        "--out", "made here", cwd=tmp_path,
+    )  # fmt: skip
+    assert run_report.returncode == 0, run_report.stderr
+    html = tmp_path / run_report.stdout.strip()
+    document = json.loads(html.with_suffix(".json").read_text("utf-8"))
+    verdict = document["verdict"]
+    # 1 of 10 fell back; of 9 durations 10..17 and 50 the p95 is at index round(7.6) = 8
+    assert (verdict["missions_considered"], verdict["missions_with_fallback"], verdict["fallback_rate"]) == (10, 1, 0.1)
+    assert verdict["latency_seconds"]["p95_seconds"] == 50.0
+    assert verdict["latency_seconds"]["avg_seconds"] == pytest.approx((sum(range(10, 18)) + 50) / 9)
+    assert verdict["mission_counts"] == {"completed": 9, "failed": 1}
+    assert verdict["event_counts"] == {"vp.mission.dispatched": 10, "vp.mission.completed": 9, "vp.mission.fallback": 1}
+    assert verdict["decision"] == "HOLD_SHADOW"
+    assert "| 0.100 | 50.000s | HOLD_SHADOW |" in document["evidence_row"]
+    text = html.read_text("utf-8")
+    assert "1 of 10 (10.0 %)" in text
+    assert str(tmp_path) not in text + html.with_suffix(".ipynb").read_text("utf-8") + json.dumps(document)
+
+
+def test_the_same_as_of_gives_the_same_report_again(tmp_path: Path) -> None:
+    texts = [
+        run(find_notebook("rollout_window"), {"source": "sample:elevated"}, tmp_path / name).html.read_bytes()
+        for name in ("first", "second")
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_fail_on_exits_3_after_writing_the_report(
+    make_database: Callable[..., RuntimeDatabase], tmp_path: Path
+) -> None:
+    database = make_database()
+    database.session()
+    made = vpanalysis(
+        "report", "--out", "out", "--fail-on", "no-traffic", cwd=tmp_path, UA_VP_DB_PATH=str(database.path)
+    )
+    assert made.returncode == 3, made.stderr
+    assert (tmp_path / made.stdout.strip()).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "No source, no verdict"),
+        (["--source", ""], "--source is empty"),
+        (["--source", "gone.db"], "gone.db does not exist"),
+        (["--source", "."], "is a folder"),
+        (["--source", "sample", "--vp-id", "vp.other"], "no lane 'vp.other'"),
+        (
+            ["--source", "sample", "--window-start", "2026-03-02", "--window-end", "2026-03-01"],
+            "is not after its start",
+        ),
+        (["--source", "sample", "--as-of", "soon"], "'soon' is not a readable time"),
+        (["--source", "sample", "--profile", "brave"], "no profile 'brave'"),
+        (["--source", "sample", "--policy", "gone.toml"], "gone.toml"),
+        (["--source", "sample", "--windows", "2"], "no parameter 'windows'"),
+        (["--source", "sample", "--last-missions", "few"], "wants int"),
+        (["--source", "sample", "--last-missions", "-5"], "last_missions is -5"),
+        (["--source", "sample", "--last-missions", "5", "--window-start", "2026-03-01"], "not both"),
+        (["--source", "sample", "--fail-on", "watch"], "sample lane is no basis"),
+        (["a", "b", "--source", "sample"], "One notebook at a time"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    made = vpanalysis("report", *arguments, "--out", "out", cwd=tmp_path)
+    assert made.returncode == 2, made.stderr
+    assert sentence in made.stderr
+    assert "Traceback" not in made.stderr
+    assert made.stdout == ""
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_plain_papermill_runs_the_notebook_from_another_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "rollout_window.ipynb"), "out.ipynb"]
+    made = subprocess.run(
+        [*command, "-p", "source", "sample:failing", "-p", "last_missions", "50"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    content = nbformat.read(tmp_path / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    document = notebook.published_document(content)
+    assert document is not None
+    assert document["verdict"]["missions_considered"] == 50
+
+
+def test_plain_papermill_with_an_ill_typed_parameter_fails_with_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "rollout_window.ipynb"), "out.ipynb"]
+    made = subprocess.run(
+        [*command, "-p", "window_label", "001"], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
+    assert made.returncode != 0
+    assert "The parameter window_label is 1 (int), but must be str" in made.stderr
+
+
+def test_a_named_lane_without_rows_is_reported_as_no_traffic(fresh_database: RuntimeDatabase, tmp_path: Path) -> None:
+    produced = run(find_notebook("rollout_window"), {"source": str(fresh_database.path), "vp_id": LANE}, tmp_path)
+    assert produced.content is not None
+    assert produced.content["verdict"]["lane_status"] == "NO_TRAFFIC"
