@@ -63,3 +63,8 @@ def time(value: datetime | None) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Returns a number with its noun: ``1 mission``, ``2 missions``, ``0 missions``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def threshold(value: float) -> str:
+    """Returns a limit as its policy writes it, without trailing zeros: ``0.05``, ``90``."""
+    return f"{value:g}"

@@ -1,23 +1,48 @@
 """The verdict on a window: the rule table of the field, gates on top of it, and how far the data carry it."""
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from vpanalysis.analysis import evidence, gates
+from vpanalysis.analysis.fragility import fragility
 from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.next_step import next_step
 from vpanalysis.analysis.policy import Policy, Profile
+from vpanalysis.analysis.signatures import group_signatures
 from vpanalysis.analysis.snapshot import metrics_from_snapshot
+from vpanalysis.analysis.verdict import (
+    CAUTION,
+    FORCE,
+    WATCH,
+    Action,
+    Evidence,
+    Gate,
+    LaneStatus,
+    PolicyRef,
+    Reason,
+    SignatureCount,
+    Strength,
+    Verdict,
+)
 from vpanalysis.data import endpoint
 
-LaneStatus = Literal["HEALTHY", "NO_TRAFFIC", "WATCH", "FORCE_FALLBACK"]
-#: From least to most cautious.
-WATCH: LaneStatus = "WATCH"
-FORCE: LaneStatus = "FORCE_FALLBACK"
-CAUTION: tuple[LaneStatus, ...] = ("HEALTHY", "NO_TRAFFIC", "WATCH", "FORCE_FALLBACK")
-Action = Literal["continue", "hold", "force_fallback"]
-Strength = Literal["none", "insufficient", "supports", "refutes"]
+__all__ = [
+    "CAUTION",
+    "Action",
+    "Evidence",
+    "Gate",
+    "Judgement",
+    "LaneStatus",
+    "PolicyRef",
+    "Reason",
+    "SignatureCount",
+    "Strength",
+    "Verdict",
+    "classify",
+    "judge",
+    "rule_table",
+]
 
 _DECISIONS: dict[Profile, dict[LaneStatus, str]] = {
     "rollout": {
@@ -42,108 +67,59 @@ _ACTIONS: dict[Profile, dict[LaneStatus, Action]] = {
         "FORCE_FALLBACK": "force_fallback",
     },
 }
+_SIGNATURES = 3
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+@dataclass(frozen=True)
+class Judgement:
+    """What the rules and gates of a policy say about a window.
 
-
-class Reason(_Part):
-    """What one gate found: ``sentence`` for the report, ``brief`` for the capture helper's ``assessment``.
-
-    ``caution`` is the lane status that this gate alone asks for; ``None`` when it could not be assessed.
+    Attributes:
+        status: The lane status.
+        decision: The playbook's code for it.
+        action: What to do with the lane's traffic.
+        reasons: What made it, worst first; for a healthy window all that was proved.
+        passed: Rules and gates that found nothing.
+        not_assessed: Gates without their data.
     """
 
-    gate: str
-    value: float | int | str | None
-    threshold: float | int | str | None
-    sentence: str
-    brief: str
-    caution: LaneStatus | None = None
-
-
-class Evidence(_Part):
-    """How far the data carry the claim that the true fallback rate is below ``fallback_watch``."""
-
-    strength: Strength = "none"
-    claim_below: float | None = Field(default=None, description="The policy's fallback_watch.")
-    interval_low: float | None = Field(default=None, description="Wilson 95 % interval of the rate.")
-    interval_high: float | None = None
-    lower_bound: float | None = Field(default=None, description="One-sided 95 % Clopper-Pearson bounds.")
-    upper_bound: float | None = None
-    missions_needed: int | None = Field(default=None, description="More clean missions until strength is supports.")
-    distance: str = ""
-    fragility: str = Field(default="", description="The smallest change that flips the verdict.")
-    p95_low_seconds: float | None = Field(default=None, description="95 % interval of p95, by order statistics.")
-    p95_high_seconds: float | None = None
-    looks: int | None = Field(default=None, description="Earlier looks at this window in the evidence log.")
-
-
-class PolicyRef(_Part):
-    """Which policy judged: its name, version, profile and hash."""
-
-    name: str
-    version: str
-    profile: Profile
-    hash: str
-
-
-class SignatureCount(_Part):
-    """One normalised fallback or failure error and how often it occurred."""
-
-    kind: Literal["fallback", "failure"]
-    signature: str
-    count: int
-
-
-class Verdict(_Part):
-    """The decision on a window, why, and how sure it is; what a control-center page embeds."""
-
-    decision: str = Field(description="The playbook's code, such as HOLD_SHADOW.")
-    lane_status: LaneStatus
+    status: LaneStatus
+    decision: str
     action: Action
-    provisional: bool = Field(description="More missions may still join the window.")
-    reasons: list[Reason] = Field(description="Worst first; a healthy verdict lists what was proved.")
-    not_assessed: list[Reason] = Field(default_factory=list, description="Gates whose data is missing.")
-    evidence: Evidence
-    next_step: str
-    policy: PolicyRef
-    vp_id: str
-    generated_at: datetime | None = Field(description="When the window was judged (as_of), UTC.")
-    window_start: datetime | None = None
-    window_end: datetime | None = None
-    sample: bool = Field(description="The built-in sample lane: not a basis for any rollout.")
-    missions_considered: int | None
-    missions_with_fallback: int | None
-    fallback_rate: float | None
-    latency_seconds: endpoint.LatencySeconds
-    mission_counts: dict[str, int]
-    event_counts: dict[str, int]
-    signatures: list[SignatureCount] = Field(default_factory=list)
+    reasons: tuple[Reason, ...]
+    passed: tuple[Reason, ...]
+    not_assessed: tuple[Reason, ...]
 
 
-def classify(metrics: Metrics | endpoint.Snapshot | Mapping[str, Any], policy: Policy) -> Verdict:
+def classify(
+    metrics: Metrics | endpoint.Snapshot | Mapping[str, Any], policy: Policy, looks: int | None = None
+) -> Verdict:
     """Returns the verdict on a window.
 
     Args:
         metrics: What :func:`~vpanalysis.analysis.metrics.summarize` returned, a snapshot, or any mapping that
-            follows the endpoint's contract.
+            follows the endpoint's contract: only ``fallback`` and ``latency_seconds`` are needed, and what is
+            absent, NaN or infinite is unknown.
         policy: The policy that judges.
+        looks: Earlier looks at this window, as the evidence log shows them; ``None``: nobody counted.
     """
     if isinstance(metrics, endpoint.Snapshot):
         metrics = metrics.model_dump(mode="json")
     if isinstance(metrics, Mapping):
         metrics = metrics_from_snapshot(metrics)
-    reason = rule_table(metrics, policy)
-    status = reason.caution or "WATCH"
+    found = judge(metrics, policy)
+    weighed = evidence.weigh(metrics, policy, looks)
+    line = fragility(metrics, lambda changed: judge(changed, policy).status, policy.p95_critical_seconds)
     return Verdict(
-        decision=_DECISIONS[policy.profile][status],
-        lane_status=status,
-        action=_ACTIONS[policy.profile][status],
+        decision=found.decision,
+        lane_status=found.status,
+        action=found.action,
         provisional=metrics.provisional,
-        reasons=[reason],
-        evidence=Evidence(),
-        next_step="",
+        reasons=list(found.reasons),
+        passed=list(found.passed),
+        not_assessed=list(found.not_assessed),
+        evidence=weighed.model_copy(update={"fragility": line}),
+        next_step=next_step(policy.profile, found.status, found.reasons[0], weighed),
         policy=PolicyRef(name=policy.name, version=policy.version, profile=policy.profile, hash=policy.hash),
         vp_id=metrics.vp_id,
         generated_at=metrics.generated_at,
@@ -156,41 +132,85 @@ def classify(metrics: Metrics | endpoint.Snapshot | Mapping[str, Any], policy: P
         latency_seconds=metrics.latency_seconds,
         mission_counts=dict(metrics.mission_counts or {}),
         event_counts=dict(metrics.event_counts or {}),
+        signatures=[
+            SignatureCount(kind=group.kind, signature=group.signature, count=group.count)
+            for group in group_signatures(metrics.events)[:_SIGNATURES]
+        ],
+    )
+
+
+def judge(metrics: Metrics, policy: Policy) -> Judgement:
+    """Returns what a policy says about a window, without the evidence.
+
+    A policy without gates is the rule table to the letter: one reason, the row that applies. Gates can only make that
+    more cautious, and are judged below ``min_missions`` too, unless there is no mission at all.
+    """
+    reasons = _gated(metrics, policy) if policy.gates.any_on else [rule_table(metrics, policy)]
+    if policy.require_evidence and all(reason.caution in ("HEALTHY", None) for reason in reasons):
+        reasons += _unsupported(metrics, policy)
+    status = max((reason.caution for reason in reasons if reason.caution), key=CAUTION.index)
+    passed = tuple(reason for reason in reasons if reason.caution == "HEALTHY")
+    tripped = [reason for reason in reasons if reason.caution not in ("HEALTHY", None)]
+    tripped.sort(key=lambda reason: -CAUTION.index(reason.caution or WATCH))
+    return Judgement(
+        status=status,
+        decision=_DECISIONS[policy.profile][status],
+        action=_ACTIONS[policy.profile][status],
+        reasons=tuple(tripped) or passed,
+        passed=passed,
+        not_assessed=tuple(reason for reason in reasons if reason.caution is None),
     )
 
 
 def rule_table(metrics: Metrics, policy: Policy) -> Reason:
     """Returns the first row of the capture helper's rule table that applies (``contract.md``, in its order)."""
-    n, rate, p95 = metrics.fallback.missions_considered, metrics.fallback.rate, metrics.latency_seconds.p95_seconds
-    least = max(1, policy.min_missions)
-    sustained = policy.profile == "sustained"
-    if n is None or n < least:
-        known = "unknown" if n is None else str(n)
-        return _reason("traffic", n, least, "NO_TRAFFIC", f"insufficient missions ({known} < {least})")
-    if rate is None:
-        return _reason("fallback_rate", None, policy.fallback_watch, "WATCH", "fallback rate unknown")
-    for limit, status, word in (
-        (policy.fallback_critical, FORCE, "high"),
-        (policy.fallback_watch, WATCH, "elevated"),
-    ):
-        if rate >= limit:
-            return _reason("fallback_rate", rate, limit, status, f"fallback rate {word} ({rate:.3f} >= {limit:.3f})")
-    if p95 is None:
-        return _reason("latency", None, policy.p95_watch_seconds, "WATCH", "p95 latency unknown")
-    for limit, status, word in (
-        (policy.p95_critical_seconds, FORCE, "high"),
-        (policy.p95_watch_seconds, WATCH, "elevated"),
-    ):
-        if sustained and p95 >= limit:
-            return _reason("latency", p95, limit, status, f"p95 latency {word} ({p95:.3f}s >= {limit:.3f}s)")
-    return _reason(
-        "fallback_rate",
-        rate,
-        policy.fallback_watch,
-        "HEALTHY",
-        f"fallback rate within target ({rate:.3f} < {policy.fallback_watch:.3f})",
-    )
+    rows = (gates.traffic(metrics, policy), gates.fallback_rate(metrics, policy), gates.p95(metrics, policy))
+    return next((row for row in rows if row.caution != "HEALTHY"), rows[1])
 
 
-def _reason(gate: str, value: float | None, threshold: float, status: LaneStatus, brief: str) -> Reason:
-    return Reason(gate=gate, value=value, threshold=threshold, caution=status, brief=brief, sentence=brief)
+def _gated(metrics: Metrics, policy: Policy) -> list[Reason]:
+    """The table's rows with the gates on top; the table alone where there is no mission at all."""
+    table, on = rule_table(metrics, policy), policy.gates
+    if metrics.fallback.missions_considered == 0 and (metrics.missions is None or metrics.missions.empty):
+        return [table]
+    reasons = [table]
+    critical = policy.p95_critical_seconds
+    if table.gate != "traffic":
+        reasons = [gates.traffic(metrics, policy), gates.fallback_rate(metrics, policy)]
+        row = gates.p95(metrics, policy)
+        if row.caution == FORCE and table.gate != "latency":
+            row = row.model_copy(update={"caution": WATCH})  # in the table, an earlier row has decided
+        if row.caution != "HEALTHY" or policy.profile == "sustained" or on.latency is None:
+            reasons.append(row)
+    if on.latency is not None and not any(reason.gate == "latency" for reason in reasons):
+        reasons.append(gates.latency(metrics, on.latency, critical))
+    if on.failures is not None:
+        reasons.append(gates.failures(metrics, on.failures))
+    if on.completions is not None:
+        reasons.append(gates.completions(metrics, on.completions))
+    if on.session is not None:
+        reasons.append(gates.session(metrics, on.session))
+    if on.rolling_fallback is not None:
+        reasons.append(gates.rolling_fallback(metrics, on.rolling_fallback))
+    if on.slow_share is not None:
+        reasons.append(gates.slow_share(metrics, on.slow_share, critical))
+    if on.data_quality:
+        reasons.append(gates.data_quality(metrics))
+    return reasons
+
+
+def _unsupported(metrics: Metrics, policy: Policy) -> list[Reason]:
+    """Why a policy that requires evidence does not call the window healthy; empty when the evidence is there."""
+    found = evidence.rate_evidence(metrics, policy.fallback_watch)
+    if found["strength"] == "supports":
+        return []
+    return [
+        Reason(
+            gate="fallback_rate",
+            value=found["strength"],
+            threshold="supports",
+            sentence=f"The policy requires evidence, and it is not there yet. {found['distance']}",
+            brief=f"evidence {found['strength']}",
+            caution=WATCH,
+        )
+    ]

@@ -24,6 +24,7 @@ class SlowShare:
         slow: Matured missions that ran longer than T, finished or not.
         matured: Missions with at least T seconds between their start and the moment of judgement; a mission
             cancelled before T is left out, for nobody knows how long it would have run.
+        cut_short: Missions left out for that.
         share: ``slow / matured``; ``None`` without a matured mission.
         upper_bound: One-sided 95 % upper bound of the true share (Clopper–Pearson); ``None`` as ``share``.
     """
@@ -31,6 +32,7 @@ class SlowShare:
     seconds: float
     slow: int
     matured: int
+    cut_short: int
     share: float | None
     upper_bound: float | None
 
@@ -127,10 +129,15 @@ def overdue(missions: pd.DataFrame, at: datetime | None, seconds: float = STALE_
 
 def slowness(missions: pd.DataFrame | None, at: datetime | None, seconds: float) -> "pd.Series[Any]":
     """Returns for each mission whether it ran longer than ``seconds``; missing where it is not matured."""
-    times = run_times(missions, at)
-    cut_short = (times["state"] == "cancelled") & (times["seconds"] < seconds)
-    matured = times["seconds"].notna() & (times["available_seconds"] >= seconds) & ~cut_short
-    return (times["seconds"] > seconds).astype("boolean").where(matured)
+    return _slowness(run_times(missions, at), seconds)[0]
+
+
+def _slowness(times: pd.DataFrame, seconds: float) -> "tuple[pd.Series[Any], int]":
+    """Whether each mission ran longer than ``seconds``, and how many are left out because they were cancelled."""
+    had_the_time = times["seconds"].notna() & (times["available_seconds"] >= seconds)
+    cut_short = had_the_time & (times["state"] == "cancelled") & (times["seconds"] < seconds)
+    slower = (times["seconds"] > seconds).astype("boolean").where(had_the_time & ~cut_short)
+    return slower, int(cut_short.sum())
 
 
 def matured_slow(missions: pd.DataFrame | None, at: datetime | None, seconds: float) -> SlowShare:
@@ -145,12 +152,13 @@ def matured_slow(missions: pd.DataFrame | None, at: datetime | None, seconds: fl
         at: The moment of judgement (``generated_at``); ``None`` gives no matured mission.
         seconds: The threshold T.
     """
-    slower = slowness(missions, at, seconds)
+    slower, cut_short = _slowness(run_times(missions, at), seconds)
     slow, matured = int(slower.sum()), int(slower.notna().sum())
     return SlowShare(
         seconds=seconds,
         slow=slow,
         matured=matured,
+        cut_short=cut_short,
         share=slow / matured if matured else None,
         upper_bound=intervals.upper_bound(slow, matured),
     )

@@ -1,0 +1,141 @@
+"""What a judgement says: the verdict, its reasons and its evidence, as the report and a control-center page show it."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vpanalysis.analysis.policy import Profile
+from vpanalysis.data import endpoint
+
+LaneStatus = Literal["HEALTHY", "NO_TRAFFIC", "WATCH", "FORCE_FALLBACK"]
+WATCH: LaneStatus = "WATCH"
+FORCE: LaneStatus = "FORCE_FALLBACK"
+#: From least to most cautious.
+CAUTION: tuple[LaneStatus, ...] = ("HEALTHY", "NO_TRAFFIC", WATCH, FORCE)
+Action = Literal["continue", "hold", "force_fallback"]
+Strength = Literal["none", "insufficient", "supports", "refutes"]
+Gate = Literal[
+    "traffic",
+    "fallback_rate",
+    "latency",
+    "failures",
+    "completions",
+    "session",
+    "rolling_fallback",
+    "slow_share",
+    "data_quality",
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Reason(_Part):
+    """What one gate found."""
+
+    gate: Gate = Field(description="Which gate: a rule of the table (traffic, fallback_rate, latency) or one on top.")
+    value: float | int | str | None = Field(
+        description="What was measured, in the gate's unit (a share, seconds, a count, a status); null when unknown."
+    )
+    threshold: float | int | str | None = Field(description="What it was held against, in the same unit.")
+    sentence: str = Field(description="The finding for a reviewer.")
+    brief: str = Field(description="The finding as the capture helper writes it: short, with value and threshold.")
+    caution: LaneStatus | None = Field(
+        default=None,
+        description="The lane status that this gate alone asks for; null when it could not be assessed.",
+    )
+
+
+class Evidence(_Part):
+    """How far the data carry the claim that the true fallback rate is below ``claim_below``; beside the decision."""
+
+    strength: Strength = Field(
+        default="none",
+        description="supports: the one-sided 95 % upper bound is below the claim; refutes: the lower bound is at or "
+        "above it; none: no missions; insufficient: all else.",
+    )
+    claim_below: float | None = Field(default=None, description="The policy's fallback_watch, a share.")
+    interval_low: float | None = Field(
+        default=None, description="Wilson 95 % interval of the fallback rate, a share; null when unknown."
+    )
+    interval_high: float | None = Field(default=None, description="Its upper end, likewise.")
+    lower_bound: float | None = Field(
+        default=None, description="One-sided 95 % Clopper-Pearson lower bound of the rate; null when unknown."
+    )
+    upper_bound: float | None = Field(default=None, description="The upper bound, likewise.")
+    missions_needed: int | None = Field(
+        default=None,
+        description="More missions without a fallback until the strength is supports; 0 when it is; null when unknown.",
+    )
+    distance: str = Field(default="", description="The same in a sentence.")
+    fragility: str = Field(default="", description="The smallest changes that flip the verdict, in a sentence.")
+    p95_low_seconds: float | None = Field(
+        default=None, description="95 % interval of p95, by order statistics; null below 59 finished missions."
+    )
+    p95_high_seconds: float | None = Field(
+        default=None, description="Its upper end; from 59 to 71 finished missions the one-sided 95 % bound."
+    )
+    p95_sentence: str = Field(default="", description='p95 with its interval, or "no upper bound yet (n of 59)".')
+    looks: int | None = Field(
+        default=None, description="Earlier looks at this window in the evidence log; null when no log was read."
+    )
+    caveat: str = Field(default="", description="Why the verdict may still change; empty for a closed window.")
+
+
+class PolicyRef(_Part):
+    """Which policy judged."""
+
+    name: str = Field(description="The policy's name.")
+    version: str = Field(description="The policy's own version.")
+    profile: Profile = Field(description="rollout or sustained.")
+    hash: str = Field(description="12 hex digits that stand for its thresholds and gates, overrides included.")
+
+
+class SignatureCount(_Part):
+    """One normalised fallback or failure error and how often it occurred."""
+
+    kind: Literal["fallback", "failure"]
+    signature: str = Field(description="The error without ids, numbers and paths; secrets are masked.")
+    count: int = Field(description="Events with it.")
+
+
+class Verdict(_Part):
+    """The decision on a window, why, and how sure it is; what a control-center page embeds (playbook §8.4)."""
+
+    schema_version: Literal[1] = Field(default=1, description="Raised when a field changes its meaning or goes.")
+    decision: str = Field(description="The playbook's code, such as HOLD_SHADOW or SUSTAINED_WATCH.")
+    lane_status: LaneStatus = Field(description="The same across profiles and lanes; caution grows in this order.")
+    action: Action = Field(description="What to do with the lane's traffic.")
+    provisional: bool = Field(description="More missions may still join the window.")
+    reasons: list[Reason] = Field(
+        description="What made the verdict, worst first; a healthy verdict lists what was proved."
+    )
+    passed: list[Reason] = Field(
+        default_factory=list, description="Rules and gates that found nothing, in the order of judgement."
+    )
+    not_assessed: list[Reason] = Field(
+        default_factory=list, description="Gates whose data is missing: they neither tripped nor proved anything."
+    )
+    evidence: Evidence = Field(description="How far the data carry the verdict.")
+    next_step: str = Field(description="What the playbook asks for now, in a sentence or two.")
+    policy: PolicyRef = Field(description="What it was judged by.")
+    vp_id: str = Field(description="The lane; empty when a snapshot does not say.")
+    generated_at: datetime | None = Field(
+        description="When the window was judged (as_of), UTC; null when a snapshot does not say."
+    )
+    window_start: datetime | None = Field(default=None, description="The window's first moment, UTC; null: unknown.")
+    window_end: datetime | None = Field(
+        default=None, description="The window's end, or generated_at while it is open, UTC; null: unknown."
+    )
+    sample: bool = Field(description="The built-in sample lane: not a basis for any rollout.")
+    missions_considered: int | None = Field(description="Distinct missions of the window; null: unknown.")
+    missions_with_fallback: int | None = Field(description="Those with a fallback event; null: unknown.")
+    fallback_rate: float | None = Field(description="Their share, 0.0 without missions; null: unknown.")
+    latency_seconds: endpoint.LatencySeconds = Field(description="Run times (started to completed).")
+    mission_counts: dict[str, int] = Field(description="Missions by status; empty: unknown or none.")
+    event_counts: dict[str, int] = Field(description="Events of the missions by type; empty: unknown or none.")
+    signatures: list[SignatureCount] = Field(
+        default_factory=list, description="The three most frequent fallback and failure errors."
+    )
