@@ -56,32 +56,32 @@ _RULES: tuple[_Rule, ...] = (
         ),
         MASK,
     ),
-    (re.compile(r"(?i)(cookies?[\\\"']{0,4}\s{0,3}[:=]\s{0,3})(?!\[secret\])[^\n]+"), rf"\1{MASK}"),
+    (re.compile(r"(?i)(cookies?[\\\"']{0,4}\s{0,3}[:=]\s{0,3}+)(?!\[secret\])[^\n]+"), rf"\1{MASK}"),
     (
         re.compile(
-            r"(?i)(authorization[\\\"']{0,4}\s{0,3}[:=]>?\s{0,3}[\\\"']{0,4})(?!\[secret\])"
+            r"(?i)(authorization[\\\"']{0,4}\s{0,3}[:=]>?+\s{0,3}+[\\\"']{0,4}+)(?!\[secret\])"
             r"(?:(?:bearer|basic|token|digest|negotiate|apikey)\s{1,3})?[^\s\"',;)}\]]+"
         ),
         rf"\1{MASK}",
     ),
     (re.compile(r"(?i)(hooks\.slack\.com/|discord(?:app)?\.com/api/webhooks/)[^\s\"']+"), rf"\1{MASK}"),
     (re.compile(rf"(?<![A-Za-z0-9])(?:{_KNOWN_TOKENS})"), MASK),
-    (re.compile(rf"(?i)(\bbearer(?:\s{{1,3}}|%20)){_BEARER_PROSE}(?!\[secret\])[^\s\"',;)}}\]]+"), rf"\1{MASK}"),
+    (re.compile(rf"(?i)(\bbearer(?:\s{{1,3}}+|%20)){_BEARER_PROSE}(?!\[secret\])[^\s\"',;)}}\]]+"), rf"\1{MASK}"),
     (re.compile(r"(\b[Bb]asic\s{1,3})(?=.[a-z]*[A-Z0-9=])[A-Za-z0-9+/]{6,}={0,2}"), rf"\1{MASK}"),
     (
-        re.compile(rf"(?i)((?<![\w-])--(?=[a-z])[\w-]{{0,40}}?{_NAME}[\w-]{{0,20}}(?:\s{{1,3}}|=)){_VALUE}"),
+        re.compile(rf"(?i)((?<![\w-])--(?=[a-z])[\w-]{{0,40}}?{_NAME}[\w-]{{0,20}}(?:\s{{1,3}}+|=)){_VALUE}"),
         rf"\1{MASK}",
     ),
     (
         re.compile(
-            rf"(?i)({_NAME}[\w.-]{{0,40}}[\\\"'\]]{{0,5}}\s{{0,3}}(?::=|=>|[:=]|%3[ad])\s{{0,3}})({_VALUE})", re.DOTALL
+            rf"(?i)({_NAME}[\w.-]{{0,40}}[\\\"'\]]{{0,5}}\s{{0,3}}(?>:=|=>|[:=]|%3[ad])\s{{0,3}}+)({_VALUE})", re.DOTALL
         ),
         _named,
     ),
     (  # in prose: "invalid token 'abcd'", "password is hunter22"
         re.compile(
             r"(?i)((?:api[ _-]?key|access[ _-]?key|token|password|passphrase|secret)"
-            r"(?:\s(?:provided|is|was|of|value))?:?\s{1,3})(?!\[secret\])"
+            r"(?:\s(?:provided|is|was|of|value))?+:?+\s{1,3}+)(?!\[secret\])"
             r"(?:\"[^\"\n]{4,}\"|'[^'\n]{4,}'|`[^`\n]{4,}`|(?=[^\s\d]*\d)[^\s\"',;)]{6,})"
         ),
         rf"\1{MASK}",
