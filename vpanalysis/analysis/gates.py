@@ -211,7 +211,9 @@ def session(metrics: Metrics, gate: SessionGate) -> Reason:
 
 
 def _shortened(status: str) -> str:
-    return status if len(status) <= 40 else status[:39] + "…"
+    """A status as a sentence can hold it: anybody's code may have written it."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in status[:200]).split())
+    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def rolling_fallback(metrics: Metrics, gate: RollingFallbackGate) -> Reason:

@@ -1,0 +1,119 @@
+"""Past windows under several policies: what each would have decided, and where they part."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from vpanalysis.analysis.decision import Judgement, judge
+from vpanalysis.analysis.metrics import Metrics, summarize
+from vpanalysis.analysis.policy import Policy
+from vpanalysis.data.tables import Tables
+from vpanalysis.data.window import RolloutWindow
+from vpanalysis.errors import InputError
+
+#: Each window is a read of its own; more of them want a longer step.
+MOST_WINDOWS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class ReplayedWindow:
+    """One past window and what each policy says about it.
+
+    Attributes:
+        metrics: The window as of its own end: what happened later is not seen.
+        judgements: One per policy, in their order.
+    """
+
+    metrics: Metrics
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def flips(self) -> tuple[bool, ...]:
+        """Whether each policy's lane status differs from the first one's."""
+        return tuple(judgement.status != self.judgements[0].status for judgement in self.judgements)
+
+
+def replay(
+    load: Callable[[RolloutWindow], Tables],
+    vp_id: str,
+    policies: Sequence[Policy],
+    *,
+    every: timedelta | None = None,
+    last_missions: int | None = None,
+) -> list[ReplayedWindow]:
+    """Judges each past window of a lane under each policy, oldest first.
+
+    Args:
+        load: A source's ``load``. It is called once for the whole lane, to find the windows, and once per window.
+        vp_id: The lane.
+        policies: The first is the one that the others are compared with.
+        every: The length of each window, see `windows_by_time`.
+        last_missions: Missions per window instead, see `windows_by_missions`.
+
+    Raises:
+        InputError: There would be more than `MOST_WINDOWS` windows, or what ``load`` raises.
+    """
+    lane = load(RolloutWindow(vp_id, start=datetime.min.replace(tzinfo=UTC)))
+    created = [moment.to_pydatetime() for moment in lane.missions["created_at"]]
+    if last_missions is not None:
+        windows = windows_by_missions(vp_id, created, lane.as_of, last_missions)
+    else:
+        windows = windows_by_time(vp_id, created, lane.as_of, every or timedelta(days=1))
+    replayed = []
+    for window in windows:
+        metrics = summarize(load(window))
+        replayed.append(ReplayedWindow(metrics, tuple(judge(metrics, policy) for policy in policies)))
+    return replayed
+
+
+def windows_by_time(vp_id: str, created: Sequence[datetime], until: datetime, every: timedelta) -> list[RolloutWindow]:
+    """Returns the windows of one length from the first mission to ``until``, each as of its end.
+
+    They are counted from midnight (UTC) of the first mission's day; the last one may be open still.
+
+    Args:
+        vp_id: The lane.
+        created: The missions' creation times, oldest first.
+        until: The moment of reading.
+        every: The windows' length.
+
+    Raises:
+        InputError: There would be more than `MOST_WINDOWS`.
+    """
+    if not created:
+        return []
+    midnight = created[0].replace(hour=0, minute=0, second=0, microsecond=0)
+    start = midnight + (created[0] - midnight) // every * every
+    number = -((start - until) // every)
+    if number > MOST_WINDOWS:
+        raise InputError(f"That would be {number:,} windows, more than {MOST_WINDOWS:,}: give a longer --every.")
+    windows = []
+    for _ in range(number):
+        windows.append(RolloutWindow(vp_id, start=start, end=start + every, as_of=min(start + every, until)))
+        start += every
+    return windows
+
+
+def windows_by_missions(vp_id: str, created: Sequence[datetime], until: datetime, size: int) -> list[RolloutWindow]:
+    """Returns the windows of ``size`` missions, counted back from the newest, each as of the next one's start.
+
+    The oldest window has what is left over; missions created at one moment stay together; the newest is open.
+
+    Args:
+        vp_id: The lane.
+        created: The missions' creation times, oldest first.
+        until: The moment of reading.
+        size: Missions per window.
+
+    Raises:
+        InputError: There would be more than `MOST_WINDOWS`.
+    """
+    starts = sorted({created[max(0, last - size)] for last in range(len(created), 0, -size)})
+    if len(starts) > MOST_WINDOWS:
+        raise InputError(
+            f"That would be {len(starts):,} windows, more than {MOST_WINDOWS:,}: give a larger --last-missions."
+        )
+    ends = [*starts[1:], None]
+    return [
+        RolloutWindow(vp_id, start=start, end=end, as_of=end or until) for start, end in zip(starts, ends, strict=True)
+    ]
