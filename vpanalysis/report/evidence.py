@@ -89,7 +89,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def text_cell(text: str) -> str:
     """Returns ``text`` as a table cell that GitHub's renderer shows literally: no markup, link or second line."""
-    line = re.sub(r"([\\`|])", r"\\\1", _one_line(text)).replace("](", "]\\(")
+    line = re.sub(r"([\\`|*~]|(?<!\w)_|_(?!\w))", r"\\\1", _one_line(text)).replace("](", "]\\(")
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", line)
     return re.sub("<(?=[A-Za-z/!?])", "&lt;", line)
 
 

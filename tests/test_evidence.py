@@ -1,0 +1,226 @@
+"""The evidence row, read by an independent Markdown renderer, and the log it is appended to."""
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+import vpanalysis as vp
+from vpanalysis.report.evidence import append_row
+
+HEADER = "| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate | p95 latency | Decision | Notes |"
+TABLE = f"{HEADER}\n|---|---|---|---|---:|---:|---|---|\n"
+REF = '_vp_metrics_snapshot(vp_id="vp.coder.primary", mission_limit=100, event_limit=500)'
+SNAPSHOT: dict[str, Any] = {
+    "generated_at": "2026-02-16T14:07:42.987654+00:00",
+    "vp_id": "vp.coder.primary",
+    "fallback": {"missions_considered": 4, "missions_with_fallback": 1, "rate": 0.25},
+    "latency_seconds": {"count": 4, "avg_seconds": 0.4, "p50_seconds": 0.4, "p95_seconds": 0.5341, "max_seconds": 0.6},
+    "mission_counts": {"completed": 4},
+    "event_counts": {"vp.mission.dispatched": 4, "vp.mission.completed": 4, "vp.mission.fallback": 1},
+}
+
+
+def row_of(window_label: str = "Shadow window", scope: str = "lane", ref: str = REF, **changes: Any) -> str:
+    verdict = vp.classify(SNAPSHOT | changes, vp.Policy.load("capture"))
+    return vp.evidence_row(verdict, window_label=window_label, scope=scope, ref=ref)
+
+
+def rendered(row: str) -> list[str]:
+    """The row's cells as markdown-it renders them: CommonMark with GitHub's tables, raw HTML allowed."""
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(TABLE + row + "\n")
+    body = html.split("<tbody>")[1]
+    assert body.count("<tr>") == 1, html
+    return re.findall(r"<td[^>]*>(.*?)</td>", body, re.DOTALL)
+
+
+def test_the_row_is_the_logs() -> None:
+    cells = rendered(row_of())
+    assert cells[:7] == [
+        "2026-02-16T14:07:42Z",
+        "Shadow window",
+        "lane",
+        f"<code>{REF.replace(chr(34), '&quot;')}</code>",
+        "0.250",
+        "0.534s",
+        "HOLD_SHADOW",
+    ]
+    assert row_of().startswith(
+        f"| 2026-02-16T14:07:42Z | Shadow window | lane | `{REF}` | 0.250 | 0.534s | HOLD_SHADOW | "
+    )
+    assert (
+        'missions_considered=4, missions_with_fallback=1, mission_counts={"completed":4}, '
+        'event_counts={"vp.mission.dispatched":4,"vp.mission.completed":4,"vp.mission.fallback":1}; '
+        "assessment=fallback rate high (0.250 >= 0.200); avg=0.400s, max=0.600s; evidence="
+    ) in row_of()
+    assert "policy=capture" in row_of()
+
+
+@pytest.mark.parametrize(
+    ("changes", "date", "rate", "p95"),
+    [
+        (
+            {"fallback": {"missions_considered": 0, "missions_with_fallback": 0, "rate": 0.0}},
+            "2026-02-16T14:07:42Z",
+            "n/a",
+            "0.534s",
+        ),
+        ({"latency_seconds": {"count": 0, "p95_seconds": None}}, "2026-02-16T14:07:42Z", "0.250", "n/a"),
+        ({"fallback": {"missions_considered": 4, "rate": float("nan")}}, "2026-02-16T14:07:42Z", "n/a", "0.534s"),
+        ({"generated_at": "soon"}, "n/a", "0.250", "0.534s"),
+    ],
+)
+def test_what_is_unknown_is_not_available(changes: dict[str, Any], date: str, rate: str, p95: str) -> None:
+    cells = rendered(row_of(**changes))
+    assert (cells[0], cells[4], cells[5]) == (date, rate, p95)
+
+
+def test_a_sample_says_so() -> None:
+    with vp.open_source("sample") as source:
+        metrics = vp.summarize(source.load(vp.RolloutWindow("vp.coder.primary", last_missions=5)))
+    row = vp.evidence_row(vp.classify(metrics, vp.Policy.load()), window_label="W", scope="S", ref="r")
+    assert rendered(row)[1] == "SAMPLE W"
+
+
+hostile = st.text(
+    st.sampled_from([*"ab|\\`\n\r<>*_~[]()&#;!{}\"'- ", "\u2028", "\x00", "\ud800", "\u202e"]), max_size=12
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(hostile, hostile, hostile, hostile)
+def test_nothing_breaks_the_row(label: str, scope: str, ref: str, name: str) -> None:
+    row = row_of(label, scope, ref, event_counts={name: 1, "x" * 5000: 2})
+    row.encode()
+    assert len(row.splitlines()) == 1
+    assert len(rendered(row)) == 8
+    assert len(row) < 1500
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("a|b", "a|b"),
+        ("a\\|b", "a\\|b"),
+        ("one\r\n\ntwo", "one two"),
+        ("`code` *bold* <script>", "`code` *bold* &lt;script&gt;"),
+        ("![x](http://tracker.example/x.png)", "![x](http://tracker.example/x.png)"),
+        ("n < 5 & more", "n &lt; 5 &amp; more"),
+    ],
+)
+def test_labels_are_shown_as_they_were_typed(text: str, html: str) -> None:
+    assert rendered(row_of(window_label=text))[1] == html
+
+
+@pytest.mark.parametrize(
+    ("ref", "html"),
+    [
+        ("a|b", "<code>a|b</code>"),
+        ("`x` and ``y``", "<code>`x` and ``y``</code>"),
+        ("<b>\n{}", "<code>&lt;b&gt; {}</code>"),
+        ("", ""),
+    ],
+)
+def test_refs_stand_in_a_code_span(ref: str, html: str) -> None:
+    assert rendered(row_of(ref=ref))[3] == html
+
+
+ROW = row_of()
+PROSE = "# Log\n\nText with a | pipe.\n\n"
+OLD = '| 2026-02-16 | Kickoff | s | `GET /x`, `a | b` | n/a | n/a | START_SHADOW_WINDOW | `{"a":1}` |\n'
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log.md"
+    path.write_bytes((PROSE + TABLE + OLD + "\n---\n\n## After\n| no | table |\n").encode())
+    return path
+
+
+def test_append_adds_one_line_after_the_tables_last_row(log: Path) -> None:
+    append_row(log, ROW)
+    second = ROW.replace("Shadow window", "Next window")
+    append_row(log, second)
+    assert (
+        log.read_bytes().decode() == PROSE + TABLE + OLD + ROW + "\n" + second + "\n\n---\n\n## After\n| no | table |\n"
+    )
+    assert [entry.name for entry in log.parent.iterdir()] == ["log.md"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (PROSE + TABLE, PROSE + TABLE + ROW + "\n"),
+        (PROSE + TABLE + OLD.rstrip("\n"), PROSE + TABLE + OLD + ROW + "\n"),
+        ((PROSE + TABLE + OLD).replace("\n", "\r\n"), (PROSE + TABLE + OLD).replace("\n", "\r\n") + ROW + "\r\n"),
+        ("```\n" + TABLE + "```\n" + TABLE + OLD, "```\n" + TABLE + "```\n" + TABLE + OLD + ROW + "\n"),
+        (TABLE.replace("Date (UTC)", "date (utc) ").replace("|---|", "| --- |") + OLD + "end", None),
+    ],
+)
+def test_append_finds_the_table(log: Path, before: str, after: str | None) -> None:
+    log.write_bytes(before.encode())
+    append_row(log, ROW)
+    assert log.read_bytes().decode() == (before.removesuffix("end") + ROW + "\nend" if after is None else after)
+
+
+def test_append_keeps_bytes_it_cannot_read(log: Path) -> None:
+    log.write_bytes(b"\xef\xbb\xbf\xff\xfe prose\x0c\x85\n\n" + TABLE.encode() + b"| \xff |\n")
+    append_row(log, ROW)
+    assert (
+        log.read_bytes()
+        == b"\xef\xbb\xbf\xff\xfe prose\x0c\x85\n\n" + TABLE.encode() + b"| \xff |\n" + ROW.encode() + b"\n"
+    )
+
+
+def test_append_keeps_the_mode_and_follows_a_link(log: Path, tmp_path: Path) -> None:
+    log.chmod(0o640)
+    link = tmp_path / "link.md"
+    link.symlink_to(log)
+    append_row(link, ROW)
+    assert link.is_symlink()
+    assert ROW in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    "content", ["", PROSE, HEADER, "```\n" + TABLE + "```\n", "    " + TABLE, "| a | b |\n|---|---|\n"]
+)
+def test_a_file_without_the_table_is_refused_and_untouched(log: Path, content: str) -> None:
+    log.write_text(content)
+    with pytest.raises(vp.InputError, match=r"log\.md has no evidence table"):
+        append_row(log, ROW)
+    assert log.read_text() == content
+    assert [entry.name for entry in log.parent.iterdir()] == ["log.md"]
+
+
+def test_the_identical_row_is_refused_twice(log: Path) -> None:
+    append_row(log, ROW)
+    before = log.read_bytes()
+    with pytest.raises(vp.InputError, match="already"):
+        append_row(log, ROW)
+    assert log.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["nowhere.md", "folder", "nowhere/log.md"])
+def test_a_log_that_is_not_there(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(vp.InputError, match=name.split("/")[0]):
+        append_row(tmp_path / name, ROW)
+
+
+def test_writers_at_the_same_time_lose_no_row(log: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from vpanalysis.report.evidence import append_row\n"
+        "for n in range(15): append_row(Path(sys.argv[1]), f'| {sys.argv[2]}-{n} | | | | | | | |')"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(log), name]) for name in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    rows = re.findall(r"^\| ([abc])-(\d+) ", log.read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted((name, str(n)) for name in "abc" for n in range(15))
