@@ -1,16 +1,18 @@
 """The playbook's recovery checklist (§4), filled in with a window's facts, and the way back to the lane (§4.5)."""
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vpanalysis import formatting
 from vpanalysis.analysis import intervals
-from vpanalysis.analysis.decision import Verdict, classify
+from vpanalysis.analysis.decision import classify
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.sessions import session_story
 from vpanalysis.analysis.signatures import group_signatures
-from vpanalysis.analysis.trends import fallback_change
+from vpanalysis.analysis.trends import Comparison, compare
+from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.schema import FAILED, FALLBACK, MAX_MISSION_LIMIT, ORPHANED_STATUSES
 
 FORCE_VARIABLE = "UA_CODER_VP_FORCE_FALLBACK"
@@ -46,7 +48,7 @@ class ReenableVerdict:
         probes: Probe missions considered; ``None`` when unknown.
         more_probes: How many more probe missions without a fallback the evidence needs; 0 when enough.
         upper_bound: One-sided 95 % upper bound of the probes' fallback rate; ``None`` without probes.
-        change: The fallback rate of the probes against the window before; ``None`` when either is unknown.
+        change: Change of the fallback rate against the window before the incident; ``None`` when either is unknown.
     """
 
     justified: bool
@@ -167,61 +169,68 @@ def reenable(probes: Metrics, before: Metrics, policy: Policy) -> ReenableVerdic
     """Returns whether the lane may be enabled again (playbook §4.5).
 
     A lane under forced fallback has no traffic of its own: what counts are the probe missions sent through it
-    since. Enabling it is justified when the policy finds them healthy, their p95 is below
-    ``p95_watch_seconds`` in either profile, and they are so many that a rate of ``fallback_critical``, which would
-    force the fallback again, is ruled out (the one-sided 95 % upper bound is below it).
+    since. Enabling it is justified when the policy finds them healthy, their p95 is below ``p95_watch_seconds`` in
+    either profile, neither their fallback rate nor their run times rose against the window before the incident, and
+    they are so many that a rate of ``fallback_critical``, which would force the fallback again, is ruled out: the
+    one-sided 95 % upper bound is below it.
 
     Args:
         probes: The probe missions' window.
-        before: The window before the incident, or of it: what the probes are compared with.
-        policy: The policy both are judged by.
+        before: The window before the incident.
+        policy: The policy that judges.
     """
     n, k = probes.fallback.missions_considered, probes.fallback.missions_with_fallback
-    against: list[str] = []
-    more, bound = 0, None
-    if n is None or k is None:
-        against.append("how many probe missions there were is unknown")
+    found = compare(probes, before, slow_seconds=policy.p95_critical_seconds)
+    bound, more = None, 0
+    if n is None or k is None or k > n:
+        against = ["how many probe missions ran and fell back is unknown"]
     elif n == 0:
         more = _probes_needed(0, policy)
-        against.append(f"no probe mission has run, and a lane under forced fallback has no other: send {more:,}")
+        against = [f"no probe mission has run, and a lane under forced fallback has no other: send {more:,}"]
     else:
-        bound = intervals.upper_bound(k, n)
-        against, more = _standing_against(probes, policy, k, n)
+        bound, more = intervals.upper_bound(k, n), max(0, _probes_needed(k, policy) - n)
+        against = [*_probes_against(probes, policy), *_worse_than(found)]
+    if n and more:
+        clean = formatting.count(more, "more probe mission")
+        against.append(
+            f"{clean} without a fallback would rule out a rate of {formatting.rate(policy.fallback_critical)}"
+        )
     end = before.window.end if before.window else None
     if end is not None and probes.start is not None and probes.start < end:
         against.append(f"the probes' window begins before the other one ends, at {formatting.time(end)}")
-    facts = f"Probe missions: {_facts(probes)}; before: {_facts(before)}." if n else f"Before: {_facts(before)}."
-    justified = not against
-    if justified:
+    if against:
+        answer = f"Not yet: {'; '.join(against)}."
+    else:
         critical = formatting.rate(policy.fallback_critical)
         answer = f"Re-enabling is justified: at 95 % the rate is at most {formatting.rate(bound)}, below {critical}."
-    else:
-        answer = f"Not yet: {'; '.join(against)}."
-    return ReenableVerdict(
-        justified, f"{answer} {facts}", tuple(against), n, more, bound, fallback_change(before, probes)
-    )
+    facts = f"Probe missions: {_facts(probes)}; before the incident: {_facts(before)}."
+    return ReenableVerdict(not against, f"{answer} {facts}", tuple(against), n, more, bound, found.fallback)
 
 
-def _standing_against(probes: Metrics, policy: Policy, k: int, n: int) -> tuple[list[str], int]:
-    """What the probe missions themselves say against it, and how many more clean ones are needed."""
-    against = []
+def _probes_against(probes: Metrics, policy: Policy) -> Iterator[str]:
+    """What the probe missions say by themselves."""
     verdict = classify(probes, policy)
     if verdict.lane_status != "HEALTHY":
-        against.append(f"the policy finds the probes {verdict.lane_status}: {verdict.reasons[0].sentence.rstrip('.')}")
+        yield f"the policy finds the probes {verdict.lane_status}: {verdict.reasons[0].sentence.rstrip('.')}"
     p95, limit = probes.latency_seconds.p95_seconds, policy.p95_watch_seconds
     if p95 is None:
-        against.append("no probe mission has a run time")
+        yield "no probe mission has a run time"
     elif p95 >= limit:
-        against.append(f"p95 {formatting.duration(p95)} is not below {formatting.duration(limit)}")
-    more = max(0, _probes_needed(k, policy) - n)
-    if more:
-        critical = formatting.rate(policy.fallback_critical)
-        clean = formatting.count(more, "more probe mission")
-        against.append(f"{clean} without a fallback would rule out a rate of {critical}")
-    return against, more
+        yield f"their p95 {formatting.duration(p95)} is not below {formatting.duration(limit)}"
+
+
+def _worse_than(found: Comparison) -> Iterator[str]:
+    """What the comparison with the window before the incident says."""
+    if found.fallback_up and found.fallback is not None:
+        rates = f"{formatting.rate(found.fallback.before)} → {formatting.rate(found.fallback.after)}"
+        yield f"the fallback rate rose against the window before the incident ({rates})"
+    if found.run_time_up:
+        p95 = f"{formatting.duration(found.run_p95.before)} → {formatting.duration(found.run_p95.after)}"
+        yield f"the run times rose against the window before the incident (p95 {p95})"
 
 
 def _probes_needed(k: int, policy: Policy) -> int:
+    """Probe missions, ``k`` of them fallen back, that rule out a rate of ``fallback_critical``."""
     return intervals.missions_needed(k, min(policy.fallback_critical, 0.999))
 
 

@@ -75,7 +75,7 @@ def session_story(metrics: Metrics) -> SessionStory:
         known=metrics.session_known,
         status=metrics.session_status and shown(metrics.session_status, 40),
         stale=stale,
-        stale_reason=str(reason) if reason else None,
+        stale_reason=shown(reason, 80) if reason else None,
         degraded_in_window=metrics.degraded_events,
         attempts=recovery.attempts if recovery else None,
         successes=recovery.successes if recovery else None,

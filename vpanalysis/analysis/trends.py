@@ -51,7 +51,7 @@ class Comparison:
     Attributes:
         missions_before: Missions considered in the baseline; ``None`` when unknown or without a baseline.
         missions_after: Missions considered in the window; ``None`` when unknown.
-        fallback: Change of the fallback rate; ``None`` when either window has no mission or is unknown.
+        fallback: Change of the fallback rate; ``None`` when either window has no mission or its counts are unknown.
         fallback_up: Whether the whole 95 % interval of that change is above 0.
         slow_before: The baseline's matured missions and the slow ones; ``None`` without a baseline.
         slow_after: The window's.
@@ -124,7 +124,7 @@ def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) 
         baseline: The window before, usually that of ``RolloutWindow.baseline()``; ``None`` without one.
         slow_seconds: The threshold of the slow share: the policy's ``p95_critical_seconds``.
     """
-    fallback = fallback_change(baseline, metrics) if baseline else None
+    fallback = _fallback_change(baseline, metrics) if baseline else None
     slow_before = matured_slow(baseline.missions, baseline.generated_at, slow_seconds) if baseline else None
     slow_after = matured_slow(metrics.missions, metrics.generated_at, slow_seconds)
     run_p50, run_p95 = _run_time_change(baseline, metrics, 0.50), _run_time_change(baseline, metrics, 0.95)
@@ -162,16 +162,12 @@ def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) 
     return replace(comparison, sentence=_sentence(comparison, missing))
 
 
-def fallback_change(before: Metrics, after: Metrics) -> ShareDifference | None:
-    """Returns the change of the fallback rate; ``None`` when either window has no mission or its counts are unknown."""
-    was, now = before.fallback, after.fallback
-    if was.missions_considered is None or was.missions_with_fallback is None:
+def _fallback_change(before: Metrics, after: Metrics) -> ShareDifference | None:
+    counts = [(each.fallback.missions_with_fallback, each.fallback.missions_considered) for each in (before, after)]
+    (was, n_before), (now, n_after) = counts
+    if was is None or n_before is None or now is None or n_after is None or was > n_before or now > n_after:
         return None
-    if now.missions_considered is None or now.missions_with_fallback is None:
-        return None
-    return intervals.compare_shares(
-        was.missions_with_fallback, was.missions_considered, now.missions_with_fallback, now.missions_considered
-    )
+    return intervals.compare_shares(was, n_before, now, n_after)
 
 
 def _slow_change(before: SlowShare | None, after: SlowShare | None) -> ShareDifference | None:
