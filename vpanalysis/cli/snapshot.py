@@ -55,6 +55,7 @@ def _of_database(
     from vpanalysis.analysis.metrics import summarize
     from vpanalysis.analysis.quality import compare_with_gateway
     from vpanalysis.analysis.snapshot import snapshot as own_snapshot
+    from vpanalysis.formatting import count
 
     answer = opened.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit)
     try:
@@ -64,7 +65,11 @@ def _of_database(
             return answer.model_dump_json(indent=2), None
         raise
     shown = answer if gateway_compatible else own_snapshot(tables, event_limit=event_limit)
-    return shown.model_dump_json(indent=2), compare_with_gateway(summarize(tables), answer)
+    note = compare_with_gateway(summarize(tables), answer)
+    theirs, ours = sum(answer.event_counts.values()), sum(tables.event_counts.values())
+    if note is None and theirs != ours:
+        note = f"The gateway counts the lane's oldest {count(theirs, 'event')} instead of these missions' {ours:,}."
+    return shown.model_dump_json(indent=2), note
 
 
 def _of_endpoint(
