@@ -10,14 +10,13 @@ import os
 import random
 import sqlite3
 import tempfile
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from vpanalysis.data import schema
+from vpanalysis.data import scenarios, schema
+from vpanalysis.data.scenarios import HEALTHY, Scenario
 from vpanalysis.errors import InputError
 
 #: The fixed moment at which the sample lane ends: the ``as_of`` of the source ``sample``.
@@ -43,69 +42,13 @@ _VERBS = ("Fix", "Add a test for", "Refactor", "Speed up", "Document", "Review",
 _THINGS = ("the upload retry loop", "the CSV import", "mission paging", "the scheduler", "the config loader")
 _STEPS = ("read the code", "wrote a plan", "edited files", "ran the tests")
 
-# {h} is hexadecimal, {n} a small number and {m} a larger one: texts of a kind differ as they do in the field.
-_KINDS = (
-    ("adapter_unavailable", "ConnectionError: adapter socket /tmp/vp/{h:.4}.sock refused after {n} attempts"),
-    ("adapter_timeout", "TimeoutError: adapter gave no response to request req_{h:.12} within {n}.0 s"),
-    ("lease_conflict", "LeaseError: lease of worker-{n} expired {m} ms before dispatch of run {h:.8}"),
-    # Not a secret: it is here so that masking has something to mask.
-    ("upstream_rejected", "HTTPError: 401 for request {m} (Authorization: Bearer sk-sample-{h})"),
-)
-_ADAPTER_ERRORS = _KINDS[:2]
-#: The kinds in the order in which they occur, over and over: some often, some rarely.
-_ERRORS = tuple(_KINDS[kind] for kind in (0, 1, 0, 3, 0, 2, 1, 0))
-_FAILURES = (
-    "AssertionError: {n} of {m} tests failed in /srv/vp/work/{h:.8}/tests/test_api.py",
-    "RuntimeError: sandbox process {m} ended with exit code 137 at step {n} (container {h:.12})",
-    "ModuleNotFoundError: No module named 'vp_plugin_{h:.4}' (workspace /srv/vp/work/{h:.8})",
-)
-_TIMED_OUT = "TimeoutError: no output from worker-{n} for 30.0 s (pid {m}, log /srv/vp/work/{h:.8}/run.log)"
-
 
 class SampleError(InputError):
     """The sample cannot be written as asked; the message is a sentence for the person who asked."""
 
 
-@dataclass(frozen=True)
-class _Scenario:
-    """What the newest 5/12 of the missions carry; the defaults are a healthy lane."""
-
-    text: str
-    fallbacks: int = 1  #: missions per 100 with a fallback event
-    failures: int = 2  #: missions per 100 that failed or timed out
-    last_failures: int = 0  #: how many of these are the newest finished missions, in a row
-    stalled: int = 0  #: missions per 100 that started long before the end and never finished
-    queued: int = 0  #: missions still in the queue at the end
-    slow: int = 2  #: missions per 100 with a run time within ``slow_seconds``
-    slow_seconds: tuple[float, float] = (48.0, 80.0)
-    run_median: float = 12.0  #: run time of all others, in seconds; none takes over 3.5 times as long
-    wait_median: float = 2.0  #: seconds from creation to start; none takes over 3.5 times as long
-    session: str = "active"  #: session status at the end
-    errors: Sequence[tuple[str, str]] = _ERRORS  #: reason and error of fallbacks, in turn
-
-
-_OVER_CRITICAL = (95.0, 240.0)
-_HEALTHY = _Scenario("nothing wrong: 1 fallback in 100 missions, isolated failures")
-_SCENARIOS = {
-    "healthy": _HEALTHY,
-    "elevated": _Scenario("8 fallbacks in 100 missions: above watch, below critical", fallbacks=8),
-    "critical": _Scenario("26 fallbacks in 100 missions: above critical", fallbacks=26),
-    "failing": _Scenario("18 of 100 missions fail or time out, 4 in a row", failures=18, last_failures=4),
-    "stalled": _Scenario("7 of 100 missions started and never finished", stalled=7),
-    "no-traffic": _Scenario("a session without a single mission", session="idle"),
-    "degraded-session": _Scenario("4 lost leases in a day, the last still open", session="degraded"),
-    "load-pressure": _Scenario(
-        "long queue waits and a p95 above 90 s, fallbacks unchanged",
-        slow=12, slow_seconds=_OVER_CRITICAL, run_median=22.0, wait_median=35.0, queued=2,
-    ),
-    "adapter-unstable": _Scenario(
-        "14 fallbacks in 100 missions and a p95 above 90 s, both from the adapter",
-        fallbacks=14, slow=10, slow_seconds=_OVER_CRITICAL, run_median=15.0, errors=_ADAPTER_ERRORS,
-    ),
-}  # fmt: skip
-
 #: Each scenario's name and what it shows, in one line.
-SCENARIOS: dict[str, str] = {name: scenario.text for name, scenario in _SCENARIOS.items()}
+SCENARIOS: dict[str, str] = {name: scenario.text for name, scenario in scenarios.SCENARIOS.items()}
 
 
 def write_sample(
@@ -137,7 +80,7 @@ def write_sample(
         SampleError: an unknown scenario, no missions, a blank lane, a path that is taken or cannot be written.
             Nothing is left behind.
     """
-    if scenario not in _SCENARIOS:
+    if scenario not in scenarios.SCENARIOS:
         raise SampleError(f"Unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}.")
     if missions < 1:
         raise SampleError(f"A sample needs at least 1 mission, not {missions}; for none choose 'no-traffic'.")
@@ -150,7 +93,7 @@ def write_sample(
         for taken in (target, *(Path(f"{target}{ending}") for ending in ("-wal", "-shm", "-journal"))):
             if os.path.lexists(taken):
                 raise SampleError(f"{taken} exists already: move it away or give another path.")
-        lane = _Lane(random.Random(f"{seed}/{scenario}/{vp_id}"), _SCENARIOS[scenario], end, vp_id)
+        lane = _Lane(random.Random(f"{seed}/{scenario}/{vp_id}"), scenarios.SCENARIOS[scenario], end, vp_id)
         lane.fill(0 if scenario == "no-traffic" else missions)
         with tempfile.TemporaryDirectory(prefix=".sample-", dir=target.parent) as folder:
             draft = Path(folder) / "sample.db"
@@ -184,7 +127,7 @@ def _write(path: Path, tables: dict[str, list[Row]]) -> None:
 class _Lane:
     """One lane's rows, drawn from ``rng`` in a fixed order. Missions go by age: 0 is the newest."""
 
-    def __init__(self, rng: random.Random, scenario: _Scenario, end: datetime, vp_id: str) -> None:
+    def __init__(self, rng: random.Random, scenario: Scenario, end: datetime, vp_id: str) -> None:
         self.rng, self.scenario, self.vp_id = rng, scenario, vp_id
         self.end = end.replace(tzinfo=UTC) if end.tzinfo is None else end.astimezone(UTC)
         self.tables: dict[str, list[Row]] = {table: [] for table in schema.TABLES}
@@ -196,10 +139,10 @@ class _Lane:
         faulty = max(1, missions * 5 // 12)
         fates, slow = self._fates(created, faulty)
         for age in reversed(range(missions)):
-            scenario = self.scenario if age < faulty else _HEALTHY
+            scenario = self.scenario if age < faulty else HEALTHY
             # A queue does not grow at once: the wait takes the fault's first missions to reach its new level.
             share = min(1.0, (faulty - age) / 20) if age < faulty else 0.0
-            wait = _HEALTHY.wait_median + share * (scenario.wait_median - _HEALTHY.wait_median)
+            wait = HEALTHY.wait_median + share * (scenario.wait_median - HEALTHY.wait_median)
             self._mission(created[age], fates[age], age in slow, scenario, wait)
         self._session()
         for table in ("vp_events", "vp_session_events"):
@@ -230,7 +173,7 @@ class _Lane:
         slow: set[int] = set()
         # Blocks of 100, counted from the newest, so that the counts hold in the newest 100 exactly.
         blocks = [(range(age, min(age + 100, faulty, total)), self.scenario) for age in range(0, faulty, 100)]
-        blocks += [(range(age, min(age + 100, total)), _HEALTHY) for age in range(faulty, total, 100)]
+        blocks += [(range(age, min(age + 100, total)), HEALTHY) for age in range(faulty, total, 100)]
         for block, scenario in blocks:
             placed = fates[block.start : block.stop].count("failed")
             for fate, count in (
@@ -254,7 +197,7 @@ class _Lane:
         stretches = [(i * len(free) // count, (i + 1) * len(free) // count) for i in range(count)]
         return [free[self.rng.randrange(low, high)] for low, high in stretches]
 
-    def _mission(self, created: datetime, fate: str, slow: bool, scenario: _Scenario, wait: float) -> None:
+    def _mission(self, created: datetime, fate: str, slow: bool, scenario: Scenario, wait: float) -> None:
         rng, status = self.rng, {"fallback": "completed", "stalled": "running"}.get(fate, fate)
         queued, run = timedelta(seconds=self._skewed(wait)), self._skewed(scenario.run_median)
         started: datetime | None = created + queued
@@ -297,7 +240,7 @@ class _Lane:
         row["updated_at"] = self._mission_events(row, fate, scenario, run)
         self.tables["vp_missions"].append(row)
 
-    def _mission_events(self, row: Row, fate: str, scenario: _Scenario, run: float) -> datetime:
+    def _mission_events(self, row: Row, fate: str, scenario: Scenario, run: float) -> datetime:
         """Adds the mission's events and returns the time of the last."""
         rng, status, started, finished = self.rng, row["status"], row["started_at"], row["completed_at"]
         trace = {"trace_id": f"trace-{self._hex(12)}"}
@@ -321,8 +264,10 @@ class _Lane:
         elif status == "cancelled":
             events.append((finished, schema.CANCELLED, {**trace, "reason": "superseded by a newer request"}))
         elif status in schema.FAILED_STATUSES:
-            texts = _FAILURES if scenario.errors is _ERRORS else [error for _, error in scenario.errors]
-            error = _TIMED_OUT if status == "timed_out" else texts[self._failures % len(texts)]
+            texts = (
+                scenarios.FAILURES if scenario.errors is scenarios.ERRORS else [error for _, error in scenario.errors]
+            )
+            error = scenarios.TIMED_OUT if status == "timed_out" else texts[self._failures % len(texts)]
             events.append((finished, schema.FAILED, {"error": self._error(error), **payload}))
         for when, kind, payload in events:
             self._event("vp_events", when, kind, payload, mission_id=row["mission_id"])
