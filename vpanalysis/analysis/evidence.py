@@ -84,17 +84,17 @@ def _distance(strength: Strength, k: int, n: int, needed: int, claim: float) -> 
 
 def _p95(metrics: Metrics) -> dict[str, Any]:
     """p95 with its interval; below 59 finished missions, where no upper bound exists, SciPy is not even loaded."""
-    seconds = [value for value in durations(metrics.missions) if math.isfinite(value) and value >= 0]
-    value, n = metrics.latency_seconds.p95_seconds, len(seconds)
+    value = metrics.latency_seconds.p95_seconds
+    if metrics.missions is None and value is not None:
+        return {"p95_sentence": f"p95 {formatting.duration(value)}; without the run times behind it, no interval."}
+    seconds = [one for one in durations(metrics.missions) if math.isfinite(one) and one >= 0]
     interval, bound = intervals.Interval(None, None, 0.95), None
-    if n >= intervals.P95_UPPER_BOUND_N:
+    if len(seconds) >= intervals.P95_UPPER_BOUND_N:
         interval, bound = intervals.quantile_interval(seconds), intervals.quantile_upper_bound(seconds)
-    elif metrics.missions is None:
-        n = metrics.latency_seconds.count
     return {
         "p95_low_seconds": interval.low,
         "p95_high_seconds": bound if interval.high is None else interval.high,
-        "p95_sentence": p95_sentence(value, n, interval, bound),
+        "p95_sentence": p95_sentence(value, len(seconds), interval, bound),
     }
 
 
