@@ -1,14 +1,12 @@
-"""What each section found, in the words of its heading, its figure's title and its alternative text."""
+"""What each section found: the words of its heading, and the accent that goes with them."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from vpanalysis import formatting
-from vpanalysis.analysis.decision import CAUTION, LaneStatus
+from vpanalysis.analysis.verdict import CAUTION, Gate, LaneStatus
 from vpanalysis.data.schema import FAILED_STATUSES
 from vpanalysis.report.piece import Tone
-
-if TYPE_CHECKING:
-    from vpanalysis.report.window_report import WindowReport
+from vpanalysis.report.window_report import WindowReport
 
 TONES: dict[LaneStatus, Tone] = {
     "HEALTHY": "good",
@@ -19,90 +17,106 @@ TONES: dict[LaneStatus, Tone] = {
 
 
 class Finding(NamedTuple):
-    """A finding's words, without a full stop, and its accent."""
+    """A finding in words, without a full stop, and its accent."""
 
     words: str
     tone: Tone
 
 
-def against_limits(value: float, watch: float, critical: float, unit: str) -> Finding:
-    """Returns where a value stands between its two limits, which the unit's formatter writes."""
-    write = formatting.percent if unit == "share" else formatting.duration
-    for limit, name, tone in ((critical, "critical", "critical"), (watch, "watch", "watch")):
-        if value >= limit:
-            side = "at" if write(value) == write(limit) else "above"
-            return Finding(f"{side} the {name} line of {write(limit)}", tone)  # type: ignore[arg-type]
-    return Finding(f"below the watch line of {write(watch)}", "good")
+def percent_limit(value: float) -> str:
+    """Returns a limit that is a share as people write it: ``5 %``."""
+    return f"{formatting.threshold(round(100 * value, 6))} %"
 
 
-def fallback(report: "WindowReport") -> Finding:
+def seconds_limit(value: float) -> str:
+    """Returns a limit in seconds: ``45 s``."""
+    return f"{formatting.threshold(value)} s"
+
+
+def fallback(report: WindowReport) -> Finding:
     """Returns how many missions fell back, and where that stands."""
     share, policy = report.metrics.fallback, report.policy
     if share.missions_considered == 0:
-        return Finding("no mission in the window, so there is no rate", "quiet")
+        return Finding("No mission in the window, so there is no rate", "quiet")
     if share.rate is None:
-        return Finding("unknown: the source does not tell the rate", "watch")
-    place = against_limits(share.rate, policy.fallback_watch, policy.fallback_critical, "share")
+        return Finding("Unknown: the source does not tell the rate", "watch")
+    place = _place(
+        share.rate,
+        (policy.fallback_watch, percent_limit(policy.fallback_watch)),
+        (policy.fallback_critical, percent_limit(policy.fallback_critical)),
+    )
     counted = formatting.share(share.missions_with_fallback, share.missions_considered)
-    return Finding(f"{counted}: {place.words}", place.tone)
+    known = counted if counted != formatting.NOT_AVAILABLE else formatting.percent(share.rate)
+    return Finding(f"{known}: {place.words}", place.tone)
 
 
-def latency(report: "WindowReport") -> Finding:
+def latency(report: WindowReport) -> Finding:
     """Returns the run time's p95, and where that stands."""
     p95, policy = report.metrics.latency_seconds.p95_seconds, report.policy
     if p95 is None:
-        return Finding("no mission with a run time, so there is no p95", "quiet")
-    place = against_limits(p95, policy.p95_watch_seconds, policy.p95_critical_seconds, "seconds")
-    return Finding(f"p95 {formatting.duration(p95)}: {place.words}", place.tone)
+        return Finding("No mission with a run time, so there is no p95", "quiet")
+    place = _place(
+        p95,
+        (policy.p95_watch_seconds, seconds_limit(policy.p95_watch_seconds)),
+        (policy.p95_critical_seconds, seconds_limit(policy.p95_critical_seconds)),
+    )
+    return Finding(f"Run time p95 {formatting.duration(p95)}: {place.words}", place.tone)
 
 
-def events(report: "WindowReport") -> Finding:
+def _place(value: float, watch: tuple[float, str], critical: tuple[float, str]) -> Finding:
+    """Where a value stands between its two limits, each with its text."""
+    if value >= critical[0]:
+        return Finding(f"{'at' if value == critical[0] else 'above'} the critical line of {critical[1]}", "critical")
+    if value >= watch[0]:
+        return Finding(f"{'at' if value == watch[0] else 'above'} the watch line of {watch[1]}", "watch")
+    return Finding(f"below the watch line of {watch[1]}", "good")
+
+
+def events(report: WindowReport) -> Finding:
     """Returns how many missions failed, and how many went the expected way."""
     profile, counts = report.profile, report.metrics.mission_counts
     if profile.missions == 0:
-        return Finding("no mission, so no event sequence", "quiet")
-    failed = None if counts is None else sum(counts.get(status, 0) for status in FAILED_STATUSES)
-    words = "failures unknown" if failed is None or counts is None else f"{failed:,} of {sum(counts.values()):,} failed"
-    if profile.missions is not None:
-        words += f", {formatting.share(profile.as_expected, profile.missions)} went as expected"
+        return Finding("No mission, so no event sequence", "quiet")
+    if counts is None:
+        return Finding("Unknown: the source does not tell the missions' statuses", "watch")
+    failed = sum(counts.get(status, 0) for status in FAILED_STATUSES)
+    words = f"{failed:,} of {formatting.count(sum(counts.values()), 'mission')} failed or timed out"
+    if profile.as_expected is not None:
+        words += f", {profile.as_expected:,} went as expected"
     return Finding(words, gate_tone(report, "failures", "completions"))
 
 
-def session(report: "WindowReport") -> Finding:
+def session(report: WindowReport) -> Finding:
     """Returns the session's state and how often it degraded."""
-    return Finding(_lower(report.session.finding), gate_tone(report, "session"))
+    return Finding(report.session.finding.rstrip("."), gate_tone(report, "session"))
 
 
-def baseline(report: "WindowReport") -> Finding:
-    """Returns the playbook's reading of the window against the one before."""
-    words = {
-        "load_pressure": ("load or queue pressure", "watch"),
-        "degradation": ("runtime degradation or adapter instability", "critical"),
-        "neither": ("neither load pressure nor degradation", "good"),
-        "not_enough_data": ("not enough data to compare", "quiet"),
-    }[report.comparison.conclusion]
-    return Finding(words[0], words[1])  # type: ignore[arg-type]
+def baseline(report: WindowReport) -> Finding:
+    """Returns the playbook's reading (§3.2) of the window against the one before."""
+    found = report.comparison
+    if found.conclusion == "load_pressure":
+        return Finding("Load or queue pressure: durations rose, the fallback rate did not", "watch")
+    if found.conclusion == "degradation":
+        return Finding("Runtime degradation or adapter instability: durations and fallback rate rose", "critical")
+    if found.fallback_up:
+        return Finding("The fallback rate rose, durations did not", "watch")
+    if found.conclusion == "not_enough_data":
+        return Finding("Not enough data to compare", "quiet")
+    return Finding("Neither the fallback rate nor a duration rose beyond chance", "good")
 
 
-def quality(report: "WindowReport") -> Finding:
+def quality(report: WindowReport) -> Finding:
     """Returns how much is wrong with the data, and whether it forbids a healthy verdict."""
-    notes = report.quality
-    vetoes = sum(note.veto for note in notes)
+    vetoes = sum(note.veto for note in report.quality)
     if vetoes:
-        return Finding(
-            f"{formatting.count(vetoes, 'finding')} that forbid{'s' * (vetoes == 1)} a healthy verdict", "critical"
-        )
-    if notes:
-        return Finding(f"{formatting.count(len(notes), 'note')}, none of which forbids a verdict", "plain")
-    return Finding("nothing is wrong with the data", "good")
+        return Finding(f"{formatting.count(vetoes, 'fault')} in the data: no verdict may be healthy", "critical")
+    if report.quality:
+        return Finding(f"{formatting.count(len(report.quality), 'remark')}, none of which forbids a verdict", "plain")
+    return Finding("Nothing is wrong with the data", "good")
 
 
-def gate_tone(report: "WindowReport", *gates: str) -> Tone:
-    """Returns the accent of the most cautious reason that one of ``gates`` gave; plain when none did."""
-    cautions = [reason.caution for reason in report.verdict.reasons if reason.gate in gates and reason.caution]
+def gate_tone(report: WindowReport, *gates: Gate) -> Tone:
+    """Returns the accent of the most cautious thing that one of ``gates`` found; plain when none was judged."""
+    judged = [*report.verdict.reasons, *report.verdict.passed]
+    cautions = [reason.caution for reason in judged if reason.gate in gates and reason.caution]
     return TONES[max(cautions, key=CAUTION.index)] if cautions else "plain"
-
-
-def _lower(sentence: str) -> str:
-    """A sentence as a heading goes on with it: a small first letter and no full stop."""
-    return sentence[:1].lower() + sentence[1:].rstrip(".")

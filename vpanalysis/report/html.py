@@ -14,25 +14,34 @@ from nbconvert.exporters import TemplateExporter
 from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 
-from vpanalysis.report.piece import MARKS, MIME
+from vpanalysis.report.piece import FIGURE_MIME, MARKS, MIME
 
 #: Cells with these tags are for readers of the notebook.
 NOTEBOOK_ONLY = "notebook-only"
 _HIDDEN_TAGS = frozenset({NOTEBOOK_ONLY, "plain-text", "parameters", "injected-parameters"})
 _CSP = "default-src 'none'; img-src data:; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
-_ALLOWED_TAGS = (
-    "p h3 h4 h5 h6 ul ol li dl dt dd strong em b i code pre blockquote br hr "
-    "table caption thead tbody tfoot tr th td sub sup span div"
-).split()
+_TEXT_TAGS = ["p", "h3", "h4", "h5", "h6", "ul", "ol", "li", "dl", "dt", "dd", "pre", "blockquote", "br", "hr", "div"]
+_PHRASE_TAGS = ["strong", "em", "b", "i", "code", "sub", "sup", "span"]
+_TABLE_TAGS = ["table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"]
 
 
 @dataclass
 class Block:
-    """One thing to show: ``kind`` is ``piece``, ``image``, ``html`` or ``text``; ``value`` is what it shows."""
+    """One thing to show.
+
+    Attributes:
+        kind: ``piece``, ``image``, ``html`` or ``text``.
+        value: A piece's data, an image's data URI, harmless markup, or text.
+        alt: An image's alternative text.
+        title: An image's title, which the page shows above it.
+        narrow: The same image for narrow pages.
+    """
 
     kind: str
     value: Any
     alt: str = ""
+    title: str = ""
+    narrow: str = ""
 
 
 @dataclass
@@ -66,7 +75,7 @@ class _PageExporter(TemplateExporter):
     template_file = "index.html.j2"
 
     def _create_environment(self) -> jinja2.Environment:
-        environment: jinja2.Environment = super()._create_environment()
+        environment: jinja2.Environment = super()._create_environment()  # type: ignore[no-untyped-call]
         environment.autoescape = True
         environment.trim_blocks = environment.lstrip_blocks = True
         return environment
@@ -80,7 +89,9 @@ def to_html(notebook: NotebookNode) -> str:
     """
     sections = [section for section in _sections(notebook.cells) if not section.omitted]
     with resources.as_file(resources.files("vpanalysis.report")) as folder:
-        exporter = _PageExporter(template_name="template", extra_template_basedirs=[str(folder)])
+        exporter = _PageExporter(  # type: ignore[no-untyped-call]
+            template_name="template", extra_template_basedirs=[str(folder)]
+        )
         style, script = (_asset(name) for name in ("report.css", "report.js"))
         page = {
             "title": _title(sections),
@@ -146,13 +157,15 @@ def _add_output(output: NotebookNode, section: Section) -> None:
         section.omitted |= bool(piece["omit"])
         if piece["finding"] and not section.finding:
             section.finding, section.tone = piece["finding"], piece["tone"]
+    elif FIGURE_MIME in data:
+        figure = data[FIGURE_MIME]
+        wide, narrow = (_data_uri("image/svg+xml", figure[width]) for width in ("wide", "narrow"))
+        section.blocks.append(Block("image", wide, figure["alt"], figure["title"], narrow))
     elif any(kind.endswith("+json") for kind in data):
         return  # other documents in the notebook, such as the JSON twin
     elif image := next((kind for kind in ("image/svg+xml", "image/png", "image/jpeg") if kind in data), None):
-        content = data[image]
-        encoded = base64.b64encode(content.encode()).decode() if image == "image/svg+xml" else content.replace("\n", "")
         alt = metadata.get(image, {}).get("alt") or data.get("text/plain", "")
-        section.blocks.append(Block("image", f"data:{image};base64,{encoded}", alt))
+        section.blocks.append(Block("image", _data_uri(image, data[image]), alt))
     elif "text/html" in data:
         section.blocks.append(Block("html", _harmless(data["text/html"])))
     elif "text/markdown" in data:
@@ -163,10 +176,18 @@ def _add_output(output: NotebookNode, section: Section) -> None:
         section.blocks.append(Block("text", data["text/plain"]))
 
 
+def _data_uri(kind: str, content: str) -> str:
+    """An image's content as notebooks hold it, SVG as text and all else in base64, as a URI that loads nothing."""
+    encoded = base64.b64encode(content.encode()).decode() if kind == "image/svg+xml" else "".join(content.split())
+    return f"data:{kind};base64,{encoded}"
+
+
 def _harmless(html: str) -> Markup:
     """Markup that is not ours, without what could run, load, link or restyle."""
-    cleaner = SanitizeHTML(tags=_ALLOWED_TAGS, attributes={"th": ["scope"]}, strip=True)
-    return Markup(cleaner.sanitize_html_tags(html))
+    cleaner = SanitizeHTML(  # type: ignore[no-untyped-call]
+        tags=_TEXT_TAGS + _PHRASE_TAGS + _TABLE_TAGS, attributes={"th": ["scope"]}, strip=True
+    )
+    return Markup(cleaner.sanitize_html_tags(html))  # type: ignore[no-untyped-call]
 
 
 def _title(sections: list[Section]) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import jinja2
 
 MIME = "application/vnd.vpanalysis.piece+json"
+#: What the report's template shows of a figure: its title as text, and a drawing for wide and for narrow pages.
+FIGURE_MIME = "application/vnd.vpanalysis.figure+json"
 #: The accents: a status is always said in a word and a shape as well.
 Tone = Literal["good", "quiet", "watch", "critical", "plain"]
 MARKS: Mapping[str, str] = {"good": "✓", "quiet": "○", "watch": "▲", "critical": "■", "plain": ""}

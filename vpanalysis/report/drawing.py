@@ -1,0 +1,127 @@
+"""What the figures have in common: how one is made, its title, its limits, its rows and its scales."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from vpanalysis.report import style
+from vpanalysis.report.style import CRITICAL, INK, MUTED, SURFACE, WATCH, Ink, ReportAxes
+from vpanalysis.report.window_report import WindowReport
+
+_TITLE_CHARACTERS = 88
+#: Durations beyond so many times the critical limit are drawn on a logarithmic scale, lest the limits vanish.
+_LOGARITHMIC_FROM = 8
+
+
+def figure(
+    draw: Callable[[WindowReport, Axes], str], report: WindowReport, ax: Axes | None, height_inches: float
+) -> Axes:
+    """Draws on the given Axes or a new one, in the house style.
+
+    Args:
+        draw: Draws, sets the title, and returns what the alternative text says after the title.
+        report: What is drawn.
+        ax: The Axes to draw on; ``None`` makes one.
+        height_inches: The height of a figure that is made.
+    """
+    with style.styled():
+        axes = style.new_axes(height_inches) if ax is None else ax
+        details = draw(report, axes)
+        if isinstance(axes, ReportAxes):
+            title = " ".join(axes.get_title(loc="left").split())
+            axes.alt = f"{title}. {details}".strip()
+    return axes
+
+
+def titled(ax: Axes, sentence: str) -> None:
+    """Sets the finding as the title, without its full stop, over as many lines as it needs."""
+    ax.set_title("\n".join(textwrap.wrap(sentence.rstrip("."), _TITLE_CHARACTERS)), loc="left")
+
+
+def nothing(ax: Axes, sentence: str) -> str:
+    """Makes an Axes without data say so in a sentence instead of showing empty scales; returns no details."""
+    titled(ax, sentence)
+    ax.grid(False)
+    ax.xaxis.set_major_locator(NullLocator())
+    ax.yaxis.set_major_locator(NullLocator())
+    for side in ("left", "bottom"):
+        ax.spines[side].set_visible(False)
+    ax.text(0.5, 0.5, "Nothing to draw", transform=ax.transAxes, ha="center", va="center", color=MUTED.light)
+    return ""
+
+
+def limits(ax: Axes, watch: float, critical: float, write: Callable[[float], str], *, vertical: bool = False) -> None:
+    """Draws the policy's two limits with their names and values, told apart by their dashes as well."""
+    for value, name, ink, dashes in ((watch, "watch", WATCH, (5, 2)), (critical, "critical", CRITICAL, (2, 1.5))):
+        draw = ax.axvline if vertical else ax.axhline
+        draw(value, color=ink.light, linewidth=1.1, dashes=dashes, zorder=1.5)
+        if vertical:
+            label(ax, f"{name} {write(value)}", (value, 1), (4, -1), ink, xycoords=("data", "axes fraction"), va="top")
+        else:
+            label(
+                ax, f"{name} {write(value)}", (0, value), (5, 3), ink, xycoords=("axes fraction", "data"), va="bottom"
+            )
+
+
+def label(
+    ax: Axes,
+    text: str,
+    at: tuple[Any, Any],
+    offset: tuple[float, float],
+    ink: Ink = INK,
+    *,
+    bold: bool = False,
+    **more: Any,
+) -> None:
+    """Writes a direct label; a faint ground keeps it legible on lines and marks."""
+    ax.annotate(
+        text, at, offset, textcoords="offset points", color=ink.light, fontsize=8, zorder=4,
+        fontweight="bold" if bold else "normal",
+        bbox={"facecolor": SURFACE.light, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}, **more,
+    )  # fmt: skip
+
+
+def rows(ax: Axes, names: Sequence[str]) -> None:
+    """Names the rows 0, 1, … of a figure, from the bottom up."""
+    ax.set_yticks(range(len(names)), list(names))
+    ax.tick_params(axis="y", labelcolor=INK.light, length=0)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.grid(axis="y", visible=False)
+
+
+def share_axis(ax: Axes, top: float) -> None:
+    """Makes y a share in per cent, from zero to ``top`` (a share)."""
+    step = next((step for step in (0.01, 0.02, 0.05, 0.1) if top / step <= 6), 0.2)
+    ticks = [step * i for i in range(int(top / step + 1e-9) + 1)]
+    ax.yaxis.set_major_locator(FixedLocator(ticks))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+def seconds_axis(ax: Axes, axis: str, low: float, high: float, critical: float) -> None:
+    """Makes an axis one of durations up to ``high`` or the critical limit; logarithmic when ``high`` is far beyond it.
+
+    Args:
+        ax: The Axes.
+        axis: ``x`` or ``y``.
+        low: The least duration above zero, where a logarithmic axis begins; 0 for none.
+        high: The longest duration.
+        critical: The policy's critical limit.
+    """
+    logarithmic = low > 0 and high > _LOGARITHMIC_FROM * critical
+    if logarithmic:
+        (ax.set_xscale if axis == "x" else ax.set_yscale)("log")
+    top = max(high, critical) * (1.4 if logarithmic else 1.12)
+    (ax.set_xlim if axis == "x" else ax.set_ylim)(low / 1.3 if logarithmic else 0, top)
+    on = ax.xaxis if axis == "x" else ax.yaxis
+    on.set_major_formatter(FuncFormatter(lambda value, _: short_duration(value)))
+    on.set_minor_formatter(NullFormatter())
+
+
+def short_duration(seconds: float) -> str:
+    """Returns a tick's duration in its largest unit."""
+    if seconds >= 7200:
+        return f"{seconds / 3600:g} h"
+    return f"{seconds / 60:g} min" if seconds >= 300 else f"{seconds:g} s"

@@ -1,0 +1,221 @@
+"""The top of the report: the verdict's banner, the key figures with their limits, and the evidence row."""
+
+import re
+from typing import Any
+
+from vpanalysis import formatting
+from vpanalysis.data.schema import FAILED_STATUSES
+from vpanalysis.report import findings
+from vpanalysis.report.evidence import COLUMNS
+from vpanalysis.report.findings import TONES, percent_limit, seconds_limit
+from vpanalysis.report.piece import MARKS, Piece, Tone, columns_of_text
+from vpanalysis.report.window_report import WindowReport
+
+_ACTIONS = {"continue": "continue", "hold": "hold", "force_fallback": "force the fallback path"}
+_STRENGTHS = {
+    "supports": "supported",
+    "refutes": "refuted",
+    "insufficient": "not enough data yet",
+    "none": "no data",
+}
+#: Width of a scale in its own units; the value's mark must stay inside.
+_SCALE, _MARK = 200.0, 4.0
+
+
+def verdict(report: WindowReport) -> Piece:
+    """Returns the banner: decision, status, why, and what to do next."""
+    judged, metrics, tone = report.verdict, report.metrics, TONES[report.verdict.lane_status]
+    why = judged.reasons[0].sentence if judged.reasons else "No reason was recorded."
+    others = len([reason for reason in judged.reasons[1:] if reason.caution != "HEALTHY"])
+    kicker = f"{report.parameters['window_label'] or 'Rollout window'} · {judged.vp_id or 'lane unknown'}"
+    limit = percent_limit(report.policy.fallback_watch)
+    facts = [
+        ("Action", [_ACTIONS[judged.action]]),
+        ("Window, UTC", [formatting.time(metrics.start), f"to {formatting.time(metrics.end)}", _length(report)]),
+        (
+            "Missions considered",
+            [formatting.NOT_AVAILABLE if judged.missions_considered is None else f"{judged.missions_considered:,}"],
+        ),
+        (f"Claim: true fallback rate below {limit}", [_STRENGTHS[judged.evidence.strength]]),
+        ("Judged as of", [formatting.time(judged.generated_at)]),
+        (
+            "Source, policy",
+            [f"{metrics.source},", f"{judged.policy.name} {judged.policy.version} ({judged.policy.profile})"],
+        ),
+    ]
+    badges = ["SAMPLE: no basis for any rollout"] if judged.sample else []
+    if judged.provisional:
+        badges.append("PROVISIONAL: the window is still open")
+    content = {
+        "page_title": f"{judged.decision}: {kicker}",
+        "kicker": kicker,
+        "decision": judged.decision,
+        "status": judged.lane_status.replace("_", " "),
+        "tone": tone,
+        "badges": badges,
+        "why": why[:1].upper() + why[1:],
+        "others": f"and {formatting.count(others, 'further reason')}" if others else "",
+        "next": judged.next_step,
+        "facts": [{"name": name, "parts": [part for part in parts if part]} for name, parts in facts],
+    }
+    lines = [f"{judged.decision} ({judged.lane_status}, {judged.action})", f"Why: {why}", f"Next: {judged.next_step}"]
+    return Piece("banner", content, tone=tone, text="\n".join(lines))
+
+
+def _length(report: WindowReport) -> str:
+    start, end = report.metrics.start, report.metrics.end
+    return (
+        "" if start is None or end is None or end < start else f"({formatting.duration((end - start).total_seconds())})"
+    )
+
+
+def key_figures(report: WindowReport) -> Piece:
+    """Returns the tiles: each number with its limits beside it."""
+    tiles = [
+        _fallback(report),
+        _run_time(report),
+        _queue_wait(report),
+        _failures(report),
+        _slow(report),
+        _session(report),
+    ]
+    beyond = [tile["name"] for tile in tiles if tile["tone"] in ("watch", "critical")]
+    words = f"Beyond a limit: {', '.join(beyond).lower()}" if beyond else "None is beyond a limit"
+    tone: Tone = "critical" if any(tile["tone"] == "critical" for tile in tiles) else "watch" if beyond else "plain"
+    rows = [[tile["name"], tile["value"], tile["detail"], tile["limits"]] for tile in tiles]
+    return Piece("key_figures", {"tiles": tiles}, words, tone, columns_of_text(rows))
+
+
+def _tile(name: str, value: str, detail: str, tone: Tone, limits: str, scale: Any = None) -> dict[str, Any]:
+    return {"name": name, "value": value, "detail": detail, "tone": tone, "limits": limits, "scale": scale}
+
+
+def _fallback(report: WindowReport) -> dict[str, Any]:
+    share, proof, policy = report.metrics.fallback, report.verdict.evidence, report.policy
+    rate = share.rate if share.missions_considered else None
+    detail = formatting.share(share.missions_with_fallback, share.missions_considered)
+    if proof.interval_low is not None and proof.interval_high is not None:
+        detail += f", 95 %: {100 * proof.interval_low:.1f} to {formatting.percent(proof.interval_high)}"
+    return _tile(
+        "Fallback rate",
+        formatting.percent(rate),
+        detail,
+        findings.fallback(report).tone,
+        f"watch from {percent_limit(policy.fallback_watch)}, critical from {percent_limit(policy.fallback_critical)}",
+        _scale(rate, policy.fallback_watch, policy.fallback_critical, proof.interval_low, proof.interval_high),
+    )
+
+
+def _run_time(report: WindowReport) -> dict[str, Any]:
+    run, proof = report.metrics.latency_seconds, report.verdict.evidence
+    watch, critical = report.policy.p95_watch_seconds, report.policy.p95_critical_seconds
+    return _tile(
+        "Run time p95",
+        formatting.duration(run.p95_seconds),
+        f"p50 {formatting.duration(run.p50_seconds)}, longest {formatting.duration(run.max_seconds)}",
+        findings.latency(report).tone,
+        f"watch from {seconds_limit(watch)}, critical from {seconds_limit(critical)}",
+        _scale(run.p95_seconds, watch, critical, proof.p95_low_seconds, proof.p95_high_seconds),
+    )
+
+
+def _queue_wait(report: WindowReport) -> dict[str, Any]:
+    queue, waiting = report.metrics.queue_wait_seconds, report.latency.waiting
+    if queue is None:
+        return _tile("Queue wait p95", formatting.NOT_AVAILABLE, "the source does not tell", "plain", "")
+    detail = f"p50 {formatting.duration(queue.p50_seconds)}, longest {formatting.duration(queue.max_seconds)}"
+    tone: Tone = "watch" if report.comparison.queue_wait_up else "plain"
+    before = report.comparison.queue_p95.before
+    limits = "no baseline" if before is None else f"before: {formatting.duration(before)}"
+    if waiting:
+        detail += f"; {waiting:,} still waiting"
+    return _tile("Queue wait p95", formatting.duration(queue.p95_seconds), detail, tone, limits)
+
+
+def _failures(report: WindowReport) -> dict[str, Any]:
+    counts, gate = report.metrics.mission_counts, report.policy.gates.failures
+    if counts is None:
+        return _tile("Failed or timed out", formatting.NOT_AVAILABLE, "the source does not tell", "plain", "")
+    failed, total = sum(counts.get(status, 0) for status in FAILED_STATUSES), sum(counts.values())
+    others = ", ".join(f"{number:,} {status}" for status, number in counts.items() if status not in FAILED_STATUSES)
+    limits = (
+        f"watch from {percent_limit(gate.share)}, or {gate.in_a_row} in a row" if gate else "no limit in this policy"
+    )
+    return _tile(
+        "Failed or timed out", f"{failed:,} of {total:,}", others, findings.gate_tone(report, "failures"), limits
+    )
+
+
+def _slow(report: WindowReport) -> dict[str, Any]:
+    slow, running, gate = report.latency.slow, report.latency.running, report.policy.gates.slow_share
+    value = formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}"
+    detail = f"{formatting.count(running, 'mission')} running, slow ones among them counted"
+    limits = f"watch over {percent_limit(gate.share)}" if gate else "no limit in this policy"
+    return _tile(
+        f"Slower than {seconds_limit(slow.seconds)}",
+        value,
+        detail,
+        findings.gate_tone(report, "slow_share", "completions"),
+        limits,
+    )
+
+
+def _session(report: WindowReport) -> dict[str, Any]:
+    metrics, gate = report.metrics, report.policy.gates.session
+    status = metrics.session_status or ("none" if metrics.session_known and metrics.session is None else "unknown")
+    degraded = metrics.degraded_events
+    detail = (
+        "degradations unknown" if degraded is None else f"degraded {formatting.count(degraded, 'time')} in the window"
+    )
+    limits = f"watch when degraded now, or {gate.degraded} times" if gate else "no limit in this policy"
+    return _tile("Session", status, detail, findings.gate_tone(report, "session"), limits)
+
+
+def _scale(
+    value: float | None, watch: float, critical: float, low: float | None, high: float | None
+) -> dict[str, Any] | None:
+    """Positions on a scale from zero to a third beyond the critical limit, or to the value if that is more."""
+    if value is None:
+        return None
+    end = max(critical * 4 / 3, value)
+    known = low is not None and high is not None
+    return {
+        "value": round(min(_SCALE * value / end, _SCALE - _MARK), 1),
+        "low": round(_SCALE * min((low or 0) / end, 1), 1) if known else None,
+        "high": round(_SCALE * min((high or 0) / end, 1), 1) if known else None,
+        "limits": [["watch", round(_SCALE * watch / end, 1)], ["critical", round(_SCALE * critical / end, 1)]],
+    }
+
+
+def evidence_row(report: WindowReport) -> Piece:
+    """Returns the row for the evidence log: as Markdown to copy, and as a table row."""
+    cells = [_plain(cell) for cell in re.split(r"(?<!\\)\|", report.row.strip()[1:-1])]
+    return Piece("row", {"columns": list(COLUMNS), "cells": cells, "markdown": report.row}, text=report.row)
+
+
+def _plain(cell: str) -> str:
+    """A Markdown cell as its reader sees it."""
+    return re.sub(r"\\([\\`|(])", r"\1", cell.strip().strip("`")).replace("&lt;", "<")
+
+
+def in_words(report: WindowReport) -> Piece:
+    """Returns the report's numbers as plain text, which needs no renderer and is the same on every machine."""
+    judged, queue = report.verdict, report.metrics.queue_wait_seconds
+    reasons = [
+        f"{MARKS[TONES[reason.caution]] if reason.caution else '-'} {reason.gate.replace('_', ' ')}: {reason.sentence}"
+        for reason in judged.reasons
+    ]
+    lines = [
+        f"{judged.decision} ({judged.lane_status}, {judged.action}{', provisional' if judged.provisional else ''})",
+        *reasons,
+        f"Next: {judged.next_step}",
+        f"Fallback: {findings.fallback(report).words}",
+        f"Latency: {findings.latency(report).words}",
+        f"Queue wait p95: {formatting.duration(queue.p95_seconds if queue else None)}",
+        f"Events: {findings.events(report).words}",
+        f"Session: {findings.session(report).words}",
+        f"Baseline: {findings.baseline(report).words}",
+        f"Data quality: {findings.quality(report).words}",
+        f"Evidence: {judged.evidence.strength}. {judged.evidence.distance}".strip(),
+    ]
+    return Piece("text", {}, text="\n".join(lines))
