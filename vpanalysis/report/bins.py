@@ -12,7 +12,7 @@ STRETCHES = 90
 
 
 def histogram(times: "pd.Series[Any]", start: datetime, end: datetime) -> tuple[list[Any], list[int]]:
-    """Returns the edges (datetimes) of equal stretches from ``start`` to ``end``, and how many of ``times`` each holds."""
+    """Returns the edges (datetimes) of equal stretches from ``start`` to ``end`` and each one's number of ``times``."""
     end = max(end, start + pd.Timedelta(seconds=1))
     edges = pd.date_range(start, end, periods=STRETCHES + 1)
     within = pd.cut(times, edges, include_lowest=True, labels=False)

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
@@ -44,6 +45,8 @@ def titled(ax: Axes, sentence: str) -> None:
 def nothing(ax: Axes, sentence: str) -> str:
     """Makes an Axes without data say so in a sentence instead of showing empty scales; returns no details."""
     titled(ax, sentence)
+    if isinstance(ax, ReportAxes):
+        ax.shrink()
     ax.grid(False)
     ax.xaxis.set_major_locator(NullLocator())
     ax.yaxis.set_major_locator(NullLocator())
@@ -98,6 +101,15 @@ def share_axis(ax: Axes, top: float) -> None:
     ticks = [step * i for i in range(int(top / step + 1e-9) + 1)]
     ax.yaxis.set_major_locator(FixedLocator(ticks))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+def window_axis(ax: Axes, report: WindowReport, missions: pd.DataFrame) -> None:
+    """Makes x the window's time; of the newest N missions only what they cover, however long ago that was."""
+    start, end = report.metrics.start, report.metrics.end
+    window = report.metrics.window
+    if window is not None and window.last_missions is not None:
+        end = max(missions["created_at"].dropna().max().to_pydatetime(), start or end)
+    style.time_axis(ax, start, end, "Mission created")
 
 
 def seconds_axis(ax: Axes, axis: str, low: float, high: float, critical: float) -> None:

@@ -33,6 +33,18 @@ def seconds_limit(value: float) -> str:
     return f"{formatting.threshold(value)} s"
 
 
+def reasons(report: WindowReport) -> Finding:
+    """Returns the worst reason, or for a healthy lane that every gate passed."""
+    judged = report.verdict
+    tone = TONES[judged.lane_status]
+    if judged.lane_status == "HEALTHY":
+        left_out = f", {len(judged.not_assessed)} could not be assessed" if judged.not_assessed else ""
+        return Finding(f"All {len(judged.reasons)} gates that were judged passed{left_out}", tone)
+    sentences = judged.reasons[0].sentence if judged.reasons else "No reason was recorded."
+    first = sentences.partition(". ")[0].rstrip(".")
+    return Finding(first[:1].upper() + first[1:], tone)
+
+
 def fallback(report: WindowReport) -> Finding:
     """Returns how many missions fell back, and where that stands."""
     share, policy = report.metrics.fallback, report.policy
@@ -47,7 +59,14 @@ def fallback(report: WindowReport) -> Finding:
     )
     counted = formatting.share(share.missions_with_fallback, share.missions_considered)
     known = counted if counted != formatting.NOT_AVAILABLE else formatting.percent(share.rate)
+    if incomplete(report) and place.tone == "good":
+        return Finding(f"{known}, not to be trusted: events are missing from the source", "watch")
     return Finding(f"{known}: {place.words}", place.tone)
+
+
+def incomplete(report: WindowReport) -> bool:
+    """Whether the source cannot show all events of its missions, so that counts of events are too low."""
+    return report.metrics.quality.truncated_events is True
 
 
 def latency(report: WindowReport) -> Finding:
@@ -81,7 +100,10 @@ def events(report: WindowReport) -> Finding:
         return Finding("Unknown: the source does not tell the missions' statuses", "watch")
     failed = sum(counts.get(status, 0) for status in FAILED_STATUSES)
     words = f"{failed:,} of {formatting.count(sum(counts.values()), 'mission')} failed or timed out"
-    if profile.as_expected is not None:
+    hanging = next((found.missions for found in profile.deviations if found.kind == "missing_completion"), 0)
+    if hanging:
+        words += f", {hanging:,} hang without an end"
+    if profile.as_expected is not None and not incomplete(report):
         words += f", {profile.as_expected:,} went as expected"
     return Finding(words, gate_tone(report, "failures", "completions"))
 

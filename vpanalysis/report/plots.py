@@ -1,6 +1,7 @@
 """The report's figures: each takes the report, draws on an Axes given or made, and returns it; none computes."""
 
 import math
+from bisect import bisect_right
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 
 from vpanalysis import formatting
 from vpanalysis.analysis.latency import LatencyProfile, run_times
-from vpanalysis.report import bins, drawing, style
+from vpanalysis.report import bins, drawing, findings
 from vpanalysis.report.findings import percent_limit, seconds_limit
 from vpanalysis.report.style import BAND, BLUE, CRITICAL, DENSE, INK, MUTED, ORANGE, PURPLE, SURFACE, WATCH
 from vpanalysis.report.timelines import event_mix as event_mix
@@ -36,11 +37,16 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     over, whole = (f"newest {_ROLLING} missions", full) if len(full) else ("missions so far", rolling)
     peak, last = float(whole["rate"].max()), float(whole["rate"].iloc[-1])
     moved = f"peaked at {formatting.percent(peak)} and ends at" if peak > last else "is at its highest at the end,"
-    drawing.titled(ax, f"The fallback share of the {over} {moved} {formatting.percent(last)}")
+    doubt = " (events are missing)" if findings.incomplete(report) else ""
+    drawing.titled(ax, f"The fallback share of the {over} {moved} {formatting.percent(last)}{doubt}")
     early = rolling[rolling["missions"] <= _ROLLING]
-    kept = full.iloc[bins.thinned(len(full), 4 * DENSE)]
     ax.plot(early["created_at"], early["rate"], color=BLUE.light, drawstyle="steps-post", linewidth=0.9, linestyle=":")
-    ax.plot(kept["created_at"], kept["rate"], color=BLUE.light, drawstyle="steps-post")
+    if len(full) > 2 * DENSE:
+        runs = bins.quantiles(full, "created_at", "rate", DENSE // 3, (0.0, 0.5, 1.0))
+        ax.fill_between(runs["created_at"], runs[0.0], runs[1.0], color=BAND.light, linewidth=0)
+        ax.plot(runs["created_at"], runs[0.5], color=BLUE.light)
+    else:
+        ax.plot(full["created_at"], full["rate"], color=BLUE.light, drawstyle="steps-post")
     if len(rolling) == 1:
         ax.plot(rolling["created_at"], rolling["rate"], "o", color=BLUE.light)
     top = max(policy.fallback_critical * 1.3, float(rolling["rate"].max()) * 1.12, proof.interval_high or 0)
@@ -50,7 +56,7 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     ax.set_ylim(-0.12 * top, top)
     drawing.share_axis(ax, top)
     ax.set_ylabel(f"Share of the {over}")
-    style.time_axis(ax, report.metrics.start, report.metrics.end, "Mission created")
+    drawing.window_axis(ax, report, missions)
     if share.rate is not None and proof.interval_low is not None and proof.interval_high is not None:
         _mark_window(ax, share.rate, proof.interval_low, proof.interval_high)
     return (
@@ -70,8 +76,8 @@ def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
         ax.scatter(times, [y] * len(times), s=22, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
     if len(times):
         ax.annotate(
-            f"{len(times):,} ▲", (0, y), (-5, 0), ("axes fraction", "data"), "offset points", ha="right", va="center",
-            fontsize=8, color=ORANGE.light,
+            f"▲ {len(times):,}", (1, y), (7, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8,
+            color=ORANGE.light, annotation_clip=False,
         )  # fmt: skip
 
 
@@ -119,7 +125,7 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
     drawing.seconds_axis(ax, "y", least, float(seconds.max()), policy.p95_critical_seconds)
     told = _mark_running(report, ax)
     ax.set_ylabel("Run time")
-    style.time_axis(ax, report.metrics.start, report.metrics.end, "Mission created")
+    drawing.window_axis(ax, report, known)
     return (
         f"Each of {formatting.count(len(known), 'dot')} is a mission.{told} Lines mark watch at "
         f"{seconds_limit(policy.p95_watch_seconds)} and critical at {seconds_limit(policy.p95_critical_seconds)}."
@@ -132,7 +138,10 @@ def _mark_running(report: WindowReport, ax: Axes) -> str:
     running = times.loc[times["state"] == "running", "seconds"].dropna()
     if running.empty or report.metrics.missions is None:
         return ""
-    places, top = report.metrics.missions.loc[running.index, "created_at"], ax.get_ylim()[1]
+    places = report.metrics.missions.loc[running.index, "created_at"]
+    bottom, top = ax.get_ylim()
+    if running.max() > top:
+        ax.set_ylim(bottom, top := 1.1 * top)
     ax.scatter(
         places, running.clip(upper=top), s=26, marker="^", facecolors="none", edgecolors=WATCH.light, linewidths=1.1,
         clip_on=False, zorder=3,
@@ -164,8 +173,9 @@ def _latency_distribution(report: WindowReport, ax: Axes) -> str:
         ax.fill_between(seconds, low, high, step="post", color=BAND.light, linewidth=0)
     ax.plot(seconds, [0.0, *(curve.share_finished[i] for i in kept)], color=BLUE.light, drawstyle="steps-post")
     drawing.limits(ax, policy.p95_watch_seconds, policy.p95_critical_seconds, seconds_limit, vertical=True)
-    for value, name, share in ((profile.p50_seconds, "p50", 0.5), (profile.p95_seconds, "p95", 0.95)):
+    for value, name in ((profile.p50_seconds, "p50"), (profile.p95_seconds, "p95")):
         if value is not None:
+            share = (0.0, *curve.share_finished)[bisect_right(curve.seconds, value)]
             ax.plot([value], [share], "o", color=INK.light, markersize=4.5, zorder=5)
             drawing.label(ax, f"{name} {formatting.duration(value)}", (value, share), (6, -4), bold=True, va="top")
     least, last = (finishes[0], finishes[-1]) if finishes else (0.0, 0.0)
@@ -199,17 +209,23 @@ def queue_beside_run(report: WindowReport, ax: Axes | None = None) -> Axes:
 
 
 def _queue_beside_run(report: WindowReport, ax: Axes) -> str:
+    names = ["Run time"] if report.metrics.queue_wait_seconds is None else ["Run time", "Queue wait"]
+    stages = ((0, BLUE, "latency_seconds"), (1, PURPLE, "queue_wait_seconds"))[: len(names)]
     bars = [
         (row, ink, now, stage)
-        for row, ink, field in ((0, BLUE, "latency_seconds"), (1, PURPLE, "queue_wait_seconds"))
+        for row, ink, field in stages
         for now, metrics in ((True, report.metrics), (False, report.baseline))
         if metrics is not None and (stage := getattr(metrics, field)) is not None and stage.p95_seconds is not None
     ]
     if not any(now for _, _, now, _ in bars):
         return drawing.nothing(ax, "No mission has a queue wait or a run time")
     queue, run = report.metrics.queue_wait_seconds, report.metrics.latency_seconds
-    wait = formatting.duration(queue.p95_seconds if queue else None)
-    drawing.titled(ax, f"95 % of missions waited up to {wait} and ran up to {formatting.duration(run.p95_seconds)}")
+    said = [
+        f"{verb} up to {formatting.duration(stage.p95_seconds)}"
+        for verb, stage in (("waited", queue), ("ran", run))
+        if stage is not None and stage.p95_seconds is not None
+    ]
+    drawing.titled(ax, f"95 % of missions {' and '.join(said)}")
     for row, ink, now, stage in bars:
         y, wide = row + (0.16 if now else -0.2), 8 if now else 3.5
         ax.plot(
@@ -225,7 +241,7 @@ def _queue_beside_run(report: WindowReport, ax: Axes) -> str:
         text = f"p95 {formatting.duration(stage.p95_seconds)}, p50 {formatting.duration(stage.p50_seconds)}"
         place, before = (stage.p95_seconds, y), "" if now else "before: "
         drawing.label(ax, before + text, place, (6, 0), INK if now else MUTED, bold=now, va="center")
-    drawing.rows(ax, ["Run time", "Queue wait"])
+    drawing.rows(ax, names)
     ax.set_xlim(0, 1.6 * max(stage.p95_seconds for *_, stage in bars) or 1)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: drawing.short_duration(value)))
     ax.set_xlabel("Bars end at p95; the notch is p50")

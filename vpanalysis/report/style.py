@@ -86,6 +86,12 @@ class ReportAxes(Axes):
 
     alt: str = ""
 
+    def shrink(self) -> None:
+        """Makes the figure as low as one that says only why there is nothing to draw."""
+        figure = self.get_figure(root=True)
+        assert isinstance(figure, Figure)
+        figure.set_size_inches(WIDTH_INCHES, 0.8)
+
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:

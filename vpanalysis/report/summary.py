@@ -25,13 +25,15 @@ _SCALE, _MARK = 200.0, 4.0
 def verdict(report: WindowReport) -> Piece:
     """Returns the banner: decision, status, why, and what to do next."""
     judged, metrics, tone = report.verdict, report.metrics, TONES[report.verdict.lane_status]
+    others = len(judged.reasons) - 1
     why = judged.reasons[0].sentence if judged.reasons else "No reason was recorded."
-    others = len([reason for reason in judged.reasons[1:] if reason.caution != "HEALTHY"])
-    kicker = f"{report.parameters['window_label'] or 'Rollout window'} · {judged.vp_id or 'lane unknown'}"
+    if judged.lane_status == "HEALTHY":
+        why, others = f"{findings.reasons(report).words}. {_proof(report)}", 0
+    name, lane = report.parameters["window_label"] or "Rollout window", judged.vp_id or "lane unknown"
     limit = percent_limit(report.policy.fallback_watch)
     facts = [
         ("Action", [_ACTIONS[judged.action]]),
-        ("Window, UTC", [formatting.time(metrics.start), f"to {formatting.time(metrics.end)}", _length(report)]),
+        ("Window, UTC", [_start(report), f"to {formatting.time(metrics.end)}", _length(report)]),
         (
             "Missions considered",
             [formatting.NOT_AVAILABLE if judged.missions_considered is None else f"{judged.missions_considered:,}"],
@@ -47,8 +49,9 @@ def verdict(report: WindowReport) -> Piece:
     if judged.provisional:
         badges.append("PROVISIONAL: the window is still open")
     content = {
-        "page_title": f"{judged.decision}: {kicker}",
-        "kicker": kicker,
+        "page_title": f"{judged.decision}: {name}, {lane}",
+        "name": name,
+        "lane": lane,
         "decision": judged.decision,
         "status": judged.lane_status.replace("_", " "),
         "tone": tone,
@@ -60,6 +63,16 @@ def verdict(report: WindowReport) -> Piece:
     }
     lines = [f"{judged.decision} ({judged.lane_status}, {judged.action})", f"Why: {why}", f"Next: {judged.next_step}"]
     return Piece("banner", content, tone=tone, text="\n".join(lines))
+
+
+def _proof(report: WindowReport) -> str:
+    """What a healthy verdict rests on, in the numbers that matter most."""
+    sentences = [reason.sentence for reason in report.verdict.reasons if reason.gate in ("fallback_rate", "latency")]
+    return " ".join(sentences)
+
+
+def _start(report: WindowReport) -> str:
+    return "" if report.metrics.start is None else formatting.time(report.metrics.start)
 
 
 def _length(report: WindowReport) -> str:
@@ -93,7 +106,8 @@ def _tile(name: str, value: str, detail: str, tone: Tone, limits: str, scale: An
 def _fallback(report: WindowReport) -> dict[str, Any]:
     share, proof, policy = report.metrics.fallback, report.verdict.evidence, report.policy
     rate = share.rate if share.missions_considered else None
-    detail = formatting.share(share.missions_with_fallback, share.missions_considered)
+    trust = "not to be trusted, events are missing; " if findings.incomplete(report) else ""
+    detail = trust + formatting.share(share.missions_with_fallback, share.missions_considered)
     if proof.interval_low is not None and proof.interval_high is not None:
         detail += f", 95 %: {100 * proof.interval_low:.1f} to {formatting.percent(proof.interval_high)}"
     return _tile(
@@ -138,26 +152,21 @@ def _failures(report: WindowReport) -> dict[str, Any]:
         return _tile("Failed or timed out", formatting.NOT_AVAILABLE, "the source does not tell", "plain", "")
     failed, total = sum(counts.get(status, 0) for status in FAILED_STATUSES), sum(counts.values())
     others = ", ".join(f"{number:,} {status}" for status, number in counts.items() if status not in FAILED_STATUSES)
+    value = f"{failed:,} of {total:,}" if total else formatting.NOT_AVAILABLE
     limits = (
         f"watch from {percent_limit(gate.share)}, or {gate.in_a_row} in a row" if gate else "no limit in this policy"
     )
-    return _tile(
-        "Failed or timed out", f"{failed:,} of {total:,}", others, findings.gate_tone(report, "failures"), limits
-    )
+    return _tile("Failed or timed out", value, others or "no mission", findings.gate_tone(report, "failures"), limits)
 
 
 def _slow(report: WindowReport) -> dict[str, Any]:
-    slow, running, gate = report.latency.slow, report.latency.running, report.policy.gates.slow_share
+    slow, gate = report.latency.slow, report.policy.gates.slow_share
     value = formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}"
-    detail = f"{formatting.count(running, 'mission')} running, slow ones among them counted"
-    limits = f"watch over {percent_limit(gate.share)}" if gate else "no limit in this policy"
-    return _tile(
-        f"Slower than {seconds_limit(slow.seconds)}",
-        value,
-        detail,
-        findings.gate_tone(report, "slow_share", "completions"),
-        limits,
+    detail = (
+        f"took over {seconds_limit(slow.seconds)}, of those that had as long; {report.latency.running:,} still running"
     )
+    limits = f"watch over {percent_limit(gate.share)}" if gate else "no limit in this policy"
+    return _tile("Slow missions", value, detail, findings.gate_tone(report, "slow_share"), limits)
 
 
 def _session(report: WindowReport) -> dict[str, Any]:
@@ -168,7 +177,13 @@ def _session(report: WindowReport) -> dict[str, Any]:
         "degradations unknown" if degraded is None else f"degraded {formatting.count(degraded, 'time')} in the window"
     )
     limits = f"watch when degraded now, or {gate.degraded} times" if gate else "no limit in this policy"
-    return _tile("Session", status, detail, findings.gate_tone(report, "session"), limits)
+    return _tile(
+        "Session",
+        status if len(status) <= 20 else status[:19] + "…",
+        detail,
+        findings.gate_tone(report, "session"),
+        limits,
+    )
 
 
 def _scale(

@@ -81,7 +81,8 @@ def events(report: WindowReport) -> Piece:
 def signatures(report: WindowReport) -> Piece:
     """Returns the errors of fallbacks and failures, grouped by what they have in common."""
     if not report.signatures:
-        return _blocks(_PLAIN, _say("No fallback and no failure left an error text."))
+        where = "in the events that the source holds" if findings.incomplete(report) else "in this window"
+        return _blocks(_PLAIN, _say(f"No fallback and no failure left an error text {where}."))
     rows = [
         [
             item.signature,
@@ -175,16 +176,13 @@ def provenance(report: WindowReport) -> Piece:
     given = {name: value for name, value in report.parameters.items() if value not in ("", 0)}
     left_out = [name for name in report.parameters if name not in given]
     note = f"Not given: {', '.join(left_out)}." if left_out else ""
-    policy = report.policy.model_dump(mode="json")
+    policy = report.policy.model_dump(mode="json", exclude={"name", "version", "profile"})
+    rules = report.policy
     made = [
         ["Source", f"{report.metrics.source} ({report.metrics.kind})"],
         ["Rows", ", ".join(f"{table} {number:,}" for table, number in report.row_counts.items())],
         ["Content hash (SHA-256)", report.content_hash],
-        ["Policy", f"{policy['name']} {policy['version']}, profile {policy['profile']}, hash {report.policy.hash}"],
-        [
-            "Thresholds and gates",
-            _flat({key: policy[key] for key in policy if key not in ("name", "version", "profile")}),
-        ],
+        ["Policy", f"{rules.name} {rules.version}, profile {rules.profile}, hash {rules.hash}"],
         ["Versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())],
     ]
     columns: tuple[_Column, _Column] = ("Name", ("Value", "wide"))
@@ -193,6 +191,7 @@ def provenance(report: WindowReport) -> Piece:
         {"kind": "code", "label": "This report again, from the same source:", "text": report.command},
         _table("Parameters", columns, [[name, str(value)] for name, value in given.items()], note=note),
         _table("Data, policy and versions", columns, made),
+        _pairs("Thresholds and gates of the policy", _settings(policy), ("Setting", "Value")),
     )
 
 
@@ -200,12 +199,10 @@ def reasons(report: WindowReport) -> Piece:
     """Returns what each gate found, worst first, how far the evidence carries, and the missions behind it."""
     judged, proof = report.verdict, report.verdict.evidence
     rows = [_reason_row(reason, reason.caution or "WATCH") for reason in judged.reasons]
-    rows += [_reason_row(reason, None) for reason in judged.passed]
-    rows += [
-        [_toned("quiet", "not assessed"), _gate(reason.gate), reason.sentence, "", ""] for reason in judged.not_assessed
-    ]
+    rows += [_reason_row(reason, "HEALTHY") for reason in judged.passed if reason not in judged.reasons]
+    rows += [[_toned("quiet", _gate(item.gate)), item.sentence, "not assessed", "", ""] for item in judged.not_assessed]
     columns: list[_Column] = [
-        ("Status", "short"), ("Gate", "short"), ("Finding", "wide"), ("Value", "number"), ("Limit", "number"),
+        ("Gate", "short"), ("Finding", "wide"), ("Asks for", "short"), ("Value", "number"), ("Limit", "number"),
     ]  # fmt: skip
     blocks = [_table("What each gate found, worst first", columns, rows)]
     sure = {
@@ -220,8 +217,7 @@ def reasons(report: WindowReport) -> Piece:
     behind = missions_behind(judged, report.metrics, report.policy)
     if len(behind):
         blocks.append(_behind(behind.iloc[::-1].head(_BEHIND).to_dict("records"), len(behind)))
-    first = judged.reasons[0].sentence.rstrip(".") if judged.reasons else "No reason was recorded"
-    return _blocks(Finding(first[:1].upper() + first[1:], TONES[judged.lane_status]), *blocks)
+    return _blocks(findings.reasons(report), *blocks)
 
 
 def _behind(missions: Iterable[Any], total: int) -> dict[str, Any]:
@@ -241,14 +237,14 @@ def _behind(missions: Iterable[Any], total: int) -> dict[str, Any]:
         ("Mission", "wide"), ("Created", "time"), ("Outcome", "short"), ("Queue wait", "number"),
         ("Run time", "number"), "Counts for",
     ]  # fmt: skip
-    return _table("The missions behind it, newest first", columns, rows, note=note)
+    return _table("Missions that count against the lane, newest first", columns, rows, note=note)
 
 
-def _reason_row(reason: Reason, status: LaneStatus | None) -> list[Any]:
-    """A gate's finding with what it asks for; ``None`` for a gate that passed."""
-    shown = _toned("good", "passed") if status is None else _toned(TONES[status], status.replace("_", " "))
+def _reason_row(reason: Reason, status: LaneStatus) -> list[Any]:
+    asks = "nothing: passed" if status == "HEALTHY" else status.replace("_", " ")
     sentence = reason.sentence[:1].upper() + reason.sentence[1:]
-    return [shown, _gate(reason.gate), sentence, _measured(reason, "value"), _measured(reason, "threshold")]
+    gate = _toned(TONES[status], _gate(reason.gate))
+    return [gate, sentence, asks, _measured(reason, "value"), _measured(reason, "threshold")]
 
 
 def _gate(name: str) -> str:
@@ -265,7 +261,7 @@ def _measured(reason: Reason, field: str) -> str:
             (formatting.duration, seconds_limit) if reason.gate == "latency" else (formatting.percent, percent_limit)
         )
         return write[field == "threshold"](value)
-    return str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _toned(tone: Tone, text: str) -> dict[str, str]:
@@ -331,17 +327,26 @@ def _ends(low: float | None, high: float | None, write: Callable[[float], str]) 
 def _share_row(name: str, change: ShareDifference | None) -> list[Any]:
     if change is None or change.interval.low is None or change.interval.high is None:
         return [name, formatting.NOT_AVAILABLE, formatting.NOT_AVAILABLE, "not known"]
-    low, high = 100 * change.interval.low, 100 * change.interval.high
-    moved = f"{100 * change.change:+.1f} points ({low:+.1f} to {high:+.1f})"
+    low, high = change.interval.low, change.interval.high
+    moved = f"{_points(change.change)} points ({_points(low)} to {_points(high)})"
     tone: Tone = "watch" if low > 0 else "plain"
     return [name, formatting.percent(change.before), formatting.percent(change.after), _toned(tone, moved)]
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> str:
-    parts = []
+def _settings(values: dict[str, Any], within: str = "") -> list[list[str]]:
+    """A policy's settings, one a row, those of a gate after its name."""
+    rows: list[list[str]] = []
     for key, value in values.items():
+        name = f"{within}{key.replace('_', ' ')}"
         if isinstance(value, dict):
-            parts.append(_flat(value, f"{prefix}{key}."))
+            rows += _settings(value, "" if key == "gates" else f"{name}: ")
         else:
-            parts.append(f"{prefix}{key} {formatting.threshold(value) if isinstance(value, float) else value}")
-    return ", ".join(parts)
+            shown = (
+                {None: "off", True: "on", False: "off"}.get(value) if value is None or isinstance(value, bool) else None
+            )
+            rows.append([name, shown or formatting.threshold(value)])
+    return rows
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")

@@ -32,13 +32,15 @@ def mission_timeline(report: WindowReport, ax: Axes | None = None) -> Axes:
 def _mission_timeline(report: WindowReport, ax: Axes) -> str:
     missions = report.metrics.missions
     known = None if missions is None else missions.dropna(subset=["created_at"])
-    if known is None or known.empty:
+    if missions is None or known is None or known.empty:
         return drawing.nothing(ax, "No mission to draw over time")
     outcome = known["outcome"].fillna("unfinished")
     counts = {name: int((outcome == name).sum()) for name, *_ in _OUTCOMES}
     shown = [row for row in _OUTCOMES if counts[row[0]]]
     said = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name, *_ in shown)
-    drawing.titled(ax, f"Of {formatting.count(len(known), 'mission')}, {said}")
+    undated = len(missions) - len(known)
+    left_out = f" ({undated:,} without a creation time not drawn)" if undated else ""
+    drawing.titled(ax, f"Of {formatting.count(len(known), 'mission')}, {said}{left_out}")
     for row, (name, ink, marker) in enumerate(reversed(shown)):
         times = known.loc[outcome == name, "created_at"]
         if len(times) > DENSE / 2:
@@ -60,7 +62,7 @@ def _mission_timeline(report: WindowReport, ax: Axes) -> str:
                 times, [row] * len(times), s=28, marker=marker, color=ink.light, alpha=0.7, linewidths=0, clip_on=False
             )
     drawing.rows(ax, [f"{name.replace('_', ' ')}  {counts[name]:,}" for name, *_ in reversed(shown)])
-    style.time_axis(ax, report.metrics.start, report.metrics.end, "Mission created")
+    drawing.window_axis(ax, report, known)
     return f"From {formatting.time(known['created_at'].min())} to {formatting.time(known['created_at'].max())}."
 
 
@@ -117,8 +119,8 @@ def _session_lifecycle(report: WindowReport, ax: Axes) -> str:
     if start is not None and end is not None and first < start < end:
         ax.axvspan(start, end, color=GRID.light, alpha=0.6, zorder=0, linewidth=0)  # type: ignore[arg-type]
         ax.annotate(
-            "the window", (start, 1), (4, -3), ("data", "axes fraction"), "offset points", va="top", fontsize=8,  # type: ignore[arg-type]
-            color=MUTED.light,
+            "the window", (start, 1), (4, -3), ("data", "axes fraction"), "offset points", va="top",
+            fontsize=8, color=MUTED.light,
         )  # fmt: skip
     for row, name in enumerate(names):
         times = known.loc[kinds == name, "created_at"]
