@@ -228,7 +228,7 @@ def in_words(report: WindowReport) -> Piece:
         f"Latency: {findings.latency(report).words}",
         f"Queue wait p95: {formatting.duration(queue.p95_seconds if queue else None)}",
         f"Events: {findings.events(report).words}",
-        f"Session: {findings.session(report).words}",
+        findings.session(report).words,
         f"Baseline: {findings.baseline(report).words}",
         f"Data quality: {findings.quality(report).words}",
         f"Evidence: {judged.evidence.strength}. {judged.evidence.distance}".strip(),
