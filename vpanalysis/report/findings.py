@@ -137,6 +137,12 @@ def quality(report: WindowReport) -> Finding:
     return Finding("Nothing is wrong with the data", "good")
 
 
+def checklist(report: WindowReport) -> Finding:
+    """Returns how many of the recovery checklist's steps are asked for at once."""
+    now = sum(step.now for step in report.checklist)
+    return Finding(f"{now} of {formatting.count(len(report.checklist), 'step')} to take now", "plain")
+
+
 def gate_tone(report: WindowReport, *gates: Gate) -> Tone:
     """Returns the accent of the most cautious thing that one of ``gates`` found; plain when none was judged."""
     judged = [*report.verdict.reasons, *report.verdict.passed]
