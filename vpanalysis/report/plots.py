@@ -39,7 +39,7 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     moved = f"peaked at {formatting.percent(peak)} and ends at" if peak > last else "is at its highest at the end,"
     doubt = " (events are missing)" if findings.incomplete(report) else ""
     drawing.titled(ax, f"The fallback share of the {over} {moved} {formatting.percent(last)}{doubt}")
-    early = rolling[rolling["missions"] <= _ROLLING]
+    early = rolling.head(_ROLLING)
     ax.plot(early["created_at"], early["rate"], color=BLUE.light, drawstyle="steps-post", linewidth=0.9, linestyle=":")
     if len(full) > 2 * DENSE:
         runs = bins.quantiles(full, "created_at", "rate", DENSE // 3, (0.0, 0.5, 1.0))

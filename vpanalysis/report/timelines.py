@@ -43,7 +43,7 @@ def _mission_timeline(report: WindowReport, ax: Axes) -> str:
     drawing.titled(ax, f"Of {formatting.count(len(known), 'mission')}, {said}{left_out}")
     for row, (name, ink, marker) in enumerate(reversed(shown)):
         times = known.loc[outcome == name, "created_at"]
-        if len(times) > DENSE / 2:
+        if len(known) > DENSE and len(times) > DENSE / 8:
             edges, numbers = bins.histogram(times, known["created_at"].min(), known["created_at"].max())
             ax.stairs(
                 [row - 0.4 + 0.8 * number / max(numbers) for number in numbers],

@@ -1,0 +1,134 @@
+"""Reports for tests: notebooks executed in this process, and windows that stretch what a report must bear."""
+
+import ast
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from conftest import NOON, RuntimeDatabase
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+
+from vpanalysis.data.sample import SAMPLE_END, write_sample
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NEXT_DAY = (NOON + timedelta(days=1)).isoformat()
+EVENTS = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")
+#: What code that ran for a user may have written: markup, template syntax, links, other scripts and long words.
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)> & \"q\" 's' | `code` $x_1$ {{7*7}} {% raw %} "
+    "javascript:alert(3) https://evil.example/x \u202eשלום مرحبا 🎉 "
+)
+
+
+def executed(name: str, **parameters: Any) -> NotebookNode:
+    """Returns a notebook with the outputs of its cells, run as a kernel does but in this process."""
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    names: dict[str, Any] = {}
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        tree = ast.parse(cell.source)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "cell", "exec"), names)
+        if "parameters" in cell.metadata.get("tags", []):
+            names |= parameters
+        cell.execution_count, cell.outputs = number, []
+        if last is not None:
+            shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+            if hasattr(shown, "_repr_mimebundle_"):
+                bundle = shown._repr_mimebundle_()
+                data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+                cell.outputs = [new_output("execute_result", data=data, metadata=metadata, execution_count=number)]  # type: ignore[no-untyped-call]
+    return notebook
+
+
+def hostile_lane(folder: Path) -> dict[str, Any]:
+    """Thirty missions whose ids, errors, event types and session are hostile and up to 2,000 characters long."""
+    lane = RuntimeDatabase(folder / "hostile.db")
+    lane.session(status="<b onmouseover=alert(4)>active</b>", last_error=HOSTILE)
+    for number in range(30):
+        mission, at = f"{HOSTILE}{number}-{'x' * 2000}", NOON + timedelta(minutes=number)
+        lane.mission(
+            mission, at, status="failed" if number % 3 == 0 else "completed", objective=HOSTILE, events=EVENTS[:1]
+        )
+        kind = "vp.mission.failed" if number % 3 == 0 else "vp.mission.fallback"
+        error = json.dumps({"error": f"{HOSTILE} {number % 12} {'y' * 2000}", "reason": HOSTILE})
+        lane.event(mission, kind, at + timedelta(seconds=5), payload_json=error)
+        lane.event(mission, f"vp.<i>{number % 14}</i> 🎃 {HOSTILE}{'w' * 500}", at + timedelta(seconds=6))
+    lane.session_event(f"vp.session.<script>alert(5)</script>{'q' * 300}", NOON)
+    return {
+        "source": str(lane.path),
+        "as_of": NEXT_DAY,
+        "window_label": f"</title></script><script>alert(6)</script> {HOSTILE}",
+        "scope": '"><img src=x onerror=alert(7)>',
+    }
+
+
+def ten_thousand_missions(folder: Path) -> dict[str, Any]:
+    """10,000 missions of a sample lane in which 26 of 100 fall back."""
+    path = write_sample(folder / "long.db", "critical", missions=24_000)
+    return {"source": str(path), "as_of": SAMPLE_END.isoformat(), "last_missions": 10_000}
+
+
+def one_mission(folder: Path) -> dict[str, Any]:
+    lane = RuntimeDatabase(folder / "one.db")
+    lane.session()
+    lane.mission("only", events=EVENTS)
+    return {"source": str(lane.path), "as_of": NEXT_DAY}
+
+
+def empty_window(folder: Path) -> dict[str, Any]:
+    return one_mission(folder) | {"window_start": "2026-02-10", "window_end": "2026-02-11"}
+
+
+def all_failed(folder: Path) -> dict[str, Any]:
+    lane = RuntimeDatabase(folder / "failed.db")
+    lane.session(status="degraded")
+    for number in range(25):
+        events = (*EVENTS[:2], "vp.mission.failed")
+        lane.mission(f"m{number}", NOON + timedelta(minutes=number), status="failed", run=None, events=events)
+    return {"source": str(lane.path), "as_of": NEXT_DAY}
+
+
+def all_equal(folder: Path) -> dict[str, Any]:
+    lane = RuntimeDatabase(folder / "equal.db")
+    lane.session()
+    for number in range(30):
+        lane.mission(f"m{number}", wait=0.0, run=0.0, events=EVENTS)
+    return {"source": str(lane.path), "as_of": NEXT_DAY}
+
+
+def three_weeks(folder: Path) -> dict[str, Any]:
+    """A mission every four hours for three weeks, every ninth with a fallback."""
+    lane = RuntimeDatabase(folder / "weeks.db")
+    lane.session()
+    for number in range(126):
+        kinds = (*EVENTS[:2], "vp.mission.fallback", EVENTS[2]) if number % 9 == 0 else EVENTS
+        lane.mission(f"m{number}", NOON + timedelta(hours=4 * number), run=5.0 + number % 40, events=kinds)
+    window = {"window_start": NOON.isoformat(), "window_end": (NOON + timedelta(days=21)).isoformat()}
+    return {"source": str(lane.path), "as_of": (NOON + timedelta(days=22)).isoformat(), **window}
+
+
+def old_snapshot(folder: Path) -> dict[str, Any]:
+    """A snapshot as the gateway gives it, without the newest events."""
+    from vpanalysis.data.source import open_source
+
+    with open_source("sample:critical") as source:
+        snapshot = source.gateway_snapshot("vp.coder.primary", 60, 180)
+    path = folder / "snapshot.json"
+    path.write_text(snapshot.model_dump_json(), "utf-8")
+    return {"source": str(path)}
+
+
+DEGENERATE = {
+    "empty-window": empty_window,
+    "one-mission": one_mission,
+    "all-failed": all_failed,
+    "all-equal": all_equal,
+    "snapshot": old_snapshot,
+    "three-weeks": three_weeks,
+    "hostile": hostile_lane,
+}

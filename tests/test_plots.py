@@ -1,0 +1,350 @@
+"""Figures, by their artists: what stands where, against plain counts of the same database."""
+
+import re
+import sqlite3
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.dates
+import numpy as np
+import pytest
+from conftest import NOON, RuntimeDatabase
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from report_pages import DEGENERATE, EVENTS, NEXT_DAY, one_mission, ten_thousand_missions
+
+from vpanalysis.data.sample import SAMPLE_END, write_sample
+from vpanalysis.report import bins, plots, style
+from vpanalysis.report.piece import FIGURE_MIME
+from vpanalysis.report.style import ReportAxes
+from vpanalysis.report.window_report import WindowReport, rollout_report
+
+FIGURES: list[Callable[..., Any]] = [
+    plots.fallback_over_time,
+    plots.latency_over_time,
+    plots.latency_distribution,
+    plots.queue_beside_run,
+    plots.mission_timeline,
+    plots.event_mix,
+    plots.session_lifecycle,
+    plots.baseline_comparison,
+]
+
+
+@pytest.fixture(scope="module")
+def lane(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample(tmp_path_factory.mktemp("plots") / "lane.db", "elevated")
+
+
+@pytest.fixture(scope="module")
+def elevated(lane: Path) -> WindowReport:
+    """The newest 100 missions of a sample lane of which 8 fell back."""
+    return rollout_report(source=str(lane), as_of=SAMPLE_END.isoformat())
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> WindowReport:
+    return rollout_report(**ten_thousand_missions(tmp_path_factory.mktemp("long")))
+
+
+@pytest.fixture(scope="module")
+def newest(lane: Path) -> list[sqlite3.Row]:
+    """The same 100 missions as SQLite holds them, oldest first."""
+    with sqlite3.connect(lane) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = connection.execute(
+            "SELECT m.*, EXISTS (SELECT 1 FROM vp_events e WHERE e.mission_id = m.mission_id "
+            "AND e.event_type = 'vp.mission.fallback') AS fell_back "
+            "FROM vp_missions m ORDER BY created_at DESC, rowid DESC LIMIT 100"
+        ).fetchall()
+    return rows[::-1]
+
+
+def texts(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def at(moment: str) -> float:
+    return float(matplotlib.dates.datestr2num(moment))
+
+
+def scatters(ax: Any) -> list[PathCollection]:
+    return [artist for artist in ax.collections if isinstance(artist, PathCollection)]
+
+
+def test_the_rolling_share_is_that_of_a_plain_loop(elevated: WindowReport, newest: list[sqlite3.Row]) -> None:
+    ax = plots.fallback_over_time(elevated)
+    fell_back = [row["fell_back"] for row in newest]
+    expected = [sum(fell_back[i - 19 : i + 1]) / 20 for i in range(19, 100)]
+    [line] = [line for line in ax.lines if len(line.get_xdata()) == len(expected)]
+    assert list(line.get_ydata()) == pytest.approx(expected)
+    assert f"peaked at {100 * max(expected):.1f} %" in ax.get_title(loc="left")
+
+
+def test_fallback_thresholds_are_drawn_and_named(elevated: WindowReport) -> None:
+    ax = plots.fallback_over_time(elevated)
+    across = [line.get_ydata()[0] for line in ax.lines if list(line.get_xdata()) == [0, 1]]
+    assert across == [0.05, 0.20]
+    assert {"watch 5 %", "critical 20 %"} <= set(texts(ax))
+    assert ax.get_ylim()[1] > 0.20
+
+
+def test_every_fallback_is_marked_where_its_mission_was_created(
+    elevated: WindowReport, newest: list[sqlite3.Row]
+) -> None:
+    [marks] = scatters(plots.fallback_over_time(elevated))
+    expected = [at(row["created_at"]) for row in newest if row["fell_back"]]
+    assert len(expected) == 8
+    assert marks.get_offsets()[:, 0].tolist() == pytest.approx(expected)
+
+
+def test_the_windows_rate_stands_with_its_interval_in_the_margin(elevated: WindowReport) -> None:
+    ax = plots.fallback_over_time(elevated)
+    bar, point = [line for line in ax.lines if set(line.get_xdata()) == {1.02}]
+    assert point.get_ydata()[0] == pytest.approx(0.08)
+    assert list(bar.get_ydata()) == pytest.approx([0.0411, 0.1500], abs=1e-4)  # Wilson, 8 of 100
+    assert "window\n8.0 %" in texts(ax)
+
+
+def test_each_dot_is_a_missions_run_time(elevated: WindowReport, newest: list[sqlite3.Row]) -> None:
+    ax = plots.latency_over_time(elevated)
+    expected = sorted(
+        round(86400 * (at(row["completed_at"]) - at(row["started_at"])), 3)
+        for row in newest
+        if row["started_at"] and row["completed_at"]
+    )
+    dots = scatters(ax)[0].get_offsets()[:, 1]
+    assert sorted(dots.tolist()) == pytest.approx(expected, abs=1e-3)
+    assert {"watch 45 s", "critical 90 s", "p50", "p95"} <= set(texts(ax))
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_ylim()[1] > max(*expected, 90)
+
+
+def test_missions_that_still_run_are_drawn_as_slower_than_so_far(make_database: Callable[..., RuntimeDatabase]) -> None:
+    lane = make_database()
+    lane.session()
+    for number in range(3):
+        lane.mission(f"done-{number}", run=10.0, events=EVENTS)
+    lane.mission("running", status="running", run=None, events=EVENTS[:2])
+    report = rollout_report(source=str(lane.path), as_of=NEXT_DAY)
+    ax = plots.latency_over_time(report)
+    arrows = scatters(ax)[1]
+    assert arrows.get_offsets()[:, 1].tolist() == [ax.get_ylim()[1]]  # a day is far beyond the axis: at its edge
+    assert "△ 1 still running, the longest for 24 h 00 min" in texts(ax)
+    distribution = plots.latency_distribution(report)
+    assert "not reached yet" in distribution.get_title(loc="left").replace("\n", " ")
+
+
+def test_without_running_missions_the_distribution_is_the_empirical_one(
+    make_database: Callable[..., RuntimeDatabase],
+) -> None:
+    lane = make_database()
+    lane.session()
+    seconds = [3.0, 5.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0]
+    for number, run in enumerate(seconds):
+        lane.mission(f"m{number}", run=run, events=EVENTS)
+    ax = plots.latency_distribution(rollout_report(source=str(lane.path), as_of=NEXT_DAY))
+    [curve] = [line for line in ax.lines if len(line.get_xdata()) > 2]
+    distinct = sorted(set(seconds))
+    assert list(curve.get_xdata()) == [0.0, *distinct]
+    assert list(curve.get_ydata()) == pytest.approx([0, *(np.mean(np.array(seconds) <= value) for value in distinct)])
+    assert {"p50 13.0 s", "p95 55.0 s", "watch 45 s", "critical 90 s"} <= set(texts(ax))  # by the contract's index
+    assert len(ax.collections) == 1  # the band
+
+
+def test_queue_wait_stands_beside_run_time_and_the_window_before(elevated: WindowReport) -> None:
+    ax = plots.queue_beside_run(elevated)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Run time", "Queue wait"]
+    ends = sorted(line.get_xdata()[1] for line in ax.lines if len(line.get_xdata()) == 2)
+    run, queue, before = elevated.metrics.latency_seconds, elevated.metrics.queue_wait_seconds, elevated.baseline
+    assert queue is not None
+    assert before is not None
+    assert before.queue_wait_seconds is not None
+    values = (run, queue, before.latency_seconds, before.queue_wait_seconds)
+    assert ends == pytest.approx(sorted(float(value.p95_seconds or 0) for value in values))
+    assert sum(text.startswith("before:") for text in texts(ax)) == 2
+
+
+def test_the_timeline_has_a_row_per_outcome_with_every_mission(
+    elevated: WindowReport, newest: list[sqlite3.Row]
+) -> None:
+    ax = plots.mission_timeline(elevated)
+    ended = ("completed", "failed", "timed_out", "cancelled")
+    outcomes = [row["status"] if row["status"] in ended else "unfinished" for row in newest]
+    counted = {name: outcomes.count(name) for name in (*ended, "unfinished") if name in outcomes}
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == [f"{name}  {number}" for name, number in reversed(counted.items())]
+    assert [len(marks.get_offsets()) for marks in scatters(ax)] == list(reversed(counted.values()))
+    markers = {marks.get_paths()[0].vertices.tobytes() for marks in scatters(ax)}
+    assert len(markers) == len(counted)  # told apart by shape, not by colour alone
+
+
+def test_the_bars_of_the_event_mix_are_the_counts(
+    elevated: WindowReport, lane: Path, newest: list[sqlite3.Row]
+) -> None:
+    ids = [row["mission_id"] for row in newest]
+    with sqlite3.connect(lane) as connection:
+        counted = dict(
+            connection.execute(
+                f"SELECT event_type, count(*) FROM vp_events WHERE mission_id IN ({','.join('?' * 100)}) GROUP BY 1",
+                ids,
+            )
+        )
+    ax = plots.event_mix(elevated)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert dict(zip(labels, (bar.get_width() for bar in ax.patches), strict=True)) == counted
+
+
+def test_rare_event_types_are_drawn_together(make_database: Callable[..., RuntimeDatabase]) -> None:
+    lane = make_database()
+    lane.mission("m", events=[f"vp.custom.{number}" for number in range(15)])
+    ax = plots.event_mix(rollout_report(source=str(lane.path), as_of=NEXT_DAY))
+    assert len(ax.patches) == 11
+    assert ax.get_yticklabels()[-1].get_text() == "5 other types"
+    assert ax.patches[-1].get_width() == 5
+
+
+def test_the_lifecycle_has_a_row_per_event_type(make_database: Callable[..., RuntimeDatabase]) -> None:
+    lane = make_database()
+    lane.session()
+    lane.mission("m", events=EVENTS)
+    for kind in ("created", "degraded", "resumed", "degraded", "unheard_of"):
+        lane.session_event(f"vp.session.{kind}", NOON)
+    ax = plots.session_lifecycle(rollout_report(source=str(lane.path), as_of=NEXT_DAY))
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["degraded  2", "resumed  1", "created  1", "unheard_of  1"]
+    assert [len(marks.get_offsets()) for marks in scatters(ax)] == [2, 1, 1, 1]
+    assert ax.get_title(loc="left").startswith("Degraded 2 times among 5 session events")
+
+
+def test_changes_stand_with_their_interval_and_a_word(elevated: WindowReport) -> None:
+    ax = plots.baseline_comparison(elevated)
+    change = elevated.comparison.fallback
+    assert change is not None
+    interval = [change.interval.low, change.interval.high]
+    assert interval in [list(line.get_xdata()) for line in ax.lines]
+    assert "1.0 % → 8.0 %, up" in texts(ax)
+    assert "0.0 % → 0.0 %, may be chance" in texts(ax)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
+def test_a_figure_is_drawn_on_the_axes_it_is_given(figure: Callable[..., Any], elevated: WindowReport) -> None:
+    given = Figure().add_subplot()
+    settings = dict(matplotlib.rcParams)
+    assert figure(elevated, ax=given) is given
+    assert given.get_title(loc="left")
+    assert dict(matplotlib.rcParams) == settings
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
+def test_a_figure_of_its_own_has_a_sentence_units_and_alternative_text(
+    figure: Callable[..., Any], elevated: WindowReport
+) -> None:
+    ax = figure(elevated)
+    assert isinstance(ax, ReportAxes)
+    title = " ".join(ax.get_title(loc="left").split())
+    assert re.match(r"\S+ \S+ \S+", title)
+    assert ax.alt.startswith(title)
+    assert len(ax.alt) > len(title) + 10
+    label = ax.get_xlabel()
+    assert "UTC" in label or "time" in label.lower() or label.startswith(("Bars", "Events", "Change")), label
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
+def test_dense_windows_are_aggregated(figure: Callable[..., Any], long: WindowReport) -> None:
+    ax = figure(long)
+    marks = [artist for artist in scatters(ax) if not artist.get_rasterized()]
+    assert sum(len(artist.get_offsets()) for artist in marks) <= style.DENSE
+    assert sum(len(line.get_xdata()) for line in ax.lines) <= 2 * style.DENSE
+    assert len(ax.patches) <= style.DENSE
+    assert len(style.svg(ax.get_figure(root=True))) < 200_000
+
+
+def test_dense_fallbacks_are_marked_together_and_counted(long: WindowReport) -> None:
+    ax = plots.fallback_over_time(long)
+    assert "▲ 2,600" in texts(ax)  # 26 of 100, of 10,000
+    edges, counts = bins.histogram(long.metrics.missions["created_at"], long.metrics.start, long.metrics.end)  # type: ignore[index, arg-type]
+    assert sum(counts) == 10_000
+    assert len(edges) == len(counts) + 1
+
+
+@pytest.mark.parametrize("window", DEGENERATE)
+def test_every_figure_bears_every_window(window: str, tmp_path: Path) -> None:
+    report = rollout_report(**DEGENERATE[window](tmp_path))
+    for figure in FIGURES:
+        ax = figure(report)
+        ElementTree.fromstring(style.svg(ax.get_figure(root=True)))
+        assert ax.alt
+
+
+def test_without_data_a_sentence_says_so(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.session()
+    report = rollout_report(source=str(fresh_database.path), as_of=NEXT_DAY)
+    for figure in FIGURES:
+        ax = figure(report)
+        assert texts(ax) == ["Nothing to draw"]
+        assert ax.get_title(loc="left").startswith(("No ", "There is no "))
+        assert ax.get_figure().get_size_inches()[1] < 1
+
+
+def test_one_mission_is_a_point_not_an_invisible_line(tmp_path: Path) -> None:
+    ax = plots.fallback_over_time(rollout_report(**one_mission(tmp_path)))
+    assert any(line.get_marker() == "o" and len(line.get_xdata()) == 1 for line in ax.lines)
+
+
+class TestImages:
+    def test_the_same_figure_is_the_same_image(self, elevated: WindowReport) -> None:
+        first, second = (plots.event_mix(elevated)._repr_mimebundle_()[0]["image/svg+xml"] for _ in range(2))
+        assert first == second
+
+    def test_ink_follows_the_readers_light_or_dark(self, elevated: WindowReport) -> None:
+        image = plots.fallback_over_time(elevated)._repr_mimebundle_()[0]["image/svg+xml"]
+        drawn = {ink for ink in style._INKS if f": {ink.light}" in image.partition("</style>")[2]}
+        assert len(drawn) >= 6
+        for ink in drawn:
+            assert f": {ink.light}" in image.partition("prefers-color-scheme:dark")[2]
+            assert f":{ink.dark}!important" in image
+
+    def test_every_ink_of_text_is_legible_on_both_grounds(self) -> None:
+        for ink in (style.INK, style.MUTED, style.BLUE, style.ORANGE, style.PURPLE, style.WATCH, style.CRITICAL):
+            assert contrast(ink.light, style.SURFACE.light) >= 4.5
+            assert contrast(ink.dark, style.SURFACE.dark) >= 4.5
+
+    def test_narrow_pages_get_a_narrow_drawing_without_the_title(self, elevated: WindowReport) -> None:
+        ax = plots.latency_over_time(elevated)
+        shown = ax._repr_mimebundle_()[0][FIGURE_MIME]
+        wide, narrow = (ElementTree.fromstring(shown[name]) for name in ("wide", "narrow"))
+        assert float(narrow.attrib["width"]) < 0.6 * float(wide.attrib["width"])
+        assert float(wide.attrib["viewBox"].split()[1]) > 10  # begins below the title
+        assert shown["title"] == ax.get_title(loc="left").replace("\n", " ")
+        assert ax.get_figure(root=True).get_size_inches()[0] == style.WIDTH_INCHES
+
+    def test_an_image_asks_nobody_for_anything(self, elevated: WindowReport) -> None:
+        for figure in FIGURES:
+            image = figure(elevated)._repr_mimebundle_()[0]["image/svg+xml"]
+            assert set(re.findall(r'https?://[^"\s]+', image)) <= {
+                "http://www.w3.org/2000/svg",
+                "http://www.w3.org/1999/xlink",
+            }
+
+    def test_dollars_in_a_name_are_no_formula(self, make_database: Callable[..., RuntimeDatabase]) -> None:
+        lane = make_database()
+        lane.mission("m", events=["vp.$x_1$", "vp.<b>&amp;"])
+        ax = plots.event_mix(rollout_report(source=str(lane.path), as_of=NEXT_DAY))
+        written = {text.text for text in ElementTree.fromstring(style.svg(ax.get_figure(root=True))).iter()}
+        assert {"vp.$x_1$", "vp.<b>&amp;"} <= written
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG 2.1."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
