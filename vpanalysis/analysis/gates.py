@@ -155,9 +155,11 @@ def failures(metrics: Metrics, gate: FailuresGate) -> Reason:
 def finished_in_order(missions: pd.DataFrame) -> pd.DataFrame:
     """Returns the finished missions in the order in which they ended; cancelled ones are left out."""
     finished = missions[missions["outcome"].isin(_FINISHED)]
-    ended = pd.to_datetime(finished["ended_at"], utc=True)
-    for column in ("started_at", "created_at"):
-        ended = ended.fillna(pd.to_datetime(finished[column], utc=True))
+    ended, started, created = (
+        pd.to_datetime(finished[column], utc=True).dt.as_unit("us")
+        for column in ("ended_at", "started_at", "created_at")
+    )
+    ended = ended.fillna(started).fillna(created)
     return finished.loc[ended.sort_values(kind="stable", na_position="first").index]
 
 

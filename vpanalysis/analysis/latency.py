@@ -120,9 +120,11 @@ def overdue(missions: pd.DataFrame, at: datetime | None, seconds: float = STALE_
     """
     if at is None:
         return pd.Series(False, index=missions.index)
-    begun = pd.to_datetime(missions["started_at"], utc=True)
-    for column in ("started_event_at", "dispatched_at"):
-        begun = begun.fillna(pd.to_datetime(missions[column], utc=True))
+    started, by_event, dispatched = (
+        pd.to_datetime(missions[column], utc=True).dt.as_unit("us")
+        for column in ("started_at", "started_event_at", "dispatched_at")
+    )
+    begun = started.fillna(by_event).fillna(dispatched)
     age = (pd.Timestamp(at) - begun).dt.total_seconds()
     return missions["outcome"].isna() & missions["duration_seconds"].isna() & (age >= seconds)
 

@@ -1,0 +1,418 @@
+"""The verdict: the rule table by an independent reading of the contract, gates that only add caution, the scenarios."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lane_frames import LANE, NOON, events_frame, metrics_of, mission
+
+import vpanalysis as vp
+from vpanalysis.analysis.decision import CAUTION, Verdict, classify, judge
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.policy import PROFILES, Policy
+from vpanalysis.analysis.snapshot import metrics_from_snapshot
+from vpanalysis.data.sample import SCENARIOS
+from vpanalysis.data.tables import DataQuality, Tables
+
+SESSION = {"vp_id": LANE, "status": "active", "updated_at": NOON.isoformat()}
+CODES = {
+    "READY_FOR_LIMITED_COHORT_PILOT": ("HEALTHY", "continue"),
+    "SUSTAINED_DEFAULT_ON_HEALTHY": ("HEALTHY", "continue"),
+    "SUSTAINED_MONITOR_NO_TRAFFIC": ("NO_TRAFFIC", "continue"),
+    "SUSTAINED_WATCH": ("WATCH", "hold"),
+    "SUSTAINED_FORCE_FALLBACK": ("FORCE_FALLBACK", "force_fallback"),
+}
+
+
+def mapping(n: Any, rate: Any, p95: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "fallback": {"missions_considered": n, "missions_with_fallback": 0, "rate": rate},
+        "latency_seconds": {"p95_seconds": p95},
+    } | more
+
+
+def table(n: int, rate: float | None, p95: float | None, least: int, profile: str) -> str:
+    """The contract's table, row by row."""
+    sustained = profile == "sustained"
+    if n < max(1, least):
+        return "SUSTAINED_MONITOR_NO_TRAFFIC" if sustained else "HOLD_SHADOW"
+    if rate is None or not math.isfinite(rate):
+        return "SUSTAINED_WATCH" if sustained else "HOLD_SHADOW"
+    if rate >= 0.20:
+        return "SUSTAINED_FORCE_FALLBACK" if sustained else "HOLD_SHADOW"
+    if rate >= 0.05:
+        return "SUSTAINED_WATCH" if sustained else "HOLD_SHADOW"
+    if p95 is None or not math.isfinite(p95):
+        return "SUSTAINED_WATCH" if sustained else "HOLD_SHADOW"
+    if not sustained:
+        return "READY_FOR_LIMITED_COHORT_PILOT"
+    if p95 >= 90:
+        return "SUSTAINED_FORCE_FALLBACK"
+    return "SUSTAINED_WATCH" if p95 >= 45 else "SUSTAINED_DEFAULT_ON_HEALTHY"
+
+
+RATES = st.none() | st.sampled_from([0.0, 0.049999, 0.05, 0.1, 0.2, 1.0, math.nan, math.inf]) | st.floats(0, 1)
+SECONDS = st.none() | st.sampled_from([0.0, 44.9, 45.0, 89.9, 90.0, math.nan, math.inf]) | st.floats(0, 500)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 8), RATES, SECONDS, st.integers(0, 6), st.sampled_from(PROFILES))
+def test_capture_is_the_rule_table_to_the_letter(n: int, rate: Any, p95: Any, least: int, profile: Any) -> None:
+    verdict = classify(mapping(n, rate, p95), Policy.load("capture", profile, min_missions=least))
+    expected = table(n, rate, p95, least, profile)
+    assert verdict.decision == expected
+    if expected != "HOLD_SHADOW":
+        assert (verdict.lane_status, verdict.action) == CODES[expected]
+    elif n < max(1, least):
+        assert (verdict.lane_status, verdict.action) == ("NO_TRAFFIC", "hold")
+    elif rate is not None and math.isfinite(rate) and rate >= 0.20:
+        assert (verdict.lane_status, verdict.action) == ("FORCE_FALLBACK", "force_fallback")
+    else:
+        assert (verdict.lane_status, verdict.action) == ("WATCH", "hold")
+    assert len(verdict.reasons) == 1
+    assert not verdict.not_assessed
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "p95", "profile", "brief"),
+    [
+        (0, 0.0, None, "rollout", "insufficient missions (0 < 1)"),
+        (4, None, 1.0, "rollout", "fallback rate unknown"),
+        (4, 0.25, 1.0, "rollout", "fallback rate high (0.250 >= 0.200)"),
+        (40, 0.05, 1.0, "sustained", "fallback rate elevated (0.050 >= 0.050)"),
+        (4, 0.0, None, "rollout", "p95 latency unknown"),
+        (4, 0.0, 95.5, "sustained", "p95 latency high (95.500s >= 90.000s)"),
+        (4, 0.0, 45.0, "sustained", "p95 latency elevated (45.000s >= 45.000s)"),
+        (4, 0.0, 95.5, "rollout", "fallback rate within target (0.000 < 0.050)"),
+    ],
+)
+def test_captures_one_reason_is_short_with_value_and_threshold(
+    n: int, rate: Any, p95: Any, profile: Any, brief: str
+) -> None:
+    verdict = classify(mapping(n, rate, p95), Policy.load("capture", profile))
+    assert [reason.brief for reason in verdict.reasons] == [brief]
+
+
+# --- gates only add caution
+
+STATUSES = ("completed", "failed", "timed_out", "cancelled", "running", "queued", "blocked", "unknown")
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Metrics:
+    """Any window: few or many missions of any fate, any session, any noted fault."""
+    rng = draw(st.randoms(use_true_random=False))
+    weights = [rng.choice((0, 1, 5)) for _ in STATUSES]
+    weights[0] = 20
+    rows = []
+    for at in range(draw(st.sampled_from([0, 1, 2, 3, 19, 20, 21, 45]))):
+        status = rng.choices(STATUSES, weights)[0]
+        unfinished = status in STATUSES[4:]
+        wait = None if rng.random() < 0.1 else rng.uniform(0, 60)
+        run = None if unfinished or rng.random() < 0.1 else rng.choice((1.0, 30.0, 60.0, 95.0, 2000.0))
+        created = -rng.choice((30.0, 500.0, 2000.0, 9000.0)) - at / 100
+        rows.append(mission(created, wait=wait, run=run, status=status, fallback=rng.random() < 0.08))
+    status = draw(st.sampled_from(["active", "degraded", "recovering", None]))
+    degraded = [("vp.session.degraded", NOON - timedelta(seconds=20))] * draw(st.integers(0, 4))
+    quality = DataQuality(truncated_events=draw(st.sampled_from([None, False, True])))
+    session = None if status is None else SESSION | {"status": status}
+    return metrics_of(rows, session=session, session_events=degraded, quality=quality)
+
+
+SNAPSHOTS = st.builds(
+    mapping,
+    st.none() | st.integers(0, 30),
+    RATES,
+    SECONDS,
+    mission_counts=st.none() | st.dictionaries(st.sampled_from(STATUSES), st.integers(0, 9)),
+    session=st.none() | st.fixed_dictionaries({"status": st.sampled_from(["active", "degraded"])}),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(windows() | SNAPSHOTS.map(metrics_from_snapshot), st.sampled_from(PROFILES), st.sampled_from([0, 1, 5, 25]))
+def test_playbook_is_never_less_cautious_than_capture(metrics: Metrics, profile: Any, least: int) -> None:
+    base = judge(metrics, Policy.load("capture", profile, min_missions=least))
+    found = judge(metrics, Policy.load("playbook", profile, min_missions=least))
+    assert CAUTION.index(found.status) >= CAUTION.index(base.status)
+    cautions = [CAUTION.index(reason.caution) for reason in found.reasons if reason.caution]
+    assert len(cautions) == len(found.reasons)
+    assert cautions == sorted(cautions, reverse=True)
+    assert cautions[0] == CAUTION.index(found.status)
+    assert all(reason.caution is None for reason in found.not_assessed)
+    if metrics.fallback.missions_considered == 0 and (metrics.missions is None or metrics.missions.empty):
+        assert found.status == "NO_TRAFFIC"
+    if found.status == "HEALTHY":
+        assert found.reasons == found.passed
+        assert all(reason.value is not None and reason.threshold is not None for reason in found.reasons)
+
+
+@settings(max_examples=25, deadline=None)
+@given(windows(), st.sampled_from(PROFILES))
+def test_any_windows_verdict_is_complete_and_survives_json(metrics: Metrics, profile: Any) -> None:
+    verdict = classify(metrics, Policy.load("playbook", profile), looks=2)
+    text = verdict.model_dump_json()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert Verdict.model_validate_json(text) == verdict
+    assert verdict.next_step.endswith(".")
+    assert verdict.evidence.distance.endswith(".")
+    assert verdict.schema_version == 1
+
+
+# --- the window of the issue, and what each gate does to the verdict
+
+
+def test_a_window_in_which_all_missions_failed() -> None:
+    rows = [mission(-3600.0 + 60 * at, status="failed") for at in range(4)]
+    metrics = metrics_of(rows, session=SESSION)
+    assert classify(metrics, Policy.load("capture")).decision == "READY_FOR_LIMITED_COHORT_PILOT"
+    rollout = classify(metrics, Policy.load("playbook"))
+    assert (rollout.decision, rollout.lane_status, rollout.reasons[0].gate) == ("HOLD_SHADOW", "WATCH", "failures")
+    sustained = classify(metrics, Policy.load("playbook", "sustained"))
+    assert (sustained.decision, sustained.action) == ("SUSTAINED_FORCE_FALLBACK", "force_fallback")
+
+
+def test_a_healthy_verdict_lists_what_was_proved_with_value_and_threshold() -> None:
+    rows = [mission(-9000.0 + 60 * at) for at in range(60)]
+    verdict = classify(metrics_of(rows, session=SESSION), Policy.load("playbook"))
+    assert verdict.decision == "READY_FOR_LIMITED_COHORT_PILOT"
+    assert {reason.gate: (reason.value, reason.threshold) for reason in verdict.reasons} == {
+        "traffic": (60, 1),
+        "fallback_rate": (0.0, 0.05),
+        "latency": (10.0, 90.0),
+        "failures": (0.0, 0.10),
+        "completions": (0, 3),
+        "session": (0, 3),
+        "rolling_fallback": (0.0, 0.10),
+        "slow_share": (0.0, 0.05),
+        "data_quality": (0, 0),
+    }
+    assert verdict.not_assessed == []
+
+
+def test_a_bare_mapping_is_judged_by_the_table_and_its_gates_are_not_assessed() -> None:
+    verdict = classify(mapping(4, 0.0, 0.4), Policy.load("playbook"))
+    assert verdict.decision == "READY_FOR_LIMITED_COHORT_PILOT"
+    assert [reason.gate for reason in verdict.reasons] == ["traffic", "fallback_rate", "latency"]
+    assert [reason.gate for reason in verdict.not_assessed] == [
+        "failures",
+        "completions",
+        "session",
+        "rolling_fallback",
+        "slow_share",
+        "data_quality",
+    ]
+
+
+@pytest.mark.parametrize("truncated", [True, False])
+def test_a_truncated_snapshot_is_not_healthy(truncated: bool) -> None:
+    listed = [
+        {"mission_id": f"m{at}", "status": "completed", "duration_seconds": 1.0, "fallback_seen": False}
+        for at in range(50)
+    ]
+    dispatched = [
+        {"mission_id": f"m{at}", "event_type": "vp.mission.dispatched", "created_at": NOON.isoformat()}
+        for at in range(50)
+    ]
+    content = mapping(
+        50,
+        0.0,
+        1.0,
+        mission_counts={"completed": 50},
+        event_counts={"vp.mission.dispatched": 200 if truncated else 50},
+        recent_missions=listed,
+        recent_events=dispatched,
+    )
+    verdict = classify(content, Policy.load("playbook"))
+    assert (verdict.lane_status, verdict.evidence.strength) == (("WATCH" if truncated else "HEALTHY"), "insufficient")
+    assert (verdict.reasons[0].gate == "data_quality") == truncated
+
+
+def test_gates_are_judged_below_min_missions_but_not_without_a_mission() -> None:
+    policy = Policy.load("playbook", "sustained", min_missions=10)
+    hanging = [mission(-5000.0 - at, run=None, status="running") for at in range(3)]
+    few = classify(metrics_of(hanging, session=SESSION), policy)
+    assert (few.decision, [reason.gate for reason in few.reasons]) == ("SUSTAINED_WATCH", ["completions", "traffic"])
+    fine = classify(metrics_of([mission()], session=SESSION), policy)
+    assert (fine.decision, [reason.gate for reason in fine.reasons]) == ("SUSTAINED_MONITOR_NO_TRAFFIC", ["traffic"])
+    empty = classify(metrics_of([], session=SESSION | {"status": "degraded"}), policy)
+    assert (empty.decision, [reason.gate for reason in empty.reasons]) == ("SUSTAINED_MONITOR_NO_TRAFFIC", ["traffic"])
+
+
+def test_the_tables_first_row_decides_and_a_later_one_is_told() -> None:
+    """A critical p95 behind an elevated fallback rate: WATCH in the table, and so in the playbook."""
+    rows = [mission(-9000.0 + 60 * at, run=100.0, fallback=at < 2) for at in range(25)]
+    metrics = metrics_of(rows, session=SESSION)
+    assert classify(metrics, Policy.load("capture", "sustained")).lane_status == "WATCH"
+    verdict = classify(metrics, Policy.load("playbook", "sustained"))
+    assert verdict.lane_status == "WATCH"
+    assert [reason.gate for reason in verdict.reasons] == ["fallback_rate", "latency", "slow_share"]
+    assert verdict.reasons[1].sentence == "The p95 run time of 100.0 s is at or above the critical line of 90.0 s."
+
+
+@pytest.mark.parametrize(("n", "status"), [(58, "WATCH"), (59, "HEALTHY")])
+def test_a_policy_may_require_evidence(n: int, status: str, tmp_path: Any) -> None:
+    path = tmp_path / "sure.toml"
+    path.write_text('name = "sure"\nversion = "1"\n[rollout]\nrequire_evidence = true\n', "utf-8")
+    metrics = metrics_of([mission(-9000.0 + 60 * at) for at in range(n)], session=SESSION)
+    verdict = classify(metrics, Policy.load(path))
+    assert verdict.lane_status == status
+    assert classify(metrics, Policy.load("playbook")).lane_status == "HEALTHY"
+    if status == "WATCH":
+        [reason] = verdict.reasons
+        assert (reason.gate, reason.value, reason.threshold) == ("fallback_rate", "insufficient", "supports")
+        assert "let more missions through" in verdict.next_step
+        assert "1 more clean mission" in verdict.next_step
+        assert verdict.evidence.fragility.startswith(
+            "One more clean mission turns WATCH into HEALTHY; 12 more fallbacks"
+        )
+
+
+def test_required_evidence_leaves_no_traffic_as_it_is(tmp_path: Any) -> None:
+    path = tmp_path / "sure.toml"
+    path.write_text('name = "sure"\nversion = "1"\n[rollout]\nrequire_evidence = true\n', "utf-8")
+    assert classify(metrics_of([]), Policy.load(path)).lane_status == "NO_TRAFFIC"
+
+
+# --- the next step
+
+STEPS: list[tuple[str, dict[str, Any], str, str]] = [
+    ("rollout", {}, "Continue: record the row", "55 more clean missions"),
+    ("sustained", {}, "Keep default-on and continue the scheduled checks", "55 more clean missions"),
+    ("rollout", {"rate": 0.1}, "Hold this stage", "fallback payload errors (§3.1)"),
+    ("sustained", {"rate": 0.1}, "Increase snapshot frequency", "fallback payload errors (§3.1)"),
+    ("rollout", {"rate": 0.3}, "Investigate immediately, and consider UA_CODER_VP_FORCE_FALLBACK=1", "(§4)"),
+    ("sustained", {"rate": 0.3}, "Set UA_CODER_VP_FORCE_FALLBACK=1 for now", "re-evaluate (playbook §7.3)"),
+    ("rollout", {"n": 0}, "Hold the window open until missions arrive", "capture again"),
+    ("sustained", {"n": 0}, "Keep default-on", "check that they reach the lane"),
+    ("rollout", {"p95": None}, "Hold this stage", "get the missing number"),
+    ("rollout", {"rate": None}, "Hold this stage", "get the missing number"),
+    ("rollout", {"session": None}, "Hold this stage", "bootstrap"),
+    ("sustained", {"session": {"status": "degraded"}}, "Increase snapshot frequency", "lease/recovery drill (§3.4)"),
+    ("rollout", {"mission_counts": {"failed": 4}}, "Hold this stage", "failure payloads"),
+]
+
+
+@pytest.mark.parametrize(("profile", "changes", "start", "rest"), STEPS)
+def test_the_next_step_is_the_playbooks(profile: Any, changes: dict[str, Any], start: str, rest: str) -> None:
+    values = {"n": 4, "rate": 0.0, "p95": 0.4} | changes
+    verdict = classify(mapping(**values), Policy.load("playbook", profile))
+    assert verdict.next_step.startswith(start)
+    assert rest in verdict.next_step
+
+
+# --- what classify takes and returns
+
+
+def test_a_mapping_without_its_two_parts_is_a_sentence() -> None:
+    for content in ({}, {"fallback": {}}, {"fallback": {}, "latency_seconds": 3}):
+        with pytest.raises(vp.InputError):
+            classify(content, Policy.load("playbook"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -3.0, "12", True, [], None])
+def test_what_is_no_number_is_unknown(value: Any) -> None:
+    content = {"fallback": {"missions_considered": 4, "rate": value}, "latency_seconds": {"p95_seconds": value}}
+    verdict = classify(content, Policy.load("playbook"))
+    assert [(reason.gate, reason.value) for reason in verdict.reasons] == [("fallback_rate", None), ("latency", None)]
+    nothing = classify({"fallback": {"missions_considered": value}, "latency_seconds": {}}, Policy.load("playbook"))
+    assert (nothing.lane_status, nothing.missions_considered, nothing.evidence.strength) == ("NO_TRAFFIC", None, "none")
+
+
+def test_the_verdict_carries_the_window_the_policy_and_the_top_signatures() -> None:
+    events = [
+        (f"m{at}", "vp.mission.fallback", NOON, json.dumps({"error": f"LeaseError: lease {at} lost"}))
+        for at in range(4)
+    ]
+    events += [(f"m{at}", "vp.mission.failed", NOON, json.dumps({"error": "boom"})) for at in range(2)]
+    events += [("m9", "vp.mission.failed", NOON, json.dumps({"error": name})) for name in ("a b", "c d")]
+    metrics = metrics_of([mission(), mission(-60.0, status="running", run=None)], events=events_frame(events))
+    policy = Policy.load("playbook", fallback_watch=0.01)
+    verdict = classify(metrics, policy)
+    assert [(item.kind, item.count) for item in verdict.signatures] == [("fallback", 4), ("failure", 2), ("failure", 1)]
+    assert (verdict.policy.name, verdict.policy.hash) == ("playbook", policy.hash)
+    assert (verdict.window_start, verdict.generated_at) == (NOON - timedelta(hours=1), NOON)
+    assert (verdict.vp_id, verdict.missions_considered, verdict.sample) == (LANE, 2, False)
+    assert verdict.mission_counts == {"completed": 1, "running": 1}
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    schema = Verdict.model_json_schema(mode="serialization")
+    for name, model in {"Verdict": schema, **schema["$defs"]}.items():
+        if "properties" in model:
+            for field, content in model["properties"].items():
+                assert content.get("description") or name == "LatencySeconds" or field == "kind", (name, field)
+
+
+# --- the sample's scenarios
+
+EXPECTED: Mapping[str, tuple[str, str, set[str]]] = {
+    "healthy": ("HEALTHY", "HEALTHY", set()),
+    "elevated": ("WATCH", "WATCH", {"fallback_rate"}),
+    "critical": ("FORCE_FALLBACK", "FORCE_FALLBACK", {"fallback_rate"}),
+    "failing": ("WATCH", "WATCH", {"failures"}),
+    "stalled": ("WATCH", "WATCH", {"completions"}),
+    "no-traffic": ("NO_TRAFFIC", "NO_TRAFFIC", {"traffic"}),
+    "degraded-session": ("WATCH", "WATCH", {"session"}),
+    "load-pressure": ("WATCH", "FORCE_FALLBACK", {"latency", "slow_share"}),
+    "adapter-unstable": ("WATCH", "WATCH", {"fallback_rate", "latency"}),
+}
+#: What comes with the cause.
+MAY_TRIP_TOO = {
+    "critical": {"rolling_fallback"},
+    "stalled": {"slow_share"},
+    "adapter-unstable": {"rolling_fallback", "slow_share"},
+}
+
+
+@pytest.fixture(scope="module")
+def sample() -> Iterator[Callable[[str], Tables]]:
+    """Loads the newest 100 missions of each scenario once."""
+    loaded: dict[str, Tables] = {}
+    with ExitStack() as stack:
+
+        def load(scenario: str) -> Tables:
+            if scenario not in loaded:
+                source = stack.enter_context(vp.open_source(f"sample:{scenario}"))
+                loaded[scenario] = source.load(vp.RolloutWindow(LANE))
+            return loaded[scenario]
+
+        yield load
+
+
+def test_every_scenario_has_an_expectation() -> None:
+    assert set(EXPECTED) == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("scenario", EXPECTED)
+def test_each_scenario_reaches_its_verdict_with_a_reason_that_names_the_cause(
+    sample: Callable[[str], Tables], scenario: str, profile: Any
+) -> None:
+    rollout, sustained, causes = EXPECTED[scenario]
+    policy = Policy.load("playbook", profile)
+    verdict = classify(vp.summarize(sample(scenario)), policy)
+    assert verdict.lane_status == (rollout if profile == "rollout" else sustained)
+    assert verdict.sample
+    if scenario != "healthy":
+        gates = [reason.gate for reason in verdict.reasons]
+        assert causes <= set(gates) <= causes | MAY_TRIP_TOO.get(scenario, set())
+        assert gates[0] in causes
+    else:
+        assert len(verdict.reasons) == 9
+    assert verdict.not_assessed == []
+
+
+@pytest.mark.parametrize("scenario", [name for name in EXPECTED if name != "no-traffic"])
+def test_a_complete_snapshot_reaches_the_same_verdict(sample: Callable[[str], Tables], scenario: str) -> None:
+    tables, policy = sample(scenario), Policy.load("playbook")
+    own = classify(vp.summarize(tables), policy)
+    from_snapshot = classify(vp.snapshot(tables, event_limit=1000), policy)
+    assert from_snapshot.lane_status == own.lane_status
+    assert [reason.gate for reason in from_snapshot.reasons] == [reason.gate for reason in own.reasons]
