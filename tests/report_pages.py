@@ -1,7 +1,9 @@
 """Reports for tests: notebooks executed in this process, and windows that stretch what a report must bear."""
 
 import ast
+import functools
 import json
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from conftest import NOON, RuntimeDatabase
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from vpanalysis.data.sample import SAMPLE_END, write_sample
+from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.report.html import to_html
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NEXT_DAY = (NOON + timedelta(days=1)).isoformat()
@@ -131,4 +134,17 @@ DEGENERATE = {
     "snapshot": old_snapshot,
     "three-weeks": three_weeks,
     "hostile": hostile_lane,
+    "10,000-missions": ten_thousand_missions,
 }
+
+#: The pages that are looked at: the main notebook on every window, the comparison where it differs.
+PAGES = [("rollout_window", window) for window in (*SCENARIOS, *DEGENERATE)]
+PAGES += [("window_comparison", window) for window in ("load-pressure", "no-traffic", "snapshot", "hostile")]
+
+
+@functools.cache
+def page(notebook: str, window: str) -> str:
+    """Returns the page of a notebook on a sample scenario or a degenerate window; each is made once."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = {"source": f"sample:{window}"} if window in SCENARIOS else DEGENERATE[window](Path(folder))
+        return to_html(executed(notebook, **made))

@@ -12,6 +12,8 @@ from vpanalysis.report.window_report import WindowReport
 
 #: What is shown of lists that a database can make long; a note says how many more there are.
 _SIGNATURES, _SEQUENCES = 10, 8
+#: Of names in the list of events: it has up to 1,000 rows.
+_NAME_CHARACTERS = 80
 
 
 def events(report: WindowReport) -> Piece:
@@ -72,8 +74,8 @@ def recent_events(report: WindowReport) -> Piece:
     rows = [
         [
             formatting.time(event["created_at"]),
-            blocks.marked("watch" if event["event_type"] in (FALLBACK, FAILED) else "plain", str(event["event_type"])),
-            str(event["mission_id"]),
+            blocks.marked("watch" if event["event_type"] in (FALLBACK, FAILED) else "plain", _cut(event["event_type"])),
+            _cut(event["mission_id"]),
             error_text(event["payload_json"]) if event["event_type"] in (FALLBACK, FAILED) else "",
         ]
         for event in newest.to_dict("records")
@@ -81,3 +83,8 @@ def recent_events(report: WindowReport) -> Piece:
     columns: list[blocks.Column] = [("Time", "time"), ("Type", "wide"), ("Mission", "wide"), ("Error", "wide")]
     caption = f"The newest {formatting.count(len(rows), 'event')}, newest first"
     return blocks.piece(blocks.folded(caption, blocks.table(caption, columns, rows)))
+
+
+def _cut(name: object) -> str:
+    text = "" if pd.isna(name) else str(name)  # type: ignore[call-overload]
+    return text if len(text) <= _NAME_CHARACTERS else text[: _NAME_CHARACTERS - 1] + "…"
