@@ -40,7 +40,9 @@ class Dashboard(BaseModel):
     metrics: endpoint.Snapshot | None
 
 
-VpId = Annotated[str, Query(description="The lane.")]
+#: In the document only: FastAPI's own check would answer 422 where the gateway answers 400.
+_NOT_BLANK: dict[str, Any] = {"pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}
+VpId = Annotated[str, Query(description="The lane.", json_schema_extra=_NOT_BLANK)]
 MissionLimit = Annotated[int, Query(description="Newest missions considered; clamped to 1..500.")]
 EventLimit = Annotated[int, Query(description="Events in the recent_* lists; clamped to 1..1000.")]
 GatewayCompatible = Annotated[
