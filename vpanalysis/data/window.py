@@ -2,7 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from vpanalysis.data.timestamps import as_utc
 from vpanalysis.errors import InputError
@@ -38,6 +38,19 @@ class RolloutWindow:
     last_missions: int | None = None
     as_of: datetime | None = None
     skip_missions: int = 0
+
+    if TYPE_CHECKING:  # what may be given; the attributes above are what it becomes
+
+        def __init__(
+            self,
+            vp_id: str,
+            *,
+            start: str | datetime | None = None,
+            end: str | datetime | None = None,
+            last_missions: int | None = None,
+            as_of: str | datetime | None = None,
+            skip_missions: int = 0,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if not isinstance(self.vp_id, str) or not self.vp_id.strip():
