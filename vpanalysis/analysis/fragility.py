@@ -52,7 +52,7 @@ def fragility(metrics: Metrics, judge: Callable[[Metrics], LaneStatus], matured_
         else:
             worse.append((number, way, status))
     flips = [(ways, status) for status, ways in better.items()] + [
-        ([way], status) for _, way, status in sorted(worse)[:1]
+        ([way], status) for _, way, status in sorted(worse, key=lambda flip: flip[0])[:1]
     ]
     if not flips:
         return "No change in fallbacks, failures or clean missions alone flips the verdict."
