@@ -80,9 +80,10 @@ def test_duplicates_are_behind_the_data_quality_veto():
 
 def test_healthy_verdict_lists_what_speaks_against_it_all_the_same():
     rows = [*clean(40), mission(-3000, mission_id="f", fallback=True), mission(-2000, mission_id="x", status="failed")]
+    rows += [mission(-1000, mission_id="slow", run=100.0)]
     verdict, gates = behind(rows)
     assert verdict.lane_status == "HEALTHY"
-    assert gates == {"f": "fallback_rate, rolling_fallback", "x": "failures"}
+    assert gates == {"f": "fallback_rate, rolling_fallback", "x": "failures", "slow": "latency, slow_share"}
 
 
 def test_no_missions_no_rows():

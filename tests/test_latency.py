@@ -155,6 +155,18 @@ def test_run_times_tell_finished_cancelled_and_running_apart():
     assert times["state"].tolist()[:3] == ["finished", "cancelled", "running"]
 
 
+def test_clocks_that_run_backwards_give_no_negative_run_time():
+    rows = [
+        started(600, None, "completed", ended_at=NOON - timedelta(seconds=700)),  # ended before it started
+        started(-60, None, "running"),  # starts after the moment of judgement
+    ]
+    times = run_times(missions_frame(rows), NOON)
+    assert times["seconds"].iloc[0] == 0
+    assert np.isnan(times["seconds"].iloc[1])
+    profile = latency_profile(metrics_of(rows), slow_seconds=T)
+    assert (profile.finished, profile.running) == (1, 0)
+
+
 def test_curve_is_kaplan_meier_with_cancelled_and_running_missions_censored():
     finished, cancelled, running = [5, 7, 7, 30, 200], [6, 50], [8, 40, 300]
     rows = [started(900 + i, run) for i, run in enumerate(finished)]

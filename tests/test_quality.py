@@ -89,6 +89,7 @@ def test_names_from_the_database_are_short_and_masked():
     assert "\n" not in note.sentence
     assert len(note.sentence) < 200
     assert note.sentence.endswith("and 4 more.")
+    assert note.sentence.count("(1)") == 6
 
 
 def test_what_the_reading_notices_in_a_database(fresh_database):

@@ -119,9 +119,10 @@ def test_text_without_a_secret_stays_as_it_is(text):
 
 def test_long_text_is_cut_at_a_blank_so_that_no_half_of_a_secret_is_left():
     for padding in range(3960, 4010):
-        masked = mask_secrets("x" * padding + " token=abcdefghijklmnopqrstuvwxyz and more")
+        masked = mask_secrets("kept " + "x" * padding + " token=abcdefghijklmnopqrstuvwxyz and more")
         assert "abcdef" not in masked
         assert len(masked) < 4050
+        assert masked.startswith("kept ")
     assert mask_secrets("sk-" + "a1" * 4000) == "…"
 
 
@@ -154,6 +155,8 @@ def test_masking_and_grouping_take_any_text(text):
         ("worker-7 died", "worker-12 died", "worker-# died"),
         ("run d02d20fc", "run 12345678", "run #"),
         ("at 0xDEADBEEF", "at 0x1f", "at #"),
+        ("id deadbeefcafe", "id abcdefabcdef", "id #"),
+        ("tag ab12", "tag cd99", "tag #"),
         (
             "mission 123e4567-e89b-12d3-a456-426614174000",
             "mission abcdefab-cdef-abcd-efab-abcdefabcdef",
