@@ -20,15 +20,17 @@ _STRENGTHS = {
 }
 #: Width of a scale in its own units; the value's mark must stay inside.
 _SCALE, _MARK = 200.0, 4.0
+#: Reasons that the banner shows; the others are a link away.
+_MAIN_REASONS = 3
 
 
 def verdict(report: WindowReport) -> Piece:
     """Returns the banner: decision, status, why, and what to do next."""
     judged, metrics, tone = report.verdict, report.metrics, TONES[report.verdict.lane_status]
-    others = len(judged.reasons) - 1
-    why = judged.reasons[0].sentence if judged.reasons else "No reason was recorded."
+    why = [reason.sentence for reason in judged.reasons]
     if judged.lane_status == "HEALTHY":
-        why, others = f"{findings.reasons(report).words}. {_proof(report)}", 0
+        why = [f"{findings.reasons(report).words}.", *_proof(report)]
+    others = len(why) - _MAIN_REASONS
     name, lane = report.parameters["window_label"] or "Rollout window", judged.vp_id or "lane unknown"
     limit = percent_limit(report.policy.fallback_watch)
     facts = [
@@ -56,19 +58,23 @@ def verdict(report: WindowReport) -> Piece:
         "status": judged.lane_status.replace("_", " "),
         "tone": tone,
         "badges": badges,
-        "why": why[:1].upper() + why[1:],
-        "others": f"and {formatting.count(others, 'further reason')}" if others else "",
+        "why": [sentence[:1].upper() + sentence[1:] for sentence in why[:_MAIN_REASONS]],
+        "others": f"and {formatting.count(others, 'further reason')}" if others > 0 else "",
         "next": judged.next_step,
         "facts": [{"name": name, "parts": [part for part in parts if part]} for name, parts in facts],
     }
-    lines = [f"{judged.decision} ({judged.lane_status}, {judged.action})", f"Why: {why}", f"Next: {judged.next_step}"]
+    reasons = " ".join(why[:_MAIN_REASONS])
+    lines = [
+        f"{judged.decision} ({judged.lane_status}, {judged.action})",
+        f"Why: {reasons}",
+        f"Next: {judged.next_step}",
+    ]
     return Piece("banner", content, tone=tone, text="\n".join(lines))
 
 
-def _proof(report: WindowReport) -> str:
+def _proof(report: WindowReport) -> list[str]:
     """What a healthy verdict rests on, in the numbers that matter most."""
-    sentences = [reason.sentence for reason in report.verdict.reasons if reason.gate in ("fallback_rate", "latency")]
-    return " ".join(sentences)
+    return [reason.sentence for reason in report.verdict.reasons if reason.gate in ("fallback_rate", "latency")]
 
 
 def _start(report: WindowReport) -> str:
