@@ -15,6 +15,7 @@ from vpanalysis.analysis.recovery_checklist import recovery_checklist, reenable
 from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.data.source import open_source
+from vpanalysis.data.tables import DataQuality
 from vpanalysis.data.window import RolloutWindow
 
 SESSION = {"vp_id": LANE, "status": "active", "last_heartbeat_at": NOON.isoformat(), "updated_at": NOON.isoformat()}
@@ -34,19 +35,18 @@ def steps_of(metrics, policy=POLICY, **more):
 
 
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
-@pytest.mark.parametrize("profile", ["rollout", "sustained"])
-def test_checklist_is_there_whenever_the_action_is_not_continue(scenario, profile):
-    policy = Policy.load("playbook", profile=profile)
+def test_checklist_is_there_whenever_the_action_is_not_continue(scenario):
     with open_source(f"sample:{scenario}") as source:
         metrics = summarize(source.load(RolloutWindow(LANE, last_missions=100)))
-    verdict = classify(metrics, policy)
-    steps = recovery_checklist(verdict, metrics, policy)
-    assert [step.number for step in steps] == ([] if verdict.action == "continue" else [1, 2, 3, 4, 5])
-    for step in steps:
-        assert step.text.endswith(".")
-        assert "sk-sample" not in step.text
-        if step.number == 3:
-            assert step.now == (verdict.action == "force_fallback")
+    for profile in ("rollout", "sustained"):
+        policy = Policy.load("playbook", profile=profile)
+        verdict = classify(metrics, policy)
+        steps = recovery_checklist(verdict, metrics, policy)
+        assert [step.number for step in steps] == ([] if verdict.action == "continue" else [1, 2, 3, 4, 5])
+        for step in steps:
+            assert step.text.endswith(".")
+            assert "sk-sample" not in step.text
+            assert step.number != 3 or step.now == (verdict.action == "force_fallback")
 
 
 def test_steps_hold_this_windows_facts():
@@ -183,6 +183,15 @@ def test_unknown_numbers_justify_nothing():
     for numbers in ({}, {"missions_considered": 50, "missions_with_fallback": 51, "rate": 0.0}):
         probes = metrics_from_snapshot({"fallback": numbers, "latency_seconds": seconds, "events_complete": True})
         assert "how many probe missions ran and fell back is unknown" in against(probes)
+
+
+def test_truncated_probes_justify_nothing_under_any_policy():
+    for policy in (POLICY, Policy.load("capture")):
+        found = reenable(lane(50, quality=DataQuality(truncated_events=True)), lane(100), policy)
+        assert not found.justified
+        assert "its fallback rate is not to be trusted" in found.sentence
+    errors = steps_of(lane(20, quality=DataQuality(truncated_events=True)))[1]
+    assert errors.text == "The snapshot lacks events of these missions: read them in the database."
 
 
 def test_window_before_without_missions_leaves_the_probes_to_speak():

@@ -1,6 +1,7 @@
 """Rolling rates and one window against another: loops, SciPy, the sample's scenarios."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from vpanalysis.analysis.metrics import summarize
 from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.analysis.trends import compare, rolling_fallback
 from vpanalysis.data.source import open_source
+from vpanalysis.data.tables import DataQuality
 from vpanalysis.data.window import RolloutWindow
 
 SLOW = 90.0
@@ -236,6 +238,21 @@ def test_more_fallbacks_than_missions_are_unknown():
         metrics_from_snapshot({"fallback": broken, "latency_seconds": seconds}), lane(30), slow_seconds=SLOW
     )
     assert (found.fallback, found.conclusion) == (None, "not_enough_data")
+
+
+def test_truncated_events_show_no_fallback_rate():
+    truncated = replace(lane(80, slow=12, seed=2), quality=DataQuality(truncated_events=True))
+    for after, before in ((truncated, lane(80)), (lane(80, fallbacks=20, slow=12), truncated)):
+        found = compare(after, before, slow_seconds=SLOW)
+        assert (found.fallback, found.conclusion) == (None, "not_enough_data")
+        assert "lacks events of its missions" in found.sentence
+
+
+def test_unknown_queue_wait_is_not_said_to_have_held():
+    rows = [mission(-5000 + i, wait=1.0, queue_wait_seconds=None) for i in range(30)]
+    found = compare(metrics_of(rows), metrics_of(rows), slow_seconds=SLOW)
+    assert "queue wait is unknown" in found.sentence
+    assert "n/a" not in found.sentence
 
 
 def test_window_whose_times_are_all_missing_shows_no_rise():

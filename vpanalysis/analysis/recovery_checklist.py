@@ -9,6 +9,7 @@ from vpanalysis.analysis import intervals
 from vpanalysis.analysis.decision import classify
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
+from vpanalysis.analysis.quality import judge_quality
 from vpanalysis.analysis.sessions import session_story
 from vpanalysis.analysis.signatures import group_signatures
 from vpanalysis.analysis.trends import Comparison, compare
@@ -121,6 +122,8 @@ def _errors(metrics: Metrics) -> str:
     found = group_signatures(metrics.events)
     if metrics.events is None:
         return "The source shows no payloads: read the events in the database."
+    if not found and metrics.quality.truncated_events:
+        return "The snapshot lacks events of these missions: read them in the database."
     if not found:
         return "No fallback and no failure left a payload in this window: look at the session and at hanging missions."
     fallbacks_first = sorted(found, key=lambda each: each.kind != "fallback")
@@ -212,6 +215,8 @@ def _probes_against(probes: Metrics, policy: Policy) -> Iterator[str]:
     verdict = classify(probes, policy)
     if verdict.lane_status != "HEALTHY":
         yield f"the policy finds the probes {verdict.lane_status}: {verdict.reasons[0].sentence.rstrip('.')}"
+    elif vetoes := [note.sentence for note in judge_quality(probes) if note.veto]:
+        yield vetoes[0].rstrip(".")
     p95, limit = probes.latency_seconds.p95_seconds, policy.p95_watch_seconds
     if p95 is None:
         yield "no probe mission has a run time"

@@ -51,7 +51,8 @@ class Comparison:
     Attributes:
         missions_before: Missions considered in the baseline; ``None`` when unknown or without a baseline.
         missions_after: Missions considered in the window; ``None`` when unknown.
-        fallback: Change of the fallback rate; ``None`` when either window has no mission or its counts are unknown.
+        fallback: Change of the fallback rate; ``None`` when either window has no mission, or its counts
+            are unknown or from truncated events.
         fallback_up: Whether the whole 95 % interval of that change is above 0.
         slow_before: The baseline's matured missions and the slow ones; ``None`` without a baseline.
         slow_after: The window's.
@@ -163,6 +164,8 @@ def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) 
 
 
 def _fallback_change(before: Metrics, after: Metrics) -> ShareDifference | None:
+    if before.quality.truncated_events or after.quality.truncated_events:
+        return None
     counts = [(each.fallback.missions_with_fallback, each.fallback.missions_considered) for each in (before, after)]
     (was, n_before), (now, n_after) = counts
     if was is None or n_before is None or now is None or n_after is None or was > n_before or now > n_after:
@@ -224,6 +227,8 @@ def _missing(before: Metrics | None, after: Metrics) -> str:
     """What the comparison lacks to say that a rate held or a duration did; empty when nothing."""
     if before is None:
         return "there is no window before this one"
+    if before.quality.truncated_events or after.quality.truncated_events:
+        return "a snapshot that lacks events of its missions shows no fallback rate"
     if before.missions is None or after.missions is None:
         return "a snapshot without its missions shows no durations to compare"
     for what, counts in (
@@ -266,6 +271,9 @@ def _duration_words(found: Comparison) -> str:
         ("run time", found.run_time_up, found.run_p50, found.run_p95),
         ("queue wait", found.queue_wait_up, found.queue_p50, found.queue_p95),
     ):
+        if p95.before is None or p95.after is None:
+            parts.append(f"{name} is unknown")
+            continue
         changes = [
             f"{label} {formatting.duration(change.before)} → {formatting.duration(change.after)}"
             for label, change in (("p50", p50), ("p95", p95))
