@@ -281,6 +281,19 @@ def test_append_log(capture: Callable[..., Ran], serve: Callable[..., Server], t
     assert log.read_text().count(row) == 1
 
 
+def test_append_log_counts_the_earlier_looks_at_an_open_window(
+    capture: Callable[..., Ran], serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    log = tmp_path / "log.md"
+    log.write_text(LOG)
+    for earlier in range(3):
+        server = serve(SNAPSHOT | {"generated_at": f"2026-02-16T15:0{earlier}:00+00:00"})
+        ran = capture("--mode", "http", "--gateway-url", server.url, "--append-log", str(log), "--window-label", "w")
+        content, _ = parts(ran.out)
+        assert content["assessment"].get("earlier_looks", 0) == earlier
+        assert (f"{earlier} earlier look" in ran.err) == (earlier > 0)
+
+
 def test_append_log_without_a_table(capture: Callable[..., Ran], serve: Callable[..., Server], tmp_path: Path) -> None:
     log = tmp_path / "log.md"
     log.write_text("no table\n")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import vpanalysis as vp
-from vpanalysis.report.evidence import append_row
+from vpanalysis.report.evidence import append_row, count_looks
 
 HEADER = "| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate | p95 latency | Decision | Notes |"
 TABLE = f"{HEADER}\n|---|---|---|---|---:|---:|---|---|\n"
@@ -213,6 +213,19 @@ def test_a_log_that_is_not_there(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(vp.InputError, match=name.split("/")[0]):
         append_row(tmp_path / name, ROW)
+
+
+def test_looks_are_the_rows_of_the_same_window_and_scope(log: Path) -> None:
+    label, scope = "Window | 1 (a+b)", "lane *"
+    assert count_looks(log, window_label=label, scope=scope) == 0
+    for minute in range(3):
+        append_row(log, row_of(label, scope, generated_at=f"2026-02-16T15:0{minute}:00Z"))
+    append_row(log, row_of(label, "another lane"))
+    append_row(log, row_of("Window", scope))
+    assert count_looks(log, window_label=label, scope=scope) == 3
+    log.write_text("no table")
+    with pytest.raises(vp.InputError, match="no evidence table"):
+        count_looks(log, window_label=label, scope=scope)
 
 
 def test_writers_at_the_same_time_lose_no_row(log: Path) -> None:

@@ -85,7 +85,7 @@ def capture(
     from vpanalysis.analysis.decision import classify
     from vpanalysis.analysis.metrics import summarize
     from vpanalysis.analysis.policy import Policy
-    from vpanalysis.report.evidence import append_row, evidence_row
+    from vpanalysis.report.evidence import append_row, count_looks, evidence_row
 
     limits = {
         "min_missions": None if min_missions is None else max(0, min_missions),
@@ -99,9 +99,13 @@ def capture(
     table = Policy.load("capture", profile, **limits)
     tables = _load(location, ops_token, vp_id, mission_limit, event_limit)
     metrics = summarize(tables)
-    verdict = classify(metrics, judge)
+    looks = None if append_log is None else count_looks(append_log, window_label=window_label, scope=scope)
+    verdict = classify(metrics, judge, looks)
     row = evidence_row(verdict, window_label=window_label, scope=scope, ref=ref)
     content = {**_numbers(tables), "assessment": _assessment(verdict, classify(metrics, table))}
+    if looks:
+        content["assessment"]["earlier_looks"] = looks
+        click.echo(f"Note: {verdict.evidence.caveat}", err=True)
     click.echo(json.dumps(content, indent=2, sort_keys=True, allow_nan=False))
     click.echo(f"\nMarkdown row:\n{row}")
     if append_log is not None:

@@ -132,17 +132,39 @@ def append_row(path: Path, row: str) -> None:
         raise InputError(f"{path} cannot be appended to: {error.strerror}.") from None
 
 
+def count_looks(path: Path, *, window_label: str, scope: str) -> int:
+    """Returns how many rows of the evidence log are about this window and scope: earlier looks at it.
+
+    Raises:
+        InputError: There is no such file, or it has no evidence table.
+    """
+    try:
+        content = path.read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Give the path of the evidence log.") from None
+    lines = content.splitlines()
+    end = _end_of_table(lines)
+    if end is None:
+        raise _no_table(path.name)
+    window, covered = (rf"\s*{re.escape(text_cell(text))}\s*\|" for text in (window_label, scope))
+    return sum(bool(re.match(rf" {{0,3}}\|[^|]*\|{window}{covered}", line)) for line in lines[:end])
+
+
 def _with_row(content: str, row: str, name: str) -> str:
     lines = re.findall(r"[^\n]*\n|[^\n]+", content)
     end = _end_of_table([line.rstrip("\r\n") for line in lines])
     if end is None:
-        raise InputError(f"{name} has no evidence table: none of its lines reads | {' | '.join(COLUMNS)} |.")
+        raise _no_table(name)
     if any(line.strip() == row.strip() for line in lines[:end]):
         raise InputError(f"{name} holds this very row already; nothing was appended.")
     ending = "\r\n" if lines[0].endswith("\r\n") else "\n"
     if not lines[end - 1].endswith("\n"):
         lines[end - 1] += ending
     return "".join([*lines[:end], row + ending, *lines[end:]])
+
+
+def _no_table(name: str) -> InputError:
+    return InputError(f"{name} has no evidence table: none of its lines reads | {' | '.join(COLUMNS)} |.")
 
 
 def _end_of_table(lines: list[str]) -> int | None:
