@@ -67,7 +67,7 @@ def replay(
 
 
 def windows_by_time(vp_id: str, created: Sequence[datetime], until: datetime, every: timedelta) -> list[RolloutWindow]:
-    """Returns the windows of one length from the first mission to ``until``, each as of its end.
+    """Returns the windows of one length from the first mission's to the newest one's, each as of its end.
 
     They are counted from midnight (UTC) of the first mission's day; the last one may be open still.
 
@@ -84,7 +84,7 @@ def windows_by_time(vp_id: str, created: Sequence[datetime], until: datetime, ev
         return []
     midnight = created[0].replace(hour=0, minute=0, second=0, microsecond=0)
     start = midnight + (created[0] - midnight) // every * every
-    number = -((start - until) // every)
+    number = (created[-1] - start) // every + 1
     if number > MOST_WINDOWS:
         raise InputError(f"That would be {number:,} windows, more than {MOST_WINDOWS:,}: give a longer --every.")
     windows = []
@@ -113,7 +113,7 @@ def windows_by_missions(vp_id: str, created: Sequence[datetime], until: datetime
         raise InputError(
             f"That would be {len(starts):,} windows, more than {MOST_WINDOWS:,}: give a larger --last-missions."
         )
-    ends = [*starts[1:], None]
     return [
-        RolloutWindow(vp_id, start=start, end=end, as_of=end or until) for start, end in zip(starts, ends, strict=True)
+        RolloutWindow(vp_id, start=start, end=end, as_of=end or until)
+        for start, end in zip(starts, [*starts[1:], None], strict=False)  # no start, no window
     ]
