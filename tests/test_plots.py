@@ -26,6 +26,7 @@ FIGURES: list[Callable[..., Any]] = [
     plots.fallback_over_time,
     plots.latency_over_time,
     plots.latency_distribution,
+    plots.distributions_compared,
     plots.queue_beside_run,
     plots.mission_timeline,
     plots.event_mix,
@@ -166,6 +167,20 @@ def test_queue_wait_stands_beside_run_time_and_the_window_before(elevated: Windo
     values = (run, queue, before.latency_seconds, before.queue_wait_seconds)
     assert ends == pytest.approx(sorted(float(value.p95_seconds or 0) for value in values))
     assert sum(text.startswith("before:") for text in texts(ax)) == 2
+
+
+def test_the_window_before_is_drawn_beneath_the_window(elevated: WindowReport) -> None:
+    ax = plots.distributions_compared(elevated)
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["before", "this window"]
+    curves = [line for line in ax.lines if not line.get_label().startswith("_")]
+    for curve, profile in zip(curves, (elevated.baseline_latency, elevated.latency), strict=True):
+        assert profile is not None
+        assert profile.curve is not None
+        assert list(curve.get_xdata()) == [0.0, *profile.curve.seconds]
+        assert list(curve.get_ydata()) == [0.0, *profile.curve.share_finished]
+    assert curves[0].get_linestyle() != curves[1].get_linestyle()
 
 
 def test_the_timeline_has_a_row_per_outcome_with_every_mission(

@@ -1,12 +1,15 @@
 """The report's pieces besides figures: each takes the report and returns data that a template renders."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from vpanalysis import formatting
 from vpanalysis.analysis.contributors import missions_behind
 from vpanalysis.analysis.intervals import ShareDifference
+from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import LaneStatus, Reason
+from vpanalysis.data.schema import FAILED_STATUSES
 from vpanalysis.report import blocks, findings
 from vpanalysis.report.blocks import Block, Column
 from vpanalysis.report.event_tables import events as events
@@ -160,8 +163,12 @@ def baseline(report: WindowReport) -> Piece:
         ("Run time p50", found.run_p50),
         ("Run time p95", found.run_p95),
     )
+    sides = (report.baseline, report.metrics)
     rows = [
+        ["First mission created (UTC)", *(formatting.time(_created(side, "min")) for side in sides), ""],
+        ["Last mission created (UTC)", *(formatting.time(_created(side, "max")) for side in sides), ""],
         ["Missions considered", _count(found.missions_before), _count(found.missions_after), ""],
+        ["Failed or timed out", *(_count(_failed(side)) for side in sides), ""],
         _share_row("Fallback rate", found.fallback),
         _share_row(f"Slower than {seconds_limit(found.slow_after.seconds)}", found.slow),
     ]
@@ -174,6 +181,19 @@ def baseline(report: WindowReport) -> Piece:
         blocks.table("This window and the one before", columns, rows),
         found=findings.baseline(report),
     )
+
+
+def _created(side: Metrics | None, which: str) -> datetime | None:
+    if side is None or side.missions is None:
+        return None
+    moment: datetime = getattr(side.missions["created_at"], which)()
+    return moment
+
+
+def _failed(side: Metrics | None) -> int | None:
+    if side is None or side.mission_counts is None:
+        return None
+    return sum(side.mission_counts.get(status, 0) for status in FAILED_STATUSES)
 
 
 def quality(report: WindowReport) -> Piece:

@@ -47,6 +47,7 @@ class WindowReport:
         comparison: The window against its baseline.
         rolling: Fallback share over the newest 20 missions up to each mission.
         latency: Run time and queue wait, missions still running included.
+        baseline_latency: The same of the baseline; ``None`` without one.
         signatures: Fallback and failure errors, grouped.
         quality: What is wrong with the data, vetoes first.
         gateway_difference: By how much the gateway's own numbers differ now; ``None`` when they do not, or when
@@ -70,6 +71,7 @@ class WindowReport:
     comparison: Comparison
     rolling: pd.DataFrame
     latency: LatencyProfile
+    baseline_latency: LatencyProfile | None
     signatures: tuple[Signature, ...]
     quality: tuple[QualityNote, ...]
     gateway_difference: str | None
@@ -150,6 +152,7 @@ def rollout_report(
         comparison=compare(metrics, baseline, slow_seconds=rules.p95_critical_seconds),
         rolling=rolling_fallback(metrics.missions),
         latency=latency_profile(metrics, slow_seconds=rules.p95_critical_seconds),
+        baseline_latency=latency_profile(baseline, slow_seconds=rules.p95_critical_seconds) if baseline else None,
         signatures=group_signatures(tables.events),
         quality=judge_quality(metrics),
         gateway_difference=difference,
