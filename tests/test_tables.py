@@ -120,13 +120,13 @@ def test_a_healthy_verdict_says_what_was_proved() -> None:
     assert why[1].startswith("Fallback 1 of 100 (1.0 %)")
     rows = cells(tables.reasons(report), "What each gate found, worst first")
     assert len(rows) == 9
-    assert {row[1] for row in rows.values()} == {"nothing: passed"}
+    assert {row[1] for row in rows.values()} == {"passed"}
 
 
 def test_reasons_stand_worst_first_with_value_and_limit(small_lane: WindowReport) -> None:
     piece = tables.reasons(small_lane)
     rows = table(piece, "What each gate found, worst first")["rows"]
-    order = ["FORCE FALLBACK", "WATCH", "NO TRAFFIC", "nothing: passed", "not assessed"]
+    order = ["FORCE FALLBACK", "WATCH", "NO TRAFFIC", "passed", "not assessed"]
     asked = [order.index(row[2]) for row in rows]
     assert asked == sorted(asked)
     assert cells(piece, "What each gate found, worst first")["fallback rate"][2:] == ["15.0 %", "5 %"]

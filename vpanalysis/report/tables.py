@@ -37,7 +37,7 @@ def reasons(report: WindowReport) -> Piece:
         for reason in judged.not_assessed
     ]
     columns: list[Column] = [
-        ("Gate", "short"), ("Finding", "wide"), ("Asks for", "short"), ("Value", "number"), ("Limit", "number"),
+        ("Gate", "short"), ("Finding", "wide"), ("Result", "short"), ("Value", "number"), ("Limit", "number"),
     ]  # fmt: skip
     shown = [blocks.table("What each gate found, worst first", columns, rows)]
     sure: list[tuple[Tone, str, str]] = [
@@ -56,10 +56,10 @@ def reasons(report: WindowReport) -> Piece:
 
 
 def _reason_row(reason: Reason, status: LaneStatus) -> list[Any]:
-    asks = "nothing: passed" if status == "HEALTHY" else status.replace("_", " ")
+    result = "passed" if status == "HEALTHY" else status.replace("_", " ")
     sentence = reason.sentence[:1].upper() + reason.sentence[1:]
     gate = blocks.marked(TONES[status], _gate(reason))
-    return [gate, sentence, asks, _measured(reason, "value"), _measured(reason, "threshold")]
+    return [gate, sentence, result, _measured(reason, "value"), _measured(reason, "threshold")]
 
 
 def _gate(reason: Reason) -> str:
@@ -96,7 +96,7 @@ def _missions_against(report: WindowReport) -> list[Block]:
         return []
     columns: list[Column] = [
         ("Mission", "wide"), ("Created", "time"), ("Outcome", "short"), ("Queue wait", "number"),
-        ("Run time", "number"), "Counts for",
+        ("Run time", "number"), ("Counts for", "short"),
     ]  # fmt: skip
     note = f"{len(behind) - _AGAINST:,} older ones not shown." if len(behind) > _AGAINST else ""
     return [blocks.table("Missions that count against the lane, newest first", columns, rows, note=note)]
