@@ -26,11 +26,8 @@ def missions_behind(verdict: Verdict, metrics: Metrics, policy: Policy) -> pd.Da
     """
     if metrics.missions is None:
         return pd.DataFrame(columns=[*_COLUMNS, "gates"])
-    first: dict[str, Reason] = {}
-    for reason in verdict.reasons:
-        first.setdefault(reason.gate, reason)
     gates = pd.Series("", index=metrics.missions.index)
-    for gate, reason in first.items():
+    for gate, reason in {reason.gate: reason for reason in verdict.reasons}.items():
         gates = gates.mask(_counting(reason, metrics.missions, metrics, policy), gates + ", " + gate)
     behind = metrics.missions.loc[gates != "", list(_COLUMNS)]
     return behind.assign(gates=gates[gates != ""].str.removeprefix(", ")).reset_index(drop=True)
