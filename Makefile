@@ -16,8 +16,8 @@ report: setup
 	$(BIN)/vpanalysis report --source sample
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval.cfg notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks
 
 lint: setup
 	$(BIN)/ruff check .

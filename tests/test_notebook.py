@@ -16,6 +16,7 @@ from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.errors import InputError
 from vpanalysis.report import notebook
 from vpanalysis.report.notebook import NotebookFailedError, check_parameters, find_notebook, output_name, run
+from vpanalysis.report.window_report import rollout_report
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -236,12 +237,11 @@ def test_the_report_of_a_database_built_by_hand_has_the_numbers_counted_by_hand(
     assert str(tmp_path) not in text + html.with_suffix(".ipynb").read_text("utf-8") + json.dumps(document)
 
 
-def test_the_same_as_of_gives_the_same_report_again(tmp_path: Path) -> None:
-    texts = [
-        run(find_notebook("rollout_window"), {"source": "sample:elevated"}, tmp_path / name).html.read_bytes()
-        for name in ("first", "second")
-    ]
-    assert texts[0] == texts[1]
+def test_the_same_as_of_gives_the_same_report_again(
+    scenario_documents: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    again = run(find_notebook("rollout_window"), {"source": "sample:elevated", "window_label": "elevated"}, tmp_path)
+    assert again.content == scenario_documents["elevated"]
 
 
 def test_fail_on_exits_3_after_writing_the_report(
@@ -261,20 +261,9 @@ def test_fail_on_exits_3_after_writing_the_report(
     [
         ([], "No source, no verdict"),
         (["--source", ""], "--source is empty"),
-        (["--source", "gone.db"], "gone.db does not exist"),
-        (["--source", "."], "is a folder"),
         (["--source", "sample", "--vp-id", "vp.other"], "no lane 'vp.other'"),
-        (
-            ["--source", "sample", "--window-start", "2026-03-02", "--window-end", "2026-03-01"],
-            "is not after its start",
-        ),
-        (["--source", "sample", "--as-of", "soon"], "'soon' is not a readable time"),
-        (["--source", "sample", "--profile", "brave"], "no profile 'brave'"),
-        (["--source", "sample", "--policy", "gone.toml"], "gone.toml"),
         (["--source", "sample", "--windows", "2"], "no parameter 'windows'"),
         (["--source", "sample", "--last-missions", "few"], "wants int"),
-        (["--source", "sample", "--last-missions", "-5"], "last_missions is -5"),
-        (["--source", "sample", "--last-missions", "5", "--window-start", "2026-03-01"], "not both"),
         (["--source", "sample", "--fail-on", "watch"], "sample lane is no basis"),
         (["a", "b", "--source", "sample"], "One notebook at a time"),
     ],
@@ -286,6 +275,26 @@ def test_bad_input_is_one_sentence_and_exit_2(arguments: list[str], sentence: st
     assert "Traceback" not in made.stderr
     assert made.stdout == ""
     assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"source": "gone.db"}, "gone.db does not exist"),
+        ({"source": "."}, "is a folder"),
+        ({"window_start": "2026-03-02", "window_end": "2026-03-01"}, "is not after its start"),
+        ({"as_of": "soon"}, "'soon' is not a readable time"),
+        ({"profile": "brave"}, "no profile 'brave'"),
+        ({"policy": "gone.toml"}, "gone.toml"),
+        ({"last_missions": -5}, "last_missions is -5"),
+        ({"last_missions": True}, r"last_missions is True \(bool\)"),
+        ({"last_missions": 5, "window_start": "2026-03-01"}, "not both"),
+        ({"scope": 7}, r"scope is 7 \(int\), but must be str; papermill's -r"),
+    ],
+)
+def test_the_notebooks_first_call_checks_its_parameters(parameters: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        rollout_report(**parameters)
 
 
 def test_plain_papermill_runs_the_notebook_from_another_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -201,20 +202,16 @@ def as_user(script: str, uid: int, path: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def gateways_database(fresh_database: RuntimeDatabase) -> Iterator[Path]:
+def gateways_database() -> Iterator[Path]:
     """A closed database in a folder that anybody may write to, owned by the gateway's user."""
     need_root()
-    fresh_database.connection.close()
-    folder = fresh_database.path.parent
-    opened = [parent for parent in [folder, *folder.parents] if parent.stat().st_uid == 0 and str(parent) != "/"]
-    modes = {parent: parent.stat().st_mode for parent in opened}
-    for parent in opened:
-        parent.chmod(modes[parent] | 0o755)
-    folder.chmod(0o777)
-    os.chown(fresh_database.path, GATEWAY_UID, GATEWAY_UID)
-    yield fresh_database.path
-    for parent in opened:
-        parent.chmod(modes[parent])
+    # not pytest's tmp_path: other users may not enter its parents
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vp_state.db"
+        RuntimeDatabase(path).connection.close()
+        path.parent.chmod(0o777)
+        os.chown(path, GATEWAY_UID, GATEWAY_UID)
+        yield path
 
 
 @pytest.mark.parametrize("reader", [READER_UID, 0])
