@@ -1,5 +1,7 @@
 """The evidence row, read by an independent Markdown renderer, and the log it is appended to."""
 
+import fcntl
+import os
 import re
 import stat
 import subprocess
@@ -228,12 +230,24 @@ def test_looks_are_the_rows_of_the_same_window_and_scope(log: Path) -> None:
         count_looks(log, window_label=label, scope=scope)
 
 
-def test_writers_at_the_same_time_lose_no_row(log: Path) -> None:
+def test_a_writer_waits_for_the_one_before_it(log: Path) -> None:
+    """What is written while it waits is still there afterwards."""
     program = (
         "import sys; from pathlib import Path; from vpanalysis.report.evidence import append_row\n"
-        "for n in range(15): append_row(Path(sys.argv[1]), f'| {sys.argv[2]}-{n} | | | | | | | |')"
+        "print('here', flush=True); append_row(Path(sys.argv[1]), sys.argv[2])"
     )
-    writers = [subprocess.Popen([sys.executable, "-c", program, str(log), name]) for name in "abc"]
-    assert [writer.wait() for writer in writers] == [0, 0, 0]
-    rows = re.findall(r"^\| ([abc])-(\d+) ", log.read_text(), re.MULTILINE)
-    assert sorted(rows) == sorted((name, str(n)) for name in "abc" for n in range(15))
+    folder = os.open(log.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        command = [sys.executable, "-c", program, str(log), ROW]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "here\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            writer.wait(0.5)
+        earlier = ROW.replace("Shadow window", "Earlier window")
+        log.write_text(PROSE + TABLE + OLD + earlier + "\n")
+    finally:
+        os.close(folder)
+    assert writer.wait(20) == 0
+    assert log.read_text() == PROSE + TABLE + OLD + earlier + "\n" + ROW + "\n"

@@ -176,8 +176,11 @@ def test_a_server_that_answers_byte_by_byte(serving: Callable[..., Server], monk
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
-        while not stop.wait(0.05):
+        for _ in range(100):
+            if stop.wait(0.05):
+                return
             handler.wfile.write(b"1\r\n{\r\n")
+        handler.wfile.write(b"0\r\n\r\n")
 
     server = serving(drip)
     with refused(server.url, "in time"):

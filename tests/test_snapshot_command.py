@@ -10,6 +10,8 @@ import pytest
 from command_line import run_command
 from conftest import LANE, NOON, RuntimeDatabase, need
 
+import vpanalysis as vp
+
 DONE = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")
 JQ_LINES = [
     ".fallback",
@@ -146,6 +148,10 @@ def test_hostile_values_stay_valid_json_for_jq(
         fresh_database.event("m", 'x"\n|\x00', NOON, payload_json=payload)
     text = run_command(capsys, "snapshot", "--source", str(fresh_database.path), *compatible).out
     json.loads(text, parse_constant=pytest.fail)
+    with vp.open_source(fresh_database.path) as source:
+        answers = [vp.snapshot(source.load(vp.RolloutWindow(LANE))), source.gateway_snapshot(LANE)]
+    for answer in answers:
+        json.dumps(answer.model_dump(mode="json"), allow_nan=False).encode()
     done = subprocess.run([jq, ".recent_events | length"], input=text, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "10\n"), done.stderr
 

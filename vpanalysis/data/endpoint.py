@@ -166,7 +166,7 @@ def session_view(row: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]
     """Returns the ``vp_sessions`` row with ``metadata`` (when it is an object) and its staleness at ``now``."""
     if row is None:
         return None
-    view = {column: None if value in (math.inf, -math.inf) else value for column, value in row.items()}
+    view = dict(row)
     metadata = parse_payload(row.get("metadata_json"))
     if isinstance(metadata, dict):
         view["metadata"] = metadata
