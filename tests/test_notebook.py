@@ -138,7 +138,7 @@ def test_an_unknown_notebook_is_refused_with_those_there_are(tmp_path: Path) -> 
         ({}, "vp.coder.primary_last-100"),
         ({"last_missions": 20}, "vp.coder.primary_last-20"),
         ({"window_label": "Shadow window"}, "vp.coder.primary_Shadow-window"),
-        ({"vp_id": "a", "window_start": "2026-02-16", "window_end": "2026-02-17"}, "a_2026-02-16-2026-02-17"),
+        ({"vp_id": "a", "window_start": "2026-02-16", "window_end": "2026-02-17"}, "a_2026-02-16_2026-02-17"),
     ],
 )
 def test_results_are_named_by_lane_and_window(parameters: dict[str, Any], name: str) -> None:

@@ -237,3 +237,13 @@ def test_plain_text_is_all_that_is_compared() -> None:
 def test_plain_text_of_a_table_is_aligned() -> None:
     shown = blocks.piece(blocks.pairs("Animals", [["ant", "1"], ["buffalo", blocks.marked("watch", "20")]]))
     assert str(shown).splitlines() == ["Animals", "Measure  Value", "ant      1", "buffalo  ▲ 20"]
+
+
+def test_the_way_back_lists_what_stands_against_it() -> None:
+    report = rollout_report(source="sample:adapter-unstable")
+    shown = tables.way_back(report)
+    assert report.way_back is not None
+    assert not report.way_back.justified
+    assert report.way_back.sentence in shown.text
+    assert cells(shown, "The probes")["Probe missions"][0] == "100"
+    assert tables.way_back(rollout_report(window_end="2026-03-05")).omit

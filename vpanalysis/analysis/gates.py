@@ -4,6 +4,7 @@ import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.analysis.latency import matured_slow, overdue
+from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import (
     CompletionsGate,
@@ -19,6 +20,7 @@ from vpanalysis.analysis.verdict import FORCE, WATCH, Gate, LaneStatus, Reason
 from vpanalysis.data.schema import FAILED_STATUSES, ORPHANED_STATUSES
 
 _HEALTHY: LaneStatus = "HEALTHY"
+_STATUS_LENGTH = 40
 _FINISHED = ("completed", *FAILED_STATUSES)
 
 
@@ -205,17 +207,12 @@ def session(metrics: Metrics, gate: SessionGate) -> Reason:
         sentence = f"The session degraded {times} in the window; {gate.degraded:,} are too many."
         return _reason("session", degraded, gate.degraded, WATCH, brief, sentence)
     if status is None or degraded is None:
-        known = f"The session is {_shortened(status)} at the window's end; how often" if status else "How"
+        known = f"The session is {shown(status, _STATUS_LENGTH)} at the window's end; how often" if status else "How"
         return _unknown("session", gate.degraded, f"{known} it degraded in the window is unknown.")
-    brief = f"session {_shortened(status)}, degraded {degraded} < {gate.degraded}"
-    sentence = f"The session is {_shortened(status)}, and degraded {formatting.count(degraded, 'time')} in the window."
+    brief = f"session {shown(status, _STATUS_LENGTH)}, degraded {degraded} < {gate.degraded}"
+    times = formatting.count(degraded, "time")
+    sentence = f"The session is {shown(status, _STATUS_LENGTH)}, and degraded {times} in the window."
     return _reason("session", degraded, gate.degraded, _HEALTHY, brief, sentence)
-
-
-def _shortened(status: str) -> str:
-    """A status as a sentence can hold it: anybody's code may have written it."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in status[:200]).split())
-    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def rolling_fallback(metrics: Metrics, gate: RollingFallbackGate) -> Reason:

@@ -53,6 +53,9 @@ class ReportDocument(_Part):
     session: dict[str, Any] = Field(description="The session's lifecycle (SessionStory).")
     event_profile: dict[str, Any] = Field(description="Missions against the expected sequence (EventProfile).")
     checklist: list[dict[str, Any]] = Field(description="The recovery checklist; empty when the action is continue.")
+    way_back: dict[str, Any] | None = Field(
+        description="Whether the window, taken as probes after the baseline's incident, justifies re-enabling the lane."
+    )
     provenance: Provenance
 
 
@@ -75,6 +78,7 @@ def document(report: WindowReport) -> ReportDocument:
         session=_plain(report.session),
         event_profile=_plain(report.profile),
         checklist=_plain(report.checklist),
+        way_back=_plain(report.way_back),
         provenance=Provenance(
             source=report.tables.source,
             kind=report.tables.kind,

@@ -246,7 +246,7 @@ def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Letters, digits, dots and hyphens; a short hash tells texts apart that differ only in what was replaced."""
+    """Letters, digits and ``._-``; a short hash tells texts apart that differ only in what was replaced."""
     plain = re.sub(r"\s+", "-", text.strip())
-    safe = re.sub(r"[^A-Za-z0-9.\-]+", "-", plain).strip("-.")[:80] or "window"
+    safe = re.sub(r"[^A-Za-z0-9._\-]+", "-", plain).strip("-.")[:80] or "window"
     return safe if safe == plain else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -219,6 +219,22 @@ def checklist(report: WindowReport) -> Piece:
     return blocks.piece({"kind": "steps", "steps": steps}, found=findings.checklist(report))
 
 
+def way_back(report: WindowReport) -> Piece:
+    """Returns whether the window, taken as probe missions, justifies re-enabling a lane under forced fallback."""
+    found = report.way_back
+    if found is None:
+        return blocks.piece(blocks.sentence("There is no window before this one to come back to."), omit=True)
+    rows = [
+        ["Probe missions", _count(found.probes)],
+        ["More probes without a fallback needed", _count(found.more_probes)],
+        ["True fallback rate, 95 % at most", formatting.percent(found.upper_bound)],
+    ]
+    notes = blocks.notes([("watch", "", f"{text[:1].upper()}{text[1:]}.") for text in found.against])
+    return blocks.piece(
+        blocks.sentence(found.sentence), *([notes] if found.against else []), blocks.pairs("The probes", rows)
+    )
+
+
 def provenance(report: WindowReport) -> Piece:
     """Returns how the report was made: the command, parameters, data, versions and the policy's settings."""
     given = [[name, str(value)] for name, value in report.parameters.items() if value not in ("", 0)]

@@ -17,7 +17,7 @@ from vpanalysis.analysis.latency import LatencyProfile, latency_profile
 from vpanalysis.analysis.metrics import Metrics, summarize
 from vpanalysis.analysis.policy import PROFILES, Policy
 from vpanalysis.analysis.quality import QualityNote, compare_with_gateway, judge_quality
-from vpanalysis.analysis.recovery_checklist import Step, recovery_checklist
+from vpanalysis.analysis.recovery_checklist import ReenableVerdict, Step, recovery_checklist, reenable
 from vpanalysis.analysis.sessions import SessionStory, session_story
 from vpanalysis.analysis.signatures import Signature, group_signatures
 from vpanalysis.analysis.trends import Comparison, compare, rolling_fallback
@@ -55,6 +55,8 @@ class WindowReport:
         session: The session's lifecycle.
         profile: Each mission's events against the expected sequence.
         checklist: The recovery checklist; empty when the action is ``continue``.
+        way_back: Whether this window's missions, as probes of a lane under forced fallback, justify re-enabling it,
+            the baseline being the window before the incident; ``None`` without a baseline.
         row: The line for the evidence log.
         parameters: The notebook's parameters, as given.
         command: The command that makes this report again.
@@ -78,6 +80,7 @@ class WindowReport:
     session: SessionStory
     profile: EventProfile
     checklist: tuple[Step, ...]
+    way_back: ReenableVerdict | None
     row: str
     parameters: Mapping[str, Any]
     command: str
@@ -158,7 +161,8 @@ def rollout_report(
         gateway_difference=difference,
         session=session_story(metrics),
         profile=event_profile(metrics),
-        checklist=recovery_checklist(verdict, metrics, rules),
+        checklist=recovery_checklist(verdict, metrics, rules, source=source),
+        way_back=None if baseline is None else reenable(metrics, baseline, rules),
         row=evidence_row(verdict, window_label=label, scope=scope or vp_id, ref=_ref(tables)),
         parameters=given,
         command=_command(parameters),
