@@ -168,9 +168,7 @@ def _failures(report: WindowReport) -> dict[str, Any]:
 def _slow(report: WindowReport) -> dict[str, Any]:
     slow, gate = report.latency.slow, report.policy.gates.slow_share
     value = formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}"
-    detail = (
-        f"took over {seconds_limit(slow.seconds)}, of those that had as long; {report.latency.running:,} still running"
-    )
+    detail = f"slower than {seconds_limit(slow.seconds)}; {report.latency.running:,} still running"
     limits = f"watch over {percent_limit(gate.share)}" if gate else "no limit in this policy"
     return _tile("Slow missions", value, detail, findings.gate_tone(report, "slow_share"), limits)
 
