@@ -418,6 +418,17 @@ def test_200_concurrent_requests_beside_a_writer(tmp_path: Path) -> None:
     assert max(newest) < int(written)
 
 
+def test_a_stopped_server_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vpanalysis", "serve", "--source", "sample", "--port", "0"]
+    process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "Serving sample" in process.stderr.readline()
+    assert len(list(tmp_path.iterdir())) == 1
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err, list(tmp_path.iterdir())) == (0, "", [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -3,7 +3,9 @@
 import hmac
 import ipaddress
 import logging
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Annotated, Any, Literal
@@ -171,8 +173,22 @@ def run(app: FastAPI, host: str, port: int, announce: Callable[[str], None]) -> 
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
         raise InputError(f"Cannot listen on {host}:{port} ({reason}): choose another --host or --port.") from None
+    # uvicorn ends by the signal it was sent; as an exit it lets the caller clean up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with listening:
         shown = f"[{host}]" if ":" in host else host
-        announce(f"http://{shown}:{listening.getsockname()[1]}")
+        url = f"http://{shown}:{listening.getsockname()[1]}"
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config, lambda: announce(url)).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, listens: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listens = listens
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listens()
