@@ -99,7 +99,7 @@ def test_no_part_of_a_secret_is_left_wherever_it_stands(text, parts, around):
     [
         "ConnectionError: adapter socket /tmp/vp/902c.sock refused after 8 attempts",
         "HTTPError: 401 Unauthorized for request 9492",
-        "TimeoutError: no output from worker-8 for 30.0 s (pid 9999, log /srv/vp/work/3c275078/run.log)",
+        "TimeoutError: no output from worker-8 for 30.0 s (pid 9999, log /srv/vp/jobs/3c275078/run.log)",
         "AssertionError: 3 of 120 tests failed",
         "Bearer token missing",
         "Bearer authentication failed",

@@ -15,11 +15,11 @@ ADAPTER_ERRORS = _KINDS[:2]
 #: The kinds in the order in which they occur, over and over: some often, some rarely.
 ERRORS = tuple(_KINDS[kind] for kind in (0, 1, 0, 3, 0, 2, 1, 0))
 FAILURES = (
-    "AssertionError: {n} of {m} tests failed in /srv/vp/work/{h:.8}/tests/test_api.py",
+    "AssertionError: {n} of {m} tests failed in /srv/vp/jobs/{h:.8}/tests/test_api.py",
     "RuntimeError: sandbox process {m} ended with exit code 137 at step {n} (container {h:.12})",
-    "ModuleNotFoundError: No module named 'vp_plugin_{h:.4}' (workspace /srv/vp/work/{h:.8})",
+    "ModuleNotFoundError: No module named 'vp_plugin_{h:.4}' (workspace /srv/vp/jobs/{h:.8})",
 )
-TIMED_OUT = "TimeoutError: no output from worker-{n} for 30.0 s (pid {m}, log /srv/vp/work/{h:.8}/run.log)"
+TIMED_OUT = "TimeoutError: no output from worker-{n} for 30.0 s (pid {m}, log /srv/vp/jobs/{h:.8}/run.log)"
 
 
 @dataclass(frozen=True)
