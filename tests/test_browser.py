@@ -1,4 +1,4 @@
-"""The pages in a real browser with the network cut: quiet, accessible, copyable, fitting screen and paper."""
+"""The pages of every window, in a real browser with the network cut: quiet, accessible, fitting screen and paper."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -74,6 +74,12 @@ def violations(shown: Page) -> list[str]:
         for rule in found["violations"]
         for node in rule["nodes"]
     ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_small(name: str, files: Path) -> None:
+    limit = 1_000_000 if name.endswith("10,000-missions") else 500_000
+    assert (files / f"{name}.html").stat().st_size < limit
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -90,7 +90,7 @@ def label(
 def rows(ax: Axes, names: Sequence[str]) -> None:
     """Names the rows 0, 1, … of a figure, from the bottom up."""
     ax.set_yticks(range(len(names)), list(names))
-    ax.tick_params(axis="y", labelcolor=INK.light, length=0)
+    ax.tick_params(axis="y", labelcolor=INK.light, length=0, pad=8)
     ax.set_ylim(-0.6, len(names) - 0.4)
     ax.grid(axis="y", visible=False)
 
