@@ -64,6 +64,11 @@ def test_shares(part: int | None, whole: int | None, text: str) -> None:
     assert formatting.share(part, whole) == text
 
 
+def test_changes_of_shares_are_in_points() -> None:
+    shown = [formatting.points(change) for change in (0.13, -0.045, 0.0, None, math.nan)]
+    assert shown == ["+13.0", "−4.5", "+0.0", "n/a", "n/a"]
+
+
 def test_times_are_in_utc_to_the_second() -> None:
     east = timezone(timedelta(hours=2))
     assert formatting.time(datetime(2026, 2, 16, 16, 7, 42, 999999, tzinfo=east)) == "2026-02-16T14:07:42Z"

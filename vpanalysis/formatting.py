@@ -20,6 +20,11 @@ def percent(value: float | None) -> str:
     return NOT_AVAILABLE if value is None or _missing(value) else f"{100 * value:.1f} %"
 
 
+def points(change: float | None) -> str:
+    """Returns a change of a share in percentage points, with its sign: ``+13.0``, ``−4.5``; or ``n/a``."""
+    return NOT_AVAILABLE if change is None or _missing(change) else f"{100 * change:+.1f}".replace("-", "−")
+
+
 def log_seconds(value: float | None) -> str:
     """Returns seconds as the evidence log writes them: ``0.534s``, or ``n/a``."""
     return NOT_AVAILABLE if value is None or _missing(value) else f"{value:.3f}s"

@@ -289,6 +289,6 @@ def _fallback_words(found: Comparison) -> str:
     verb = "rose" if found.fallback_up else "shows no rise"
     if change.interval.high is not None and change.interval.high < 0:
         verb = "fell"
-    ends = f"{formatting.percent(change.interval.low)} to {formatting.percent(change.interval.high)}"
+    ends = f"{formatting.points(change.interval.low)} to {formatting.points(change.interval.high)} points"
     values = f"{formatting.rate(change.before)} → {formatting.rate(change.after)}"
     return f"the fallback rate {verb} ({values}, change {ends} at 95 %)"

@@ -165,6 +165,7 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path) -> Produced:
                 progress_bar=False,
                 request_save_on_cell_execute=False,
                 autosave_cell_every=0,
+                extra_arguments=["--log-level=50"],  # a kernel that is told to end complains on stderr
                 config=Config(KernelManager={"transport_encryption": "auto" if zmq.has("curve") else "disabled"}),
             )
             content = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]

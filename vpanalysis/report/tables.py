@@ -284,10 +284,6 @@ def _share_row(name: str, change: ShareDifference | None) -> list[Any]:
     if change is None or change.interval.low is None or change.interval.high is None:
         return [name, formatting.NOT_AVAILABLE, formatting.NOT_AVAILABLE, "not known"]
     low, high = change.interval.low, change.interval.high
-    moved = f"{_points(change.change)} points ({_points(low)} to {_points(high)})"
+    moved = f"{formatting.points(change.change)} points ({formatting.points(low)} to {formatting.points(high)})"
     tone: Tone = "watch" if low > 0 else "plain"
     return [name, formatting.percent(change.before), formatting.percent(change.after), blocks.marked(tone, moved)]
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")

@@ -215,7 +215,8 @@ def _gateway_difference(source: Source, tables: Tables, metrics: Metrics) -> str
 def _bounds(metrics: Metrics) -> str:
     window = metrics.window
     if window is not None and window.last_missions is not None:
-        return f"Newest {window.last_missions} missions"
+        known = metrics.fallback.missions_considered if metrics.kind in ("snapshot", "gateway") else None
+        return f"Newest {known or window.last_missions} missions"
     start, end = (value and f"{value:%Y-%m-%d %H:%M}" for value in (metrics.start, metrics.end))
     return f"{start or 'beginning'} to {end or 'open'} UTC"
 
