@@ -16,7 +16,7 @@ report: setup
 	$(BIN)/vpanalysis report --source sample
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks
 
 lint: setup

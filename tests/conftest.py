@@ -32,16 +32,6 @@ CREATE INDEX idx_session_events ON vp_session_events (vp_id, created_at);
 """
 
 
-#: Modules that show the same pages share a worker, where each page is made once.
-_SHARED_WORKER = {"test_browser": "pages", "test_html": "pages"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a module on one worker (``--dist loadgroup``)."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_SHARED_WORKER.get(item.path.stem, item.path.stem)))
-
-
 def need(program: str) -> str:
     """Returns the path of ``program``; skips the test without it, or fails it when VPANALYSIS_REQUIRE_ALL=1."""
     path = shutil.which(program)
