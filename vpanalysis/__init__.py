@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vpanalysis.analysis.decision import Verdict as Verdict
     from vpanalysis.analysis.decision import classify as classify
     from vpanalysis.analysis.metrics import Metrics as Metrics
     from vpanalysis.analysis.metrics import summarize as summarize
     from vpanalysis.analysis.policy import Policy as Policy
     from vpanalysis.analysis.snapshot import snapshot as snapshot
+    from vpanalysis.analysis.verdict import Verdict as Verdict
     from vpanalysis.data.source import open_source as open_source
     from vpanalysis.data.window import RolloutWindow as RolloutWindow
     from vpanalysis.errors import InputError as InputError
@@ -28,7 +28,7 @@ _HOME = {
     "Metrics": "analysis.metrics",
     "Policy": "analysis.policy",
     "RolloutWindow": "data.window",
-    "Verdict": "analysis.decision",
+    "Verdict": "analysis.verdict",
     "WindowReport": "report.window_report",
     "classify": "analysis.decision",
     "evidence_row": "report.evidence",

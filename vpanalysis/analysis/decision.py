@@ -16,33 +16,13 @@ from vpanalysis.analysis.verdict import (
     FORCE,
     WATCH,
     Action,
-    Evidence,
-    Gate,
     LaneStatus,
     PolicyRef,
     Reason,
     SignatureCount,
-    Strength,
     Verdict,
 )
 from vpanalysis.data import endpoint
-
-__all__ = [
-    "CAUTION",
-    "Action",
-    "Evidence",
-    "Gate",
-    "Judgement",
-    "LaneStatus",
-    "PolicyRef",
-    "Reason",
-    "SignatureCount",
-    "Strength",
-    "Verdict",
-    "classify",
-    "judge",
-    "rule_table",
-]
 
 _DECISIONS: dict[Profile, dict[LaneStatus, str]] = {
     "rollout": {

@@ -19,7 +19,7 @@ from vpanalysis.data.schema import DEFAULT_VP_ID
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
-    from vpanalysis.analysis.decision import Verdict
+    from vpanalysis.analysis.verdict import Verdict
     from vpanalysis.data.tables import Tables
 
 _REF = f'_vp_metrics_snapshot(vp_id="{DEFAULT_VP_ID}", mission_limit=100, event_limit=500)'

@@ -64,7 +64,7 @@ def report(
         sys.exit(1)
     click.echo(produced.html)
     if produced.content is not None:
-        from vpanalysis.analysis.decision import Verdict
+        from vpanalysis.analysis.verdict import Verdict
 
         verdict = Verdict.model_validate(produced.content["verdict"])
         click.echo(f"{verdict.decision} ({verdict.lane_status}): {verdict.next_step}", err=True)

@@ -11,7 +11,7 @@ from vpanalysis.data.schema import SOURCE_ENVIRONMENT
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
-    from vpanalysis.analysis.decision import Verdict
+    from vpanalysis.analysis.verdict import Verdict
     from vpanalysis.data.source import Source
 
 __all__ = [

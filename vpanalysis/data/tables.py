@@ -64,10 +64,10 @@ class Tables:
             ``unknown``; a mission that ended after ``as_of`` is ``running`` or ``queued``) and, as stored,
             ``status_text``, ``created_at_text``, ``started_at_text``, ``completed_at_text``,
             ``updated_at_text``; times ``created_at``, ``started_at``, ``completed_at``, ``updated_at``,
-            ``dispatched_at``, ``started_event_at``, ``fallback_at`` (the first), ``ended_event_at`` (the first
+            ``dispatched_at``, ``started_event_at``, ``fallback_at`` (the first), ``ended_event_at`` (the last
             terminal event), NaT when missing; seconds ``queue_wait_seconds`` (created → started) and
             ``duration_seconds`` (started → completed), never below 0, NaN when either end is missing; counts
-            ``events`` and ``fallback_events``; ``ended_event`` (type of the first terminal event),
+            ``events`` and ``fallback_events``; ``ended_event`` (type of the last terminal event),
             ``sequence`` (its event types in time order without progress, joined by ``" > "``, ``""`` without
             events), ``outcome`` (the terminal status, or failing that the one its terminal event stands for;
             missing while unfinished) and ``ended_at`` (when the outcome was reached: ``completed_at``, else

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from vpanalysis.analysis.decision import Verdict
+from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data import endpoint
 from vpanalysis.report.window_report import WindowReport
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vpanalysis import formatting
-from vpanalysis.analysis.decision import Verdict
+from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.errors import InputError
 
 COLUMNS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from vpanalysis.analysis.decision import Verdict
+from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.endpoint import Snapshot
 from vpanalysis.report.document import ReportDocument
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from vpanalysis.analysis.decision import Verdict, classify
+from vpanalysis.analysis.decision import classify
 from vpanalysis.analysis.events import EventProfile, event_profile
 from vpanalysis.analysis.latency import LatencyProfile, latency_profile
 from vpanalysis.analysis.metrics import Metrics, summarize
@@ -21,6 +21,7 @@ from vpanalysis.analysis.recovery_checklist import ReenableVerdict, Step, recove
 from vpanalysis.analysis.sessions import SessionStory, session_story
 from vpanalysis.analysis.signatures import Signature, group_signatures
 from vpanalysis.analysis.trends import Comparison, compare, rolling_fallback
+from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.schema import DEFAULT_VP_ID, MAX_MISSION_LIMIT
 from vpanalysis.data.source import Source, open_source
 from vpanalysis.data.tables import Tables
