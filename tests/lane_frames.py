@@ -7,23 +7,13 @@ from typing import Any
 import pandas as pd
 
 from vpanalysis.analysis.metrics import Metrics, summarize
-from vpanalysis.data.tables import DataQuality, Tables
+from vpanalysis.data.snapshot import snapshot_of, snapshot_tables
+from vpanalysis.data.tables import DataQuality, Tables, missions_frame
 from vpanalysis.data.window import RolloutWindow
 
 LANE = "vp.coder.primary"
 NOON = datetime(2026, 2, 16, 12, 0, tzinfo=UTC)
 
-_TIMES = (
-    "created_at",
-    "started_at",
-    "completed_at",
-    "updated_at",
-    "dispatched_at",
-    "started_event_at",
-    "fallback_at",
-    "ended_event_at",
-    "ended_at",
-)
 _TERMINAL = ("completed", "failed", "cancelled", "timed_out")
 _TERMINAL_EVENT = {"timed_out": "failed"}
 
@@ -53,8 +43,6 @@ def mission(
         "dispatched_at": start,
         "started_event_at": started,
         "ended_event_at": completed if outcome else None,
-        "ended_at": completed if outcome else None,
-        "outcome": outcome,
         "queue_wait_seconds": wait,
         "duration_seconds": run if completed else None,
         "events": len(events),
@@ -64,21 +52,16 @@ def mission(
     } | columns
 
 
-def missions_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows as ``Tables.missions`` has them, in the order given."""
-    frame = pd.DataFrame(list(rows), columns=[*mission(), *(name for name in _TIMES if name not in mission())])
-    for name in _TIMES:
-        frame[name] = pd.to_datetime(frame[name], utc=True)
-    for name in ("queue_wait_seconds", "duration_seconds"):
-        frame[name] = frame[name].astype(float)
-    return frame
-
-
 def events_frame(rows: Sequence[tuple[str | None, str, datetime | None, str | None]] = ()) -> pd.DataFrame:
     """Events of ``(mission_id, event_type, created_at, payload_json)``."""
     frame = pd.DataFrame(list(rows), columns=["mission_id", "event_type", "created_at", "payload_json"])
     frame["created_at"] = pd.to_datetime(frame["created_at"], utc=True)
     return frame.assign(recent=True)
+
+
+def metrics_from_snapshot(content: Mapping[str, Any]) -> Metrics:
+    """The metrics of a mapping that follows the endpoint's contract."""
+    return summarize(snapshot_tables(snapshot_of(content, "The mapping")))
 
 
 def metrics_of(

@@ -198,11 +198,36 @@ def test_defaults_of_the_row(capture: Callable[..., Ran], serve: Callable[..., S
     assert "| `` a\\|`b` `` |" in row
 
 
-def test_direct_mode_reads_the_environments_database(
+@pytest.mark.parametrize(
+    ("options", "limits"),
+    [
+        (["--mission-limit", "60", "--event-limit", "180"], "mission_limit=60, event_limit=180"),
+        (["--mission-limit", "9999", "--event-limit", "9999"], "mission_limit=500, event_limit=1000"),
+        (["--mission-limit", "0", "--event-limit", "-1"], "mission_limit=1, event_limit=1"),
+    ],
+)
+def test_the_rows_ref_names_the_lane_and_limits_used(
+    capture: Callable[..., Ran], serve: Callable[..., Server], options: list[str], limits: str
+) -> None:
+    server = serve(SNAPSHOT | {"vp_id": "vp.general.primary"})
+    arguments = ["--mode", "http", "--gateway-url", server.url, "--vp-id", "vp.general.primary", *options]
+    _, row = parts(capture(*arguments).out)
+    assert f'| `_vp_metrics_snapshot(vp_id="vp.general.primary", {limits})` |' in row
+    _, row = parts(capture(*arguments, "--ref", DEFAULT_REF).out)
+    assert f"| `{DEFAULT_REF}` |" in row
+
+
+def test_direct_mode_reads_the_first_of_the_environments_databases_with_the_lane(
     capture: Callable[..., Ran], failing_lane: RuntimeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("UA_CODER_VP_DB_PATH", "coder_vp_state.db")
     monkeypatch.setenv("UA_VP_DB_PATH", str(failing_lane.path))
-    assert parts(capture().out)[0]["fallback"]["missions_considered"] == 4
+    ran = capture()
+    assert parts(ran.out)[0]["fallback"]["missions_considered"] == 4
+    assert ran.err.startswith("Source: vp_state.db (UA_VP_DB_PATH); passed over: coder_vp_state.db")
+    ran = capture("--vp-id", "vp.other")
+    assert (ran.code, ran.out) == (2, "")
+    assert "vp_state.db (UA_VP_DB_PATH) has nothing of the lane 'vp.other'" in ran.err
 
 
 def test_direct_mode_counts_all_events(capture: Callable[..., Ran], failing_lane: RuntimeDatabase) -> None:

@@ -2,13 +2,12 @@
 
 import pytest
 from conftest import LANE
-from lane_frames import NOON, metrics_of, mission
+from lane_frames import NOON, metrics_from_snapshot, metrics_of, mission
 
 from vpanalysis.analysis.contributors import missions_behind
 from vpanalysis.analysis.decision import classify
 from vpanalysis.analysis.metrics import summarize
 from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.data.source import open_source
 from vpanalysis.data.window import RolloutWindow
 

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_frames import LANE, NOON, events_frame, metrics_of, mission
+from lane_frames import LANE, NOON, events_frame, metrics_from_snapshot, metrics_of, mission
 
 import vpanalysis as vp
 from vpanalysis.analysis.decision import classify, judge
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import PROFILES, Policy
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.analysis.verdict import CAUTION, Verdict
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.data.tables import DataQuality, Tables

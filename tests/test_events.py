@@ -4,11 +4,10 @@ from datetime import timedelta
 
 import pytest
 from conftest import LANE, NOON
-from lane_frames import metrics_of, mission
+from lane_frames import metrics_from_snapshot, metrics_of, mission
 
 from vpanalysis.analysis.events import DEVIATIONS, event_profile
 from vpanalysis.analysis.metrics import summarize
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.data.source import open_source
 from vpanalysis.data.tables import DataQuality
 from vpanalysis.data.window import RolloutWindow

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import vpanalysis as vp
-from vpanalysis.report.evidence import append_row, count_looks
+from vpanalysis.report.log import append_row, count_looks
 
 HEADER = "| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate | p95 latency | Decision | Notes |"
 TABLE = f"{HEADER}\n|---|---|---|---|---:|---:|---|---|\n"
@@ -233,7 +233,7 @@ def test_looks_are_the_rows_of_the_same_window_and_scope(log: Path) -> None:
 def test_a_writer_waits_for_the_one_before_it(log: Path) -> None:
     """What is written while it waits is still there afterwards."""
     program = (
-        "import sys; from pathlib import Path; from vpanalysis.report.evidence import append_row\n"
+        "import sys; from pathlib import Path; from vpanalysis.report.log import append_row\n"
         "print('here', flush=True); append_row(Path(sys.argv[1]), sys.argv[2])"
     )
     folder = os.open(log.parent, os.O_RDONLY)

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_frames import metrics_of, mission
+from lane_frames import metrics_from_snapshot, metrics_of, mission
 from scipy.stats import binomtest, quantile_test
 
 from vpanalysis.analysis.evidence import weigh
 from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.analysis.verdict import Evidence
 from vpanalysis.data.tables import DataQuality
 

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_frames import LANE, NOON, metrics_of, mission
+from lane_frames import LANE, NOON, metrics_from_snapshot, metrics_of, mission
+from vpanalysis.analysis.fragility import fragility
 
 from vpanalysis.analysis.decision import judge
-from vpanalysis.analysis.fragility import fragility
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import PROFILES, Policy
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.analysis.verdict import CAUTION
 
 SESSION = {"vp_id": LANE, "status": "active", "updated_at": NOON.isoformat()}

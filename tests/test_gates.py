@@ -6,12 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from lane_frames import LANE, NOON, metrics_of, mission
+from lane_frames import LANE, NOON, metrics_from_snapshot, metrics_of, mission
 
 from vpanalysis.analysis import gates
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.analysis.verdict import Reason
 from vpanalysis.data.tables import DataQuality
 

@@ -144,6 +144,116 @@ def test_statuses_have_their_sentence_and_only_some_are_tried_again(
     assert len(server.requests) == asked
 
 
+LOCKED = {
+    "code": "vp_db_locked",
+    "message": "VP storage is temporarily busy; retry shortly.",
+    "retryable": True,
+    "request_id": "vp-0f3a",
+}
+INTERNAL = {"code": "vp_internal_error", "message": "VP operation failed unexpectedly.", "request_id": "vp-77"}
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "sentence", "asked"),
+    [
+        (
+            503,
+            LOCKED,
+            'answered with 503 vp_db_locked ("VP storage is temporarily busy; retry shortly"): ask again in a minute, '
+            "or see the gateway's log for the request vp-0f3a.",
+            3,
+        ),
+        (
+            500,
+            INTERNAL,
+            'answered with 500 vp_internal_error ("VP operation failed unexpectedly"): see the gateway\'s log for the '
+            "request vp-77.",
+            1,
+        ),
+        (500, LOCKED | {"message": None, "request_id": 7}, "500 vp_db_locked: ask again in a minute", 3),
+        (503, LOCKED | {"retryable": False}, "busy; retry shortly\"): see the gateway's log", 1),
+        (503, LOCKED | {"retryable": "yes"}, "busy; retry shortly\"): see the gateway's log", 1),
+        (502, {"message": "no lane"}, 'answered with 502 ("no lane"): see the gateway\'s log.', 1),
+    ],
+)
+def test_what_the_gateway_says_went_wrong_is_told_and_only_the_retryable_is_tried_again(
+    serving: Callable[..., Server], status: int, detail: dict[str, Any], sentence: str, asked: int
+) -> None:
+    server = serving(say({"detail": detail}, status))
+    with refused(server.url, sentence):
+        load(server.url)
+    assert len(server.requests) == asked
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": "Runtime DB not initialized"},
+        {"detail": {}},
+        {"detail": {"retryable": False, "code": "", "message": " "}},
+        {"detail": [LOCKED]},
+        {"detail": LOCKED | {"message": "x" * 70_000, "retryable": False}},
+        [],
+        b"[" * 50_000,
+        b"\xff",
+    ],
+)
+def test_a_503_that_does_not_say_why_is_a_missing_database(serving: Callable[..., Server], body: object) -> None:
+    server = serving(say(body, 503))
+    with refused(server.url, "has no runtime database to read (503)"):
+        load(server.url)
+    assert len(server.requests) == 3
+
+
+def test_a_locked_database_that_is_free_again_is_read(serving: Callable[..., Server]) -> None:
+    answers = iter([say({"detail": LOCKED}, 503), say({"detail": LOCKED}, 503), say()])
+    server = serving(lambda handler: next(answers)(handler))
+    assert load(server.url).snapshot == SNAPSHOT
+    assert len(server.requests) == 3
+
+
+def test_a_locked_database_that_then_fails_is_not_tried_again(serving: Callable[..., Server]) -> None:
+    answers = iter([say({"detail": LOCKED}, 503), say({"detail": INTERNAL}, 500), say()])
+    server = serving(lambda handler: next(answers)(handler))
+    with refused("vp_internal_error", "vp-77"):
+        load(server.url)
+    assert len(server.requests) == 2
+
+
+def test_a_refusal_that_breaks_off_is_as_if_it_said_nothing(serving: Callable[..., Server]) -> None:
+    server = serving(say(b'{"detail": {"code"', 503, {"Content-Length": "500"}))
+    with refused(server.url, "has no runtime database to read (503)"):
+        load(server.url)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("two\nlines\r\n\tand  a tab", "two lines and a tab"),
+        ("\x1b[31mred\x07 \u202eleft \ud800", "[31mred left"),
+        (f"sent {TOKEN}", "sent ***"),
+        (f"sent {TOKEN[:5]}\u200b{TOKEN[5:]}", "sent ***"),
+        ("password of the proxy: pr0xyword", "password of the proxy: ***"),
+        ("header authorization: Bearer abc.def", "header authorization: Bearer ***"),
+        ("UA_OPS_TOKEN=abc next", "UA_OPS_TOKEN=*** next"),
+        (f"key {'aB3' * 20} found", "key *** found"),
+        ("word " * 100, ("word " * 100)[:199].rstrip() + "…"),
+    ],
+)
+def test_the_servers_words_are_one_short_printable_line_without_secrets(
+    serving: Callable[..., Server], message: str, told: str
+) -> None:
+    server = serving(say({"detail": {"code": message, "message": message, "request_id": message}}, 500))
+    with refused(f'("{told}")'):
+        load(server.url.replace("//", "//proxyuser:pr0xyword@"))
+    with pytest.raises(vp.InputError) as caught:
+        load(server.url.replace("//", "//proxyuser:pr0xyword@"))
+    assert str(caught.value).isprintable()
+    assert "pr0xyword" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_gateway_that_recovers_is_read(serving: Callable[..., Server]) -> None:
     answers = iter([say(status=503), lambda handler: handler.connection.close(), say()])
     server = serving(lambda handler: next(answers)(handler))

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.special import betainccinv, betaincinv
+from scipy.stats import CensoredData, binomtest, ecdf, fisher_exact
 
 from vpanalysis.analysis.intervals import (
     P95_UPPER_BOUND_N,
@@ -62,6 +64,19 @@ def test_bounds_are_scipys_two_sided_exact_interval_at_twice_the_error(n: int) -
         expected = binomtest(k, n).proportion_ci(0.90, method="exact")
         assert lower_bound(k, n) == pytest.approx(expected.low, abs=1e-12)
         assert upper_bound(k, n) == pytest.approx(expected.high, abs=1e-12)
+
+
+@unhurried
+@given(counts(1_000_000), st.sampled_from(LEVELS))
+@example((0, 1_000_000), 0.95)
+@example((1, 1_000_000), 0.95)
+@example((999_999, 1_000_000), 0.95)
+def test_bounds_are_scipys_for_a_million_missions(count: tuple[int, int], level: float) -> None:
+    k, n = count
+    if k < n:
+        assert upper_bound(k, n, level) == pytest.approx(betaincinv(k + 1, n - k, level), rel=1e-10)
+    if k > 0:
+        assert lower_bound(k, n, level) == pytest.approx(betainccinv(k, n - k + 1, level), rel=1e-10)
 
 
 def test_known_by_hand() -> None:
@@ -192,6 +207,13 @@ def test_missions_needed_is_the_smallest(k: int, limit: float, level: float) -> 
     assert n - 1 == k or upper_bound(k, n - 1, level) >= limit
     assert tail_up_to(k, n, limit) <= (1 - level) * (1 + 1e-9)  # the same, by plain sums
     assert n - 1 == k or tail_up_to(k, n - 1, limit) >= (1 - level) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.9, 0.95, 0.99])
+def test_a_bound_at_the_limit_is_not_below_it(level: float) -> None:
+    assert upper_bound(0, 1, level) == pytest.approx(level)  # (1 - u) ** 1 = 1 - level, in decimals a tie
+    assert missions_needed(0, level, level) == 2
+    assert missions_needed(0, level + 1e-9, level) == 1
 
 
 def test_missions_needed_is_fast_for_large_numbers() -> None:
@@ -340,6 +362,22 @@ def test_band_where_the_formula_is_undefined() -> None:
     assert (curve.low[2], curve.high[2]) == (curve.low[1], 1.0)
 
 
+@unhurried
+@given(seconds.filter(bool), seconds)
+def test_curve_and_band_are_scipys(finished: list[float], running: list[float]) -> None:
+    curve, theirs = kaplan_meier(finished, running), ecdf(CensoredData(uncensored=finished, right=running)).cdf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # "undefined at some observations"
+        band = theirs.confidence_interval(0.95, method="log-log")
+    assert curve.seconds == tuple(theirs.quantiles)
+    assert curve.share_finished == pytest.approx(theirs.probabilities, abs=1e-12)
+    defined = ~np.isnan(band.low.probabilities)
+    assert (curve.low is None) == (not defined.any())
+    if curve.low is not None:
+        assert np.array(curve.low)[defined] == pytest.approx(band.low.probabilities[defined], abs=1e-12)
+        assert np.array(curve.high)[defined] == pytest.approx(band.high.probabilities[defined], abs=1e-12)
+
+
 def test_curves_of_none_one_or_only_running_missions() -> None:
     assert kaplan_meier([], []) is None
     alone = kaplan_meier([5.0], [])
@@ -403,6 +441,16 @@ def test_share_difference_properties(before: tuple[int, int], after: tuple[int, 
     assert turned.p_value == pytest.approx(found.p_value)
 
 
+@unhurried
+@given(counts(5_000), counts(5_000))
+@example((0, 5_000), (5_000, 5_000))  # less likely than any float
+@example((2_500, 5_000), (2_500, 5_000))
+def test_p_value_is_scipys(before: tuple[int, int], after: tuple[int, int]) -> None:
+    (k1, n1), (k2, n2) = before, after
+    expected = fisher_exact([[k1, n1 - k1], [k2, n2 - k2]]).pvalue
+    assert compare_shares(*before, *after).p_value == pytest.approx(expected, rel=1e-6, abs=1e-290)
+
+
 def test_a_window_without_missions_is_not_compared() -> None:
     assert compare_shares(0, 0, 1, 5) is None
     assert compare_shares(1, 5, 0, 0) is None
@@ -419,16 +467,14 @@ def test_one_mission_each() -> None:
 # What it costs to import
 
 
-def test_only_what_needs_scipy_stats_imports_it() -> None:
+def test_nothing_here_imports_scipy() -> None:
     program = """
 import sys
 from vpanalysis.analysis import intervals as i
-assert "scipy" not in sys.modules
 i.wilson(1, 9), i.upper_bound(1, 9), i.lower_bound(1, 9), i.missions_needed(1, 0.05)
-i.quantile_upper_bound([1.0] * 58), i.quantile_interval([])
-i.kaplan_meier([], [1.0]), i.compare_shares(0, 0, 1, 5)
-assert "scipy.special" in sys.modules
-assert "scipy.stats" not in sys.modules
+i.quantile_upper_bound([1.0] * 100), i.quantile_interval([1.0] * 100)
+i.kaplan_meier([1.0, 2.0], [1.0]), i.compare_shares(1, 5, 2, 5)
+assert "scipy" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_frames import NOON, metrics_of, mission, missions_frame
+from lane_frames import NOON, metrics_from_snapshot, metrics_of, mission, missions_frame
 from scipy.stats import CensoredData, binomtest, ecdf, quantile_test
 
 from vpanalysis.analysis.latency import (
@@ -18,7 +18,6 @@ from vpanalysis.analysis.latency import (
     slowness,
     waiting_seconds,
 )
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 
 T = 90.0
 

@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 from conftest import LANE, NOON
-from lane_frames import metrics_of, mission
+from lane_frames import metrics_from_snapshot, metrics_of, mission
 
+from vpanalysis.analysis.answer import compare_with_gateway
+from vpanalysis.analysis.gates.data_quality import judge_quality
 from vpanalysis.analysis.metrics import summarize
-from vpanalysis.analysis.quality import compare_with_gateway, judge_quality
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.data.source import open_source
 from vpanalysis.data.tables import DataQuality
 from vpanalysis.data.window import RolloutWindow

@@ -5,14 +5,13 @@ from datetime import timedelta
 
 import pytest
 from conftest import LANE
-from lane_frames import NOON, events_frame, metrics_of, mission
+from lane_frames import NOON, events_frame, metrics_from_snapshot, metrics_of, mission
 from scipy.stats import binomtest
 
 from vpanalysis.analysis.decision import classify
 from vpanalysis.analysis.metrics import summarize
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.recovery_checklist import recovery_checklist, reenable
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.data.source import open_source
 from vpanalysis.data.tables import DataQuality

@@ -1,6 +1,7 @@
 """Error texts grouped, and secrets masked: each kind of secret by name, hostile payloads, counts by hand."""
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -194,6 +195,139 @@ def test_texts_that_differ_in_words_do_not(one, other):
     assert len(group_signatures(events_frame([fallback(one), fallback(other)]))) == 2
 
 
+#: Texts and their signatures: the code that names the cause stays, what differs from case to case goes.
+CODES = [
+    # HTTP
+    ("HTTP 401", "HTTP 401"),
+    ("HTTP401 on port 8002", "HTTP401 on port #"),
+    ("HTTPError: 401 for request 88231", "HTTPError: 401 for request #"),
+    ("HTTPStatusError 503, request 7", "HTTPStatusError 503, request #"),
+    ("HTTP/1.1 429 Too Many Requests", "HTTP/1.1 429 Too Many Requests"),
+    ("502 Bad Gateway after 31 s", "502 Bad Gateway after # s"),
+    ("504 Gateway Time-out", "504 Gateway Time-out"),
+    ("404 Client Error: no job 12", "404 Client Error: no job #"),
+    ("status 503, retry 4", "status 503, retry #"),
+    ("status code 429 in 31 ms", "status code 429 in # ms"),
+    ("statusCode: 503", "statusCode: 503"),
+    ("API Error: 529 {}", "API Error: 529 {}"),
+    ("git: returned error: 403", "git: returned error: 403"),
+    ("upstream returned 503 for request 12", "upstream returned 503 for request #"),
+    ("401: no such key", "401: no such key"),
+    # exits and signals
+    ("ended with exit code 137 at step 3", "ended with exit code 137 at step #"),
+    ("worker3 exited with 2", "worker# exited with 2"),
+    ("exited (137) 5 minutes ago", "exited (137) # minutes ago"),
+    ("exit status 3", "exit status 3"),
+    ("pid 4711 returned non-zero exit status 1.", "pid # returned non-zero exit status 1."),
+    ("exit code -9", "exit code -9"),
+    ("exit code 0xC0000005 at 0xDEADBEEF", "exit code 0xC0000005 at #"),
+    ("exit code was 3", "exit code was 3"),
+    ("137", "137"),
+    ("job 12 killed by signal 9", "job # killed by signal 9"),
+    ("pid 12: SIGKILL", "pid #: SIGKILL"),
+    ("pid 12: SIGUSR1", "pid #: SIGUSR1"),
+    # errno values and codes of other programs
+    ("[Errno 111] Connection refused", "[Errno 111] Connection refused"),
+    ("errno=28 after 12 bytes", "errno=28 after # bytes"),
+    ("errno -4077", "errno -4077"),
+    ("Connection refused (os error 111)", "Connection refused (os error 111)"),
+    ("[WinError 10061] refused 3 times", "[WinError 10061] refused # times"),
+    ("read ECONNRESET 10.0.0.1:80", "read ECONNRESET #"),
+    ("{ code: 'UND_ERR_CONNECT_TIMEOUT', host: 'a1' }", "{ code: 'UND_ERR_CONNECT_TIMEOUT', host: '…' }"),
+    ("{ code: 'ECONNRESET', id: 12 }", "{ code: 'ECONNRESET', id: # }"),
+    ("MCP error -32001: request 12", "MCP error -32001: request #"),
+    ("error code 1045", "error code 1045"),
+    ("ERROR 1045 (28000): 12 tries", "ERROR 1045 (28000): # tries"),
+    ("SQLSTATE[23505] in row 12", "SQLSTATE[23505] in row #"),
+    ("SQLITE_BUSY after 12 tries", "SQLITE_BUSY after # tries"),
+    ("E11000 duplicate key 12", "E11000 duplicate key #"),
+    ("ORA-00001: row 12", "ORA-00001: row #"),
+    ("a.ts(12,5): TS2304", "a.ts(#): TS2304"),
+    ("npm code E404", "npm code E404"),
+    ("error[E0382]: line 12", "error[E0382]: line #"),
+    ("S3UploadFailedError: part 12", "S3UploadFailedError: part #"),
+    # in JSON and in quotes
+    ('{"status_code": "503", "id": "req_88231"}', "{\"status_code\": \"503\", '…': '…'}"),
+    ("{'code': 5, 'id': 12}", "{'code': 5, '…': #}"),
+    ('{"errno": 111}', '{"errno": 111}'),
+    ("HTTPError('401 Client Error: job 12')", "HTTPError('401 Client Error …')"),
+    ("'status 503 for job 12' in 'x'", "'status 503 …' in '…'"),
+    ("NewError('<x at 0x7f>: [Errno 111] refused')", "NewError('Errno 111 …')"),
+    # no codes
+    ("exit code 88231", "exit code #"),
+    ("status code 4211", "status code #"),
+    ("error code 88231", "error code #"),
+    ("HTTP 8080", "HTTP #"),
+    ("error 88231", "error #"),
+    ("status 2026-02-16", "status #"),
+    ("code 123e4567-e89b-12d3-a456-426614174000", "code #"),
+    ("code 401,000", "code #"),
+    ("status 50%", "status #%"),
+    ("error 3 of 7", "error # of #"),
+    ("exited 3 times", "exited # times"),
+    ("exited with 2 warnings", "exited with # warnings"),
+    ("exit 30 s late", "exit # s late"),
+    ("Error: 3 tests failed", "Error: # tests failed"),
+    ("Error: 404 tests failed", "Error: # tests failed"),
+    ("returned 503 rows", "returned # rows"),
+    ("mission 404 lost on line 500", "mission # lost on line #"),
+    ("mission 512 not found", "mission # not found"),
+    ("waited 401 ms", "waited # ms"),
+    ("postcode 123, barcode 'a_b'", "postcode #, barcode '…'"),
+    ("PROJ-401 and tag E404", "PROJ-# and tag #"),
+    ("status of PR123", "status of PR#"),
+    ("GET https://a.example/status/404", "GET [url]"),
+    ("open /srv/exit code/1", "open [path] code/#"),
+]
+
+
+@pytest.mark.parametrize(("text", "signature"), CODES, ids=[text for text, _ in CODES])
+def test_signature_keeps_codes_and_hides_ids(text, signature):
+    assert mask_secrets(text) == text
+    assert normalise(text) == signature
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("HTTP 401", "HTTP 500"),
+        ("HTTPError: 401 for request 1", "HTTPError: 403 for request 1"),
+        ("HTTP/1.1 429 Too Many Requests", "HTTP/1.1 431 Too Many Requests"),
+        ("status 503", "status 504"),
+        ("exit code 137", "exit code 1"),
+        ("exited with 2", "exited with 3"),
+        ("killed by signal 9", "killed by signal 15"),
+        ("[Errno 111] failed", "[Errno 104] failed"),
+        ("ORA-00001: failed", "ORA-00060: failed"),
+        ("Http2StreamError: failed", "S3UploadFailedError: failed"),
+        ("RuntimeError('HTTP 401')", "RuntimeError('HTTP 500')"),
+    ],
+)
+def test_two_codes_are_two_signatures_whatever_the_ids(one, other):
+    texts = [f"{text} (job {job}, pid {job}77, /srv/{job}/x)" for text in (one, other) for job in (5, 88231)]
+    groups = group_signatures(events_frame([fallback(text) for text in texts]))
+    assert [group.count for group in groups] == [2, 2]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 999), st.integers(0), st.uuids())
+def test_exit_code_is_kept_and_any_id_hidden(code, number, uuid):
+    assert normalise(f"job {number} of run {uuid}: exit code {code}") == f"job # of run #: exit code {code}"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("code ", "code:", "code: 'a_", "'code' ", '"code": ', '"', "'", "error: ", "errorerror", "http"),
+        *("HTTPError ", "exited with 1 aaaaaaaaaaaaaaaaaaaas ", "status_code_", "returned 404 ", "404 ", "4", "-", " "),
+    ],
+)  # fmt: skip
+def test_signature_of_a_long_text_takes_linear_time(part):
+    begin = time.perf_counter()
+    normalise((part * 100_000)[:100_000])
+    assert time.perf_counter() - begin < 3  # some 0.1 s; quadratic would be minutes
+
+
 def test_groups_are_counted_by_hand():
     events = events_frame(
         [
@@ -256,15 +390,35 @@ def test_no_events_give_no_signatures(events):
         ('{"error": "\\ud83d oops"}', "? oops"),
         ('{"error": "one\\n\\ntwo"}', "one two"),
         ('{"error": {"message": {"api_key": "k1"}}}', '{"api_key": [secret]}'),
+        ('{"reason": "R", "stale_reason": "claim_expired"}', "R: claim_expired"),
+        ('{"error": "E", "reason": "R", "stale_reason": "claim_expired"}', "E: claim_expired"),
+        ('{"error": "was claim_expired", "stale_reason": "claim_expired"}', "was claim_expired"),
+        ('{"stale_reason": "claim_expired"}', "claim_expired"),
+        ('{"reason": "R", "stale_reason": " "}', "R"),
+        ('{"reason": "R", "stale_reason": null}', "R"),
+        ('{"reason": "R", "stale_reason": false}', "R"),
+        ('{"reason": "R", "stale_reason": 7}', "R"),
+        ('{"reason": "R", "stale_reason": ["claim_expired"]}', "R"),
+        ('{"reason": "R", "stale_reason": {"message": "x"}}', "R"),
+        ('{"reason": ["a"], "stale_reason": "b\\nc"}', '["a"]: b c'),
+        ('{"reason": "password", "stale_reason": "hunter2"}', "password: [secret]"),
     ],
 )
 def test_error_text_of_any_payload(payload, text):
     assert error_text(payload) == text
 
 
+def test_each_stale_reason_of_the_reconciler_is_a_signature():
+    reasons = ["claim_expired", "updated_at_timeout", "started_at_timeout", "created_at_timeout"]
+    payloads = [json.dumps({"reason": "stale_running_reconciled", "stale_reason": reason}) for reason in reasons]
+    groups = group_signatures(events_frame([("m1", FAILED, NOON, payload) for payload in payloads]))
+    assert {group.signature for group in groups} == {f"stale_running_reconciled: {reason}" for reason in reasons}
+
+
 @pytest.mark.parametrize(
     "payload",
     [
+        json.dumps({"reason": "x", "stale_reason": "y" * 20_000}),
         json.dumps({"error": "x" * 20_000}),
         json.dumps({"error": "x " * 10_000}),
         json.dumps({"error": "://" * 7_000 + " " + "'" * 900}),

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,25 @@ def test_an_unknown_lane_is_an_error_but_for_the_gateway(
     assert content["session"] is None
     assert content["fallback"] == {"missions_considered": 0, "missions_with_fallback": 0, "rate": 0.0}
     assert note == ""
+
+
+def test_the_environments_first_database_with_the_lane_is_read(
+    capsys: pytest.CaptureFixture[str],
+    lane: RuntimeDatabase,
+    make_database: Callable[..., RuntimeDatabase],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = make_database("coder_vp_state.db")
+    other.mission("m", vp_id="vp.other")
+    monkeypatch.setenv("UA_CODER_VP_DB_PATH", str(other.path))
+    monkeypatch.setenv("UA_VP_DB_PATH", str(lane.path))
+    monkeypatch.delenv("UA_RUNTIME_DB_PATH", raising=False)
+    content, note = printed(capsys)
+    assert content["fallback"]["missions_considered"] == 12
+    assert note.startswith("Source: vp_state.db (UA_VP_DB_PATH); passed over: coder_vp_state.db (UA_CODER_VP_DB_PATH)")
+    content, note = printed(capsys, "--vp-id", "vp.other")
+    assert content["fallback"]["missions_considered"] == 1
+    assert note.startswith("Source: coder_vp_state.db (UA_CODER_VP_DB_PATH).\n")
 
 
 @pytest.mark.parametrize("filter_", JQ_LINES)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from conftest import LANE, NOON, RuntimeDatabase
+from lane_frames import metrics_from_snapshot
 
 import vpanalysis as vp
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 
 DONE = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")
 FELL_BACK = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.fallback", "vp.mission.completed")

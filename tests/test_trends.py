@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_frames import LANE, NOON, metrics_of, mission, missions_frame
+from lane_frames import LANE, NOON, metrics_from_snapshot, metrics_of, mission, missions_frame
 from scipy.stats import fisher_exact, quantile_test
 
 from vpanalysis.analysis.metrics import summarize
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.analysis.trends import compare, rolling_fallback
 from vpanalysis.data.source import open_source
 from vpanalysis.data.tables import DataQuality

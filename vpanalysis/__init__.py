@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vpanalysis.analysis.answer import snapshot as snapshot
     from vpanalysis.analysis.decision import classify as classify
     from vpanalysis.analysis.metrics import Metrics as Metrics
     from vpanalysis.analysis.metrics import summarize as summarize
     from vpanalysis.analysis.policy import Policy as Policy
-    from vpanalysis.analysis.snapshot import snapshot as snapshot
     from vpanalysis.analysis.verdict import Verdict as Verdict
     from vpanalysis.data.source import open_source as open_source
     from vpanalysis.data.window import RolloutWindow as RolloutWindow
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vpanalysis.report import plots as plots
     from vpanalysis.report import tables as tables
     from vpanalysis.report.document import publish as publish
-    from vpanalysis.report.evidence import evidence_row as evidence_row
+    from vpanalysis.report.row import evidence_row as evidence_row
     from vpanalysis.report.window_report import WindowReport as WindowReport
     from vpanalysis.report.window_report import rollout_report as rollout_report
 
@@ -31,12 +31,12 @@ _HOME = {
     "Verdict": "analysis.verdict",
     "WindowReport": "report.window_report",
     "classify": "analysis.decision",
-    "evidence_row": "report.evidence",
+    "evidence_row": "report.row",
     "open_source": "data.source",
     "plots": "report",
     "publish": "report.document",
     "rollout_report": "report.window_report",
-    "snapshot": "analysis.snapshot",
+    "snapshot": "analysis.answer",
     "summarize": "analysis.metrics",
     "tables": "report",
 }

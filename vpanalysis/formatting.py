@@ -73,3 +73,13 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 def threshold(value: float) -> str:
     """Returns a limit as its policy writes it, without trailing zeros: ``0.05``, ``90``."""
     return f"{value:g}"
+
+
+def percent_limit(value: float) -> str:
+    """Returns a limit that is a share as people write it: ``5 %``."""
+    return f"{threshold(round(100 * value, 6))} %"
+
+
+def seconds_limit(value: float) -> str:
+    """Returns a limit in seconds as people write it: ``45 s``; from two hours on as a duration."""
+    return f"{threshold(value)} s" if value < 7200 else duration(value)

@@ -16,9 +16,9 @@ from fastapi import Depends, FastAPI, HTTPException, Query
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
-from vpanalysis.analysis.snapshot import snapshot
-from vpanalysis.data import endpoint
+from vpanalysis.analysis.answer import snapshot
 from vpanalysis.data.schema import DEFAULT_VP_ID
+from vpanalysis.data.snapshot import Snapshot, clamp_mission_limit
 from vpanalysis.data.source import Source
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError, UnknownLaneError
@@ -39,7 +39,7 @@ class Dashboard(BaseModel):
 
     status: Literal["ok", "unavailable"]
     detail: str | None = None
-    metrics: endpoint.Snapshot | None
+    metrics: Snapshot | None
 
 
 #: In the document only: FastAPI's own check would answer 422 where the gateway answers 400.
@@ -72,9 +72,9 @@ def create_app(open_database: Callable[[], AbstractContextManager[Source]], ops_
         if ops_token is not None and not any(matches):
             raise HTTPException(401, "Unauthorized", {"WWW-Authenticate": "Bearer"})
 
-    def read(vp_id: str, mission_limit: int, event_limit: int, gateway_compatible: bool) -> endpoint.Snapshot:
+    def read(vp_id: str, mission_limit: int, event_limit: int, gateway_compatible: bool) -> Snapshot:
         try:
-            window = RolloutWindow(vp_id, last_missions=endpoint.clamp_mission_limit(mission_limit))
+            window = RolloutWindow(vp_id, last_missions=clamp_mission_limit(mission_limit))
         except InputError as error:
             raise HTTPException(400, str(error)) from None
         try:
@@ -97,7 +97,7 @@ def create_app(open_database: Callable[[], AbstractContextManager[Source]], ops_
         mission_limit: MissionLimit = 50,
         event_limit: EventLimit = 200,
         gateway_compatible: GatewayCompatible = False,
-    ) -> endpoint.Snapshot:
+    ) -> Snapshot:
         """The metrics of CODIE's lane, or of any other."""
         return read(vp_id, mission_limit, event_limit, gateway_compatible)
 
@@ -107,7 +107,7 @@ def create_app(open_database: Callable[[], AbstractContextManager[Source]], ops_
         mission_limit: MissionLimit = 50,
         event_limit: EventLimit = 200,
         gateway_compatible: GatewayCompatible = False,
-    ) -> endpoint.Snapshot:
+    ) -> Snapshot:
         """The metrics of a lane."""
         return read(vp_id, mission_limit, event_limit, gateway_compatible)
 
@@ -137,7 +137,7 @@ async def _few_readers(app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def _snapshot(source: Source, window: RolloutWindow, event_limit: int, gateway_compatible: bool) -> endpoint.Snapshot:
+def _snapshot(source: Source, window: RolloutWindow, event_limit: int, gateway_compatible: bool) -> Snapshot:
     if not gateway_compatible:
         try:
             return snapshot(source.load(window), event_limit=event_limit)

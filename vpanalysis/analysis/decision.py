@@ -4,25 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vpanalysis.analysis import evidence, gates
-from vpanalysis.analysis.fragility import fragility
-from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.evidence import weigh
+from vpanalysis.analysis.gates import BY_NAME, GATES
+from vpanalysis.analysis.metrics import Metrics, summarize
 from vpanalysis.analysis.next_step import next_step
-from vpanalysis.analysis.policy import Policy, Profile
+from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.signatures import group_signatures
-from vpanalysis.analysis.snapshot import metrics_from_snapshot
 from vpanalysis.analysis.verdict import (
     CAUTION,
-    FORCE,
     WATCH,
     Action,
+    Evidence,
     LaneStatus,
     PolicyRef,
+    Profile,
     Reason,
     SignatureCount,
     Verdict,
 )
-from vpanalysis.data import endpoint
+from vpanalysis.data.snapshot import Snapshot, snapshot_of, snapshot_tables
 
 _DECISIONS: dict[Profile, dict[LaneStatus, str]] = {
     "rollout": {
@@ -71,9 +71,7 @@ class Judgement:
     not_assessed: tuple[Reason, ...]
 
 
-def classify(
-    metrics: Metrics | endpoint.Snapshot | Mapping[str, Any], policy: Policy, looks: int | None = None
-) -> Verdict:
+def classify(metrics: Metrics | Snapshot | Mapping[str, Any], policy: Policy, looks: int | None = None) -> Verdict:
     """Returns the verdict on a window.
 
     Args:
@@ -82,14 +80,17 @@ def classify(
             absent, NaN or infinite is unknown.
         policy: The policy that judges.
         looks: Earlier looks at this window, as the evidence log shows them; ``None``: nobody counted.
+
+    Raises:
+        InputError: A mapping without ``fallback`` or ``latency_seconds``.
     """
-    if isinstance(metrics, endpoint.Snapshot):
+    if isinstance(metrics, Snapshot):
         metrics = metrics.model_dump(mode="json")
     if isinstance(metrics, Mapping):
-        metrics = metrics_from_snapshot(metrics)
-    found = judge(metrics, policy)
-    weighed = evidence.weigh(metrics, policy, looks)
-    line = fragility(metrics, lambda changed: judge(changed, policy).status, policy.p95_critical_seconds)
+        metrics = summarize(snapshot_tables(snapshot_of(metrics, "The mapping")))
+    metrics = metrics.overdue_after(policy.overdue_seconds)
+    evidence = weigh(metrics, policy, looks)
+    found = judge(metrics, policy, evidence)
     return Verdict(
         decision=found.decision,
         lane_status=found.status,
@@ -98,8 +99,8 @@ def classify(
         reasons=list(found.reasons),
         passed=list(found.passed),
         not_assessed=list(found.not_assessed),
-        evidence=weighed.model_copy(update={"fragility": line}),
-        next_step=next_step(policy.profile, found.status, found.reasons[0], weighed),
+        evidence=evidence,
+        next_step=next_step(policy.profile, found.status, found.reasons[0], evidence),
         policy=PolicyRef(name=policy.name, version=policy.version, profile=policy.profile, hash=policy.hash),
         vp_id=metrics.vp_id,
         generated_at=metrics.generated_at,
@@ -111,6 +112,7 @@ def classify(
         fallback_rate=metrics.fallback.rate,
         latency_seconds=metrics.latency_seconds,
         mission_counts=dict(metrics.mission_counts or {}),
+        outcomes=dict(metrics.account.counts or {}),
         event_counts=dict(metrics.event_counts or {}),
         signatures=[
             SignatureCount(kind=group.kind, signature=group.signature, count=group.count)
@@ -119,15 +121,21 @@ def classify(
     )
 
 
-def judge(metrics: Metrics, policy: Policy) -> Judgement:
-    """Returns what a policy says about a window, without the evidence.
+def judge(metrics: Metrics, policy: Policy, evidence: Evidence | None = None) -> Judgement:
+    """Returns what a policy says about a window.
 
     A policy without gates is the rule table to the letter: one reason, the row that applies. Gates can only make that
     more cautious, and are judged below ``min_missions`` too, unless there is no mission at all.
+
+    Args:
+        metrics: The window.
+        policy: The policy.
+        evidence: What `weigh` says of it, for a policy that requires evidence; ``None``: it is weighed when needed.
     """
-    reasons = _gated(metrics, policy) if policy.gates.any_on else [rule_table(metrics, policy)]
+    metrics = metrics.overdue_after(policy.overdue_seconds)
+    reasons = _gated(metrics, policy) if policy.gated else [rule_table(metrics, policy)]
     if policy.require_evidence and all(reason.caution in ("HEALTHY", None) for reason in reasons):
-        reasons += _unsupported(metrics, policy)
+        reasons += _unsupported(evidence or weigh(metrics, policy))
     status = max((reason.caution for reason in reasons if reason.caution), key=CAUTION.index)
     passed = tuple(reason for reason in reasons if reason.caution == "HEALTHY")
     tripped = [reason for reason in reasons if reason.caution not in ("HEALTHY", None)]
@@ -144,53 +152,46 @@ def judge(metrics: Metrics, policy: Policy) -> Judgement:
 
 def rule_table(metrics: Metrics, policy: Policy) -> Reason:
     """Returns the first row of the capture helper's rule table that applies (``contract.md``, in its order)."""
-    rows = (gates.traffic(metrics, policy), gates.fallback_rate(metrics, policy), gates.p95(metrics, policy))
+    rows = [gate.reason(gate.table(metrics, policy)) for gate in GATES if gate.table is not None]
     return next((row for row in rows if row.caution != "HEALTHY"), rows[1])
 
 
 def _gated(metrics: Metrics, policy: Policy) -> list[Reason]:
-    """The table's rows with the gates on top; the table alone where there is no mission at all."""
-    table, on = rule_table(metrics, policy), policy.gates
-    if metrics.fallback.missions_considered == 0 and (metrics.missions is None or metrics.missions.empty):
+    """Every gate's finding; the table alone where there is no mission at all."""
+    table = rule_table(metrics, policy)
+    if metrics.fallback.missions_considered == 0 and metrics.missions.empty and not metrics.account.total:
         return [table]
-    reasons = [table]
-    critical = policy.p95_critical_seconds
-    if table.gate != "traffic":
-        reasons = [gates.traffic(metrics, policy), gates.fallback_rate(metrics, policy)]
-        row = gates.p95(metrics, policy)
-        if row.caution == FORCE and table.gate != "latency":
-            row = row.model_copy(update={"caution": WATCH})  # in the table, an earlier row has decided
-        if row.caution != "HEALTHY" or policy.profile == "sustained" or on.latency is None:
-            reasons.append(row)
-    if on.latency is not None and not any(reason.gate == "latency" for reason in reasons):
-        reasons.append(gates.latency(metrics, on.latency, critical))
-    if on.failures is not None:
-        reasons.append(gates.failures(metrics, on.failures))
-    if on.completions is not None:
-        reasons.append(gates.completions(metrics, on.completions))
-    if on.session is not None:
-        reasons.append(gates.session(metrics, on.session))
-    if on.rolling_fallback is not None:
-        reasons.append(gates.rolling_fallback(metrics, on.rolling_fallback))
-    if on.slow_share is not None:
-        reasons.append(gates.slow_share(metrics, on.slow_share, critical))
-    if on.data_quality:
-        reasons.append(gates.data_quality(metrics))
+    few = table.gate == "traffic"  # then no later row of the table applies
+    reasons = [table] if few else []
+    for gate in GATES:
+        settings = policy.gate(gate.name)
+        if settings is None and (few or gate.table is None):
+            continue
+        finding = gate.judge(metrics, settings, policy)
+        if few and gate.table is not None and (gate.name == table.gate or finding.value is None):
+            continue
+        reasons.append(gate.reason(finding))
     return reasons
 
 
-def _unsupported(metrics: Metrics, policy: Policy) -> list[Reason]:
-    """Why a policy that requires evidence does not call the window healthy; empty when the evidence is there."""
-    found = evidence.rate_evidence(metrics, policy.fallback_watch)
-    if found["strength"] == "supports":
-        return []
+def _unsupported(evidence: Evidence) -> list[Reason]:
+    """Why a policy that requires evidence does not call the window healthy; empty when the evidence is there.
+
+    Where no fallback could have been recorded, the claim on failures is the one to read.
+    """
+    claims = [("failures", evidence.failure)]
+    if evidence.signal != "not recorded":
+        claims.insert(0, ("fallback_rate", evidence))
     return [
         Reason(
-            gate="fallback_rate",
-            value=found["strength"],
+            gate=BY_NAME[gate].name,
+            unit="status",
+            value=claim.strength,
             threshold="supports",
-            sentence=f"The policy requires evidence, and it is not there yet. {found['distance']}",
-            brief=f"evidence {found['strength']}",
+            sentence=f"The policy requires evidence, and it is not there yet. {claim.distance}",
+            brief=f"evidence {claim.strength}",
             caution=WATCH,
         )
+        for gate, claim in claims
+        if claim.strength != "supports"
     ]

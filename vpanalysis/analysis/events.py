@@ -8,20 +8,18 @@ from typing import Any
 import pandas as pd
 
 from vpanalysis import formatting
-from vpanalysis.analysis.latency import overdue
 from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.data.schema import (
+    BRIDGE,
     CANCELLED,
     COMPLETED,
     DISPATCHED,
     FAILED,
-    FAILED_STATUSES,
     FALLBACK,
     MISSION_EVENT_TYPES,
     STARTED,
     TERMINAL_EVENTS,
-    TERMINAL_STATUSES,
     UNKNOWN,
 )
 
@@ -29,17 +27,19 @@ from vpanalysis.data.schema import (
 DEVIATIONS = {
     "fallback": "fell back to the primary path",
     "failed": "failed or timed out",
-    "missing_completion": "no end 900 s after the start",
+    "missing_completion": "overdue: no end, or no start",
+    "unaccounted": "unaccounted for: nobody can say what became of them",
     "cancelled": "cancelled",
     "missing_dispatched": "no dispatched event",
     "missing_terminal_event": "ended by status, but without a terminal event",
     "several_terminals": "more than one terminal event",
-    "repeated": "dispatched or started more than once",
+    "claimed_again": "started more than once: a worker was lost",
+    "repeated": "dispatched more than once",
     "out_of_order": "events out of order",
     "unknown_type": "event types outside the contract",
     "status_disagrees": "status and terminal event disagree",
 }
-_EXPECTED = ((DISPATCHED, COMPLETED), (DISPATCHED, STARTED, COMPLETED))
+_EXPECTED = ((DISPATCHED, COMPLETED), (DISPATCHED, STARTED, COMPLETED), (STARTED, COMPLETED))
 _RANK = {DISPATCHED: 0, STARTED: 1, FALLBACK: 2, COMPLETED: 3, FAILED: 3, CANCELLED: 3}
 
 
@@ -87,19 +87,18 @@ class EventProfile:
 def event_profile(metrics: Metrics) -> EventProfile:
     """Returns a window's event profile; from a snapshot without missions' rows only its event mix."""
     missions, counts = metrics.missions, metrics.event_counts
-    if missions is None:
+    if not metrics.known.missions:
         finding = "The source has no missions' rows: only the event mix is known."
         return EventProfile(None, None, None, (), (), counts, finding)
-    late = overdue(missions, metrics.generated_at)
     found: dict[str, list[str]] = {kind: [] for kind in DEVIATIONS}
     shapes: Counter[str] = Counter()
     as_expected = under_way = 0
-    for row, is_late in zip(missions.to_dict("records"), late, strict=True):
+    for row in missions.to_dict("records"):
         sequence = tuple(str(row["sequence"]).split(" > ")) if row["sequence"] else ()
         shapes[_shape(sequence)] += 1
-        kinds = set(_deviations(row, sequence, bool(is_late)))
+        kinds = set(_deviations(row, sequence))
         as_expected += sequence in _EXPECTED and not kinds
-        under_way += pd.isna(row["outcome"]) and not kinds
+        under_way += row["outcome"] == "pending" and not kinds
         for kind in kinds:
             found[kind].append(str(row["mission_id"]) if row["mission_id"] and not pd.isna(row["mission_id"]) else "")
     deviations = [
@@ -126,39 +125,42 @@ def _shape(sequence: tuple[str, ...]) -> str:
     return " > ".join([*names, f"… {rest:,} more"] if rest else names) or "(no events)"
 
 
-def _deviations(row: Mapping[Any, Any], sequence: tuple[str, ...], late: bool) -> Iterator[str]:
+def _deviations(row: Mapping[Any, Any], sequence: tuple[str, ...]) -> Iterator[str]:
     """The kinds in which one mission deviates."""
-    outcome = None if pd.isna(row["outcome"]) else row["outcome"]
+    outcome, why = row["outcome"], row["why"]
     terminals = [name for name in sequence if name in TERMINAL_EVENTS]
     ranks = [_RANK[name] for name in sequence if name in _RANK]
-    if FALLBACK in sequence:
+    if row["fell_back"]:
         yield "fallback"
-    if outcome in FAILED_STATUSES or FAILED in sequence:
+    if outcome == "failed" or FAILED in sequence:
         yield "failed"
     if outcome == "cancelled" or CANCELLED in sequence:
         yield "cancelled"
-    if late:
+    if outcome == "overdue":
         yield "missing_completion"
-    if DISPATCHED not in sequence:
+    if why == "status and last event disagree":
+        yield "status_disagrees"
+    elif outcome == "unaccounted":
+        yield "unaccounted"
+    if DISPATCHED not in sequence and not _of_bridge(row):
         yield "missing_dispatched"
-    if outcome is not None and not terminals:
+    if outcome in ("completed", "failed", "cancelled") and not terminals:
         yield "missing_terminal_event"
     if len(terminals) > 1:
         yield "several_terminals"
-    if sequence.count(DISPATCHED) > 1 or sequence.count(STARTED) > 1:
+    if sequence.count(STARTED) > 1:
+        yield "claimed_again"
+    if sequence.count(DISPATCHED) > 1:
         yield "repeated"
     if ranks != sorted(ranks):
         yield "out_of_order"
     if any(name not in MISSION_EVENT_TYPES for name in sequence):
         yield "unknown_type"
-    if terminals and _disagrees(str(row["status"]), terminals[-1]):
-        yield "status_disagrees"
 
 
-def _disagrees(status: str, event: str) -> bool:
-    if status not in TERMINAL_STATUSES:
-        return True
-    return event != FAILED if status in FAILED_STATUSES else TERMINAL_EVENTS[event] != status
+def _of_bridge(row: Mapping[Any, Any]) -> bool:
+    """Whether the mission arrived over the Redis bridge, which never writes a dispatched event."""
+    return row["source"] == "redis_bridge" or str(row["mission_id"]).startswith(BRIDGE)
 
 
 def _finding(missions: int, as_expected: int, deviations: list[Deviation], truncated: bool) -> str:

@@ -1,108 +1,189 @@
-"""How far a window's few missions carry the claim that its lane rarely falls back."""
+"""How far a window's settled missions carry the claims that its lane rarely falls back, rarely fails and is fast."""
 
 import math
 from typing import Any
 
 from vpanalysis import formatting
 from vpanalysis.analysis import intervals
-from vpanalysis.analysis.latency import durations, p95_sentence
+from vpanalysis.analysis.chance import (
+    anytime_lower_bound,
+    anytime_upper_bound,
+    clean_missions_needed,
+    log_e_above,
+    log_e_below,
+)
+from vpanalysis.analysis.gates.data_quality import contradiction
+from vpanalysis.analysis.latency import SLOW_LIMIT, durations, matured_slow, p95_sentence
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.verdict import Evidence, Strength
+from vpanalysis.analysis.verdict import Basis, Claim, Evidence, Signal, Strength
+
+#: An e-process that reaches 1 / 0.05 shows its claim at 95 % (Ville's inequality).
+_SHOWN = math.log(20)
+_CONTRADICTORY = "The source contradicts itself: nothing is shown."
 
 
 def weigh(metrics: Metrics, policy: Policy, looks: int | None = None) -> Evidence:
-    """Returns the evidence for "the true fallback rate is below ``fallback_watch``"; its fragility is left empty.
+    """Returns how far the window carries the claims, beside the decision; its fragility is left empty.
 
     Args:
         metrics: The window.
-        policy: Whose ``fallback_watch`` is claimed.
+        policy: Whose ``fallback_watch``, failure share and ``p95_critical_seconds`` are claimed.
         looks: Earlier looks at this window; ``None``: nobody counted.
     """
+    basis: Basis = "anytime" if metrics.is_open else "fixed"
     return Evidence(
-        **rate_evidence(metrics, policy.fallback_watch),
-        **_p95(metrics),
+        **dict(_fallback(metrics, policy, basis)),
+        basis=basis,
+        signal=signal(metrics),
+        failure=_failure(metrics, policy, basis),
+        p95=_slow(metrics, policy, basis),
+        p95_claim_seconds=policy.p95_critical_seconds,
+        **_p95_interval(metrics),
         looks=looks,
-        caveat=_caveat(looks) if metrics.provisional else "",
+        caveat=_caveat(metrics, looks),
     )
 
 
-def rate_evidence(metrics: Metrics, claim: float) -> dict[str, Any]:
-    """Returns the fields of `Evidence` that are about the fallback rate.
+def claim(k: int, n: int, below: float, basis: Basis, noun: str = "rate") -> Claim:
+    """Returns how far ``n`` missions, ``k`` of which count against it, carry the claim that the rate is below a share.
 
-    Strength and missions needed rest on the one-sided 95 % Clopper-Pearson bounds, the interval is Wilson's. Counts
-    that contradict themselves carry nothing; where events are missing the fallbacks are only a least number, so that
-    they can refute the claim but never support it.
+    A fixed basis rests on the one-sided 95 % Clopper-Pearson bounds; an anytime one on the e-processes of
+    :mod:`~vpanalysis.analysis.chance`. The interval is Wilson's, to be shown.
 
     Args:
-        metrics: The window.
-        claim: The share that the rate is claimed to be below.
+        k: Missions that count against the claim.
+        n: Missions that could; at least ``k``.
+        below: The share claimed, above 0.
+        basis: ``fixed`` or ``anytime``.
+        noun: What the rate is of, for the sentence: ``fallback rate``.
     """
-    n, k = metrics.fallback.missions_considered, metrics.fallback.missions_with_fallback
-    found: dict[str, Any] = {"strength": "none", "claim_below": claim}
-    if n is None or (n > 0 and k is None):
-        return found | {"distance": "How many missions fell back is unknown: nothing is shown about the rate."}
+    certain = below >= 1  # no rate can be above: nothing to show
     if n == 0:
-        needed = intervals.missions_needed(0, claim)
-        return found | {"missions_needed": needed, "distance": _distance("none", 0, 0, needed, claim)}
-    assert k is not None
-    if k > n:
-        return found | {
-            "strength": "insufficient",
-            "distance": f"The source says that {k:,} of {formatting.count(n, 'mission')} fell back: nothing is shown.",
-        }
-    lower, upper, shown = intervals.lower_bound(k, n), intervals.upper_bound(k, n), intervals.wilson(k, n)
-    assert lower is not None
-    assert upper is not None
+        needed = None if certain else clean_missions_needed(0, 0, below, basis)
+        return Claim(
+            claim_below=below,
+            missions=0,
+            against=0,
+            missions_needed=needed,
+            distance=_distance("none", 0, 0, needed, below, noun),
+        )
+    strength: Strength = "insufficient"
+    if basis == "fixed":
+        lower, upper = intervals.lower_bound(k, n), intervals.upper_bound(k, n)
+        assert lower is not None
+        assert upper is not None
+        strength = "supports" if upper < below else "refutes" if lower >= below else "insufficient"
+    else:
+        lower, upper = anytime_lower_bound(k, n), anytime_upper_bound(k, n)
+        if not certain:
+            supports, refutes = log_e_below(k, n, below) >= _SHOWN, log_e_above(k, n, below) >= _SHOWN
+            strength = "supports" if supports else "refutes" if refutes else "insufficient"
+    needed = None if certain else 0 if strength == "supports" else clean_missions_needed(k, n, below, basis)
+    shown = intervals.wilson(k, n)
     assert shown is not None
-    needed = max(0, intervals.missions_needed(k, claim) - n)
-    strength: Strength = "supports" if upper < claim else "refutes" if lower >= claim else "insufficient"
-    distance = _distance(strength, k, n, needed, claim)
-    if strength == "supports" and metrics.quality.truncated_events is True:
-        strength, distance = "insufficient", "Not all events are known, so more missions may have fallen back."
-    return found | {
-        "strength": strength,
-        "interval_low": shown.low,
-        "interval_high": shown.high,
-        "lower_bound": lower,
-        "upper_bound": upper,
-        "missions_needed": needed,
-        "distance": distance,
-    }
+    return Claim(
+        strength=strength,
+        claim_below=below,
+        missions=n,
+        against=k,
+        interval_low=shown.low,
+        interval_high=shown.high,
+        lower_bound=lower,
+        upper_bound=upper,
+        missions_needed=needed,
+        distance=_distance(strength, k, n, needed, below, noun),
+    )
 
 
-def _distance(strength: Strength, k: int, n: int, needed: int, claim: float) -> str:
-    """Such as "0 of 4: 55 more clean missions would show a rate below 0.05 at 95 %"."""
-    below = f"a rate below {formatting.threshold(claim)} at 95 %"
+def signal(metrics: Metrics) -> Signal:
+    """Returns whether the window's settled missions could have recorded a fallback; ``unknown`` without any."""
+    account = metrics.account
+    if not account.settled or account.recordable is None:
+        return "unknown"
+    return "recorded" if account.recordable else "not recorded"
+
+
+def _fallback(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
+    account, below, share = metrics.account, policy.fallback_watch, metrics.fallback
+    k = account.fell_back
+    if k is None or share.missions_considered is None:
+        return Claim(claim_below=below, distance="How many missions fell back is unknown: nothing is shown.")
+    if account.recordable is None:  # how many have settled is unknown: no more than are considered
+        most = claim(min(k, share.missions_considered), share.missions_considered, below, basis, "fallback rate")
+        if not share.missions_considered or most.strength == "refutes":
+            return most
+        return _weaker(most, "How many of the missions have finished is unknown, so nothing is shown yet.")
+    if k > max(account.recordable, share.missions_considered):
+        return Claim(strength="insufficient", claim_below=below, distance=_CONTRADICTORY)
+    if signal(metrics) == "not recorded":
+        text = (
+            "This lane's runtime does not report fallbacks: every settled mission was claimed by a worker, which cannot "
+            "record one. Read the claim on failures."
+        )
+        return Claim(claim_below=below, missions=0, against=0, distance=text)
+    found = claim(k, max(account.recordable, k), below, basis, "fallback rate")
+    if found.strength == "supports" and metrics.quality.truncated_events is True:
+        return _weaker(found, "Not all events are known, so more missions may have fallen back.")
+    if found.strength == "supports" and contradiction(metrics):
+        return _weaker(found, _CONTRADICTORY)
+    return found
+
+
+def _failure(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
+    settled, below = metrics.account.settled, policy.failure_share
+    if settled is None:
+        return Claim(claim_below=below, distance="How the missions ended is unknown: nothing is shown.")
+    found = claim(metrics.account.count("failed"), settled, below, basis, "failure rate")
+    return _weaker(found, _CONTRADICTORY) if found.strength == "supports" and contradiction(metrics) else found
+
+
+def _slow(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
+    slow = matured_slow(metrics, policy.p95_critical_seconds)
+    return claim(slow.slow, slow.matured, SLOW_LIMIT, basis, "share of slow missions")
+
+
+def _weaker(found: Claim, why: str) -> Claim:
+    return found.model_copy(update={"strength": "insufficient", "missions_needed": None, "distance": why})
+
+
+def _distance(strength: Strength, k: int, n: int, needed: int | None, below: float, noun: str) -> str:
+    """Such as "0 of 4: 61 more clean missions would show a fallback rate below 0.05 at 95 %."."""
+    limit = formatting.threshold(below)
     if strength == "supports":
-        return f"{k:,} of {n:,} show {below}."
-    more = f"{formatting.count(needed, 'more clean mission')} would show {below}."
+        return f"{k:,} of {n:,} show a {noun} below {limit} at 95 %."
+    if needed is None:
+        return f"{k:,} of {n:,}: no number of missions can show a {noun} below {limit}."
+    more = f"{formatting.count(needed, 'more clean mission')} would show a {noun} below {limit} at 95 %."
     if strength == "refutes":
-        return f"{k:,} of {n:,} show a rate of {formatting.threshold(claim)} or more at 95 %; {more}"
+        return f"{k:,} of {n:,} show a {noun} of {limit} or more at 95 %; {more}"
     return f"{k:,} of {n:,}: {more}"
 
 
-def _p95(metrics: Metrics) -> dict[str, Any]:
-    """p95 with its interval; below 59 finished missions, where no upper bound exists, SciPy is not even loaded."""
+def _p95_interval(metrics: Metrics) -> dict[str, Any]:
     value = metrics.latency_seconds.p95_seconds
-    if metrics.missions is None and value is not None:
+    if not metrics.known.missions and value is not None:
         return {"p95_sentence": f"p95 {formatting.duration(value)}; without the run times behind it, no interval."}
     seconds = [one for one in durations(metrics.missions) if math.isfinite(one) and one >= 0]
-    interval, bound = intervals.Interval(None, None, 0.95), None
-    if len(seconds) >= intervals.P95_UPPER_BOUND_N:
-        interval, bound = intervals.quantile_interval(seconds), intervals.quantile_upper_bound(seconds)
+    interval, bound = intervals.quantile_interval(seconds), intervals.quantile_upper_bound(seconds)
     return {
-        "p95_low_seconds": interval.low,
+        "p95_low_seconds": interval.low if bound is not None else None,
         "p95_high_seconds": bound if interval.high is None else interval.high,
         "p95_sentence": p95_sentence(value, len(seconds), interval, bound),
     }
 
 
-def _caveat(looks: int | None) -> str:
-    open_window = "Provisional: more missions may still join the window."
+def _caveat(metrics: Metrics, looks: int | None) -> str:
+    if not metrics.provisional:
+        return ""
+    pending = metrics.account.count("pending")
+    why = "more missions may still join the window" if metrics.is_open else "not every mission has ended"
+    if metrics.is_open and pending:
+        why += f", and {formatting.count(pending, 'mission')} of it {'is' if pending == 1 else 'are'} pending"
+    text = f"Provisional: {why}."
     if not looks:
-        return open_window
+        return text
     return (
-        f"{open_window} {formatting.count(looks, 'earlier look')} at it in the evidence log: "
-        "whoever looks often enough sees a rate below the line by chance."
+        f"{text} {formatting.count(looks, 'earlier look')} at it in the evidence log: the claims hold however often one "
+        "looks, the verdict's own thresholds do not."
     )

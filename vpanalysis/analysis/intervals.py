@@ -1,14 +1,23 @@
-"""How far few missions carry a claim: intervals, bounds and survival curves, thin over SciPy.
+"""How far few missions carry a claim: intervals, bounds and survival curves, in plain Python.
 
-Each function imports the part of SciPy it needs when it runs: `kaplan_meier` and `compare_shares` load
-``scipy.stats`` (0.9 s), the others ``scipy.special`` (0.26 s).
+SciPy computes the same (the tests compare), but its import costs up to 0.9 s, more than a window's calculations.
 """
 
 import math
-import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from statistics import NormalDist
+
+from vpanalysis.analysis.chance import (
+    check_counts,
+    check_fraction,
+    crossing,
+    log_binomial_tails,
+    margin_below,
+    most_by_chance,
+    smallest,
+)
 
 #: Missions from which a one-sided 95 % upper bound for p95 exists: the smallest n with 0.95 ** n <= 0.05.
 P95_UPPER_BOUND_N = 59
@@ -93,12 +102,15 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval | None:
 
 
 def _wilson_ends(k: int, n: int, level: float) -> tuple[float, float]:
-    from scipy.special import ndtri
-
-    share, z2 = k / n, float(ndtri((1 + level) / 2)) ** 2
+    share, z2 = k / n, _z(level) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return 0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half  # but for rounding, the same
+
+
+def _z(level: float) -> float:
+    """The standard normal deviate that a two-sided interval of this level reaches."""
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def upper_bound(k: int, n: int, level: float = 0.95) -> float | None:
@@ -115,9 +127,7 @@ def upper_bound(k: int, n: int, level: float = 0.95) -> float | None:
     k, n = _counts(k, n, level)
     if n == 0 or k == n:
         return 1.0 if n else None
-    from scipy.special import betaincinv
-
-    return float(betaincinv(k + 1, n - k, level))
+    return crossing(lambda share: margin_below(k, n, share, 1 - level), k / n, 1.0)[0]
 
 
 def lower_bound(k: int, n: int, level: float = 0.95) -> float | None:
@@ -125,9 +135,7 @@ def lower_bound(k: int, n: int, level: float = 0.95) -> float | None:
     k, n = _counts(k, n, level)
     if n == 0 or k == 0:
         return 0.0 if n else None
-    from scipy.special import betainccinv
-
-    return float(betainccinv(k, n - k + 1, level))
+    return crossing(lambda share: log_binomial_tails(k - 1, n, share)[1] - math.log(1 - level), 0.0, k / n)[0]
 
 
 def missions_needed(k: int, limit: float, level: float = 0.95) -> int:
@@ -139,19 +147,8 @@ def missions_needed(k: int, limit: float, level: float = 0.95) -> int:
         ValueError: ``k`` is no count, or ``limit`` or ``level`` is not between 0 and 1.
     """
     k, _ = _counts(k, k, level)
-    _check_fraction("limit", limit)
-
-    def shown(n: int) -> bool:
-        bound = upper_bound(k, n, level)
-        return bound is not None and bound < limit
-
-    too_few, enough = k, k + 1  # at n = k the bound is 1; every clean mission lowers it
-    while not shown(enough):
-        too_few, enough = enough, 2 * enough
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        too_few, enough = (too_few, middle) if shown(middle) else (middle, enough)
-    return enough
+    check_fraction("limit", limit)
+    return smallest(lambda n: margin_below(k, n, limit, 1 - level) > 0, k + 1)
 
 
 def quantile_interval(seconds: Sequence[float], p: float = 0.95, level: float = 0.95) -> Interval:
@@ -167,35 +164,36 @@ def quantile_interval(seconds: Sequence[float], p: float = 0.95, level: float = 
     Raises:
         ValueError: A duration is NaN or infinite, or ``p`` or ``level`` is not between 0 and 1.
     """
-    return _order_statistics(seconds, p, level, "two-sided")
+    ordered = _ordered(seconds, p, level)
+    n, tail = len(ordered), (1 - level) / 2
+    # The fewest of n above the quantile, and below it, that would be more than chance.
+    above, below = most_by_chance(n, 1 - p, tail), most_by_chance(n, p, tail)
+    return Interval(
+        low=ordered[n - above] if above <= n else None,
+        high=ordered[below - 1] if below <= n else None,
+        level=level,
+    )
 
 
 def quantile_upper_bound(seconds: Sequence[float], p: float = 0.95, level: float = 0.95) -> float | None:
     """One-sided upper bound in seconds, as `quantile_interval`; for p95 None below `P95_UPPER_BOUND_N`."""
-    return _order_statistics(seconds, p, level, "less").high
+    ordered = _ordered(seconds, p, level)
+    below = most_by_chance(len(ordered), p, 1 - level)
+    return ordered[below - 1] if below <= len(ordered) else None
 
 
-def _order_statistics(seconds: Sequence[float], p: float, level: float, alternative: str) -> Interval:
-    _check_fraction("p", p)
-    _check_fraction("level", level)
-    values = _finite(seconds)
-    if not values or (alternative == "less" and p ** len(values) > 1 - level):  # no end: spare the import
-        return Interval(None, None, level)
-    from scipy.special import bdtr, bdtrc  # what scipy.stats.quantile_test computes, without its 0.9 s of import
-
-    n, tail = len(values), (1 - level) / (2 if alternative == "two-sided" else 1)
-    first = next(below for below in range(n + 1) if bdtr(below, n, p) >= tail)
-    last = next(below for below in range(first, n + 1) if bdtrc(below, n, p) <= tail)
-    ordered = sorted(values)
-    low = ordered[first - 1] if alternative == "two-sided" and first > 0 else None
-    return Interval(low, ordered[last] if last < n else None, level)
+def _ordered(seconds: Sequence[float], p: float, level: float) -> list[float]:
+    check_fraction("p", p)
+    check_fraction("level", level)
+    return sorted(_finite(seconds))
 
 
 def kaplan_meier(finished_seconds: Sequence[float], running_seconds: Sequence[float]) -> SurvivalCurve | None:
     """Share of missions finished within a time when some still run (Kaplan and Meier 1958).
 
-    The band is SciPy's log-log one, undefined where the estimate is 0 or 1. There it goes from 0 to the next
-    defined upper end, or from the last defined lower end to 1: valid, since the true share never falls.
+    The band is the log-log one, with Greenwood's variance. Where the estimate is 0 or 1 it is undefined; there it goes
+    from 0 to the next defined upper end, or from the last defined lower end to 1: valid, since the true share never
+    falls.
 
     Args:
         finished_seconds: Durations of finished missions.
@@ -208,27 +206,31 @@ def kaplan_meier(finished_seconds: Sequence[float], running_seconds: Sequence[fl
         ValueError: A duration is NaN or infinite.
     """
     finished, running = _finite(finished_seconds), _finite(running_seconds)
-    if not finished:
-        times = tuple(sorted(set(running)))
-        return SurvivalCurve(times, (0.0,) * len(times), None, None, len(running), 0) if times else None
-    from scipy.stats import CensoredData, ecdf
-
-    cdf = ecdf(CensoredData(uncensored=finished, right=running)).cdf
-    with warnings.catch_warnings():  # "undefined at some observations"
-        warnings.simplefilter("ignore", RuntimeWarning)
-        band = cdf.confidence_interval(0.95, method="log-log")
-    low, high = band.low.probabilities.tolist(), band.high.probabilities.tolist()
-    defined = [i for i, end in enumerate(low) if not math.isnan(end)]
-    if defined:
-        first, last = defined[0], defined[-1]
-        rest = len(low) - last - 1
-        low = [0.0] * first + low[first : last + 1] + [low[last]] * rest
-        high = [high[first]] * first + high[first : last + 1] + [1.0] * rest
+    if not finished and not running:
+        return None
+    ends, seen = Counter(finished), Counter(finished + running)
+    times = tuple(sorted(seen))
+    at_risk, surviving, greenwood, z = len(finished) + len(running), 1.0, 0.0, _z(0.95)
+    shares: list[float] = []
+    band: list[tuple[float, float] | None] = []
+    for at in times:
+        surviving *= (at_risk - ends[at]) / at_risk
+        shares.append(1 - surviving)
+        if 0 < surviving < 1:
+            greenwood += ends[at] / (at_risk * (at_risk - ends[at]))
+            width = z * math.sqrt(greenwood) / -math.log(surviving)
+            band.append((1 - surviving ** math.exp(-width), 1 - surviving ** math.exp(width)))
+        else:
+            band.append(None)
+        at_risk -= seen[at]
+    defined = [pair for pair in band if pair]
+    first = next((i for i, pair in enumerate(band) if pair), 0)
+    after = len(band) - first - len(defined)
     return SurvivalCurve(
-        seconds=tuple(cdf.quantiles.tolist()),
-        share_finished=tuple(cdf.probabilities.tolist()),
-        low=tuple(low) if defined else None,
-        high=tuple(high) if defined else None,
+        seconds=times,
+        share_finished=tuple(shares),
+        low=(*[0.0] * first, *(low for low, _ in defined), *[defined[-1][0]] * after) if defined else None,
+        high=(*[defined[0][1]] * first, *(high for _, high in defined), *[1.0] * after) if defined else None,
         running=len(running),
         finished=len(finished),
     )
@@ -249,32 +251,40 @@ def compare_shares(
     k_after, n_after = _counts(k_after, n_after, level)
     if n_before == 0 or n_after == 0:
         return None
-    from scipy.stats import fisher_exact
-
     before, after = k_before / n_before, k_after / n_after
     low_before, high_before = _wilson_ends(k_before, n_before, level)
     low_after, high_after = _wilson_ends(k_after, n_after, level)
     change = after - before
     low = change - math.hypot(after - low_after, high_before - before)
     high = change + math.hypot(high_after - after, before - low_before)
-    fisher = fisher_exact([[k_after, n_after - k_after], [k_before, n_before - k_before]])
-    return ShareDifference(before, after, change, Interval(low, high, level), float(fisher.pvalue))
+    p_value = _fisher(k_before, n_before, k_after, n_after)
+    return ShareDifference(before, after, change, Interval(low, high, level), p_value)
+
+
+def _fisher(k_before: int, n_before: int, k_after: int, n_after: int) -> float:
+    """Probability of all tables with these margins that are no likelier than this one (Fisher 1935).
+
+    Each table's weight follows from its neighbour's, from the likeliest outwards until nothing is left in a float.
+    """
+    k = k_before + k_after
+    first, last = max(0, k - n_before), min(k, n_after)
+    likeliest = min(last, max(first, (k + 1) * (n_after + 1) // (n_before + n_after + 2)))
+    weights = {likeliest: 1.0}
+    for step, border in ((1, last), (-1, first)):
+        at = likeliest
+        while at != border and weights[at] > 0:
+            i = at if step > 0 else at - 1  # the step from i to i + 1, or back
+            rise = (n_after - i) * (k - i) / ((i + 1) * (n_before - k + i + 1))
+            weights[at + step] = weights[at] * (rise if step > 0 else 1 / rise)
+            at += step
+    seen = weights.get(k_after, 0.0) * (1 + 1e-7)  # equally likely ones may differ by rounding
+    return min(1.0, math.fsum(weight for weight in weights.values() if weight <= seen) / math.fsum(weights.values()))
 
 
 def _counts(k: int, n: int, level: float) -> tuple[int, int]:
-    """Checks all three; gives plain ints, for NumPy's and pandas' counts would spread their own floats."""
-    _check_fraction("level", level)
-    for name, value in (("k", k), ("n", n)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-            raise ValueError(f"{name} must be a whole number of missions, 0 or more; {value!r} was given.")
-    if k > n:
-        raise ValueError(f"k must not exceed n; {k} of {n} missions were given.")
-    return int(k), int(n)
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must lie between 0 and 1, both excluded; {value!r} was given.")
+    check_fraction("level", level)
+    k, n = check_counts(k=k, n=n)
+    return k, n
 
 
 def _finite(seconds: Sequence[float]) -> list[float]:

@@ -1,18 +1,20 @@
 """Run times with missions that still run: the share of slow ones, the survival curve, and p95 with its bound."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.analysis import intervals
+from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
-from vpanalysis.data.schema import STALE_SECONDS
+from vpanalysis.data.snapshot import latency
 
 #: A lane is proven fast when at most this share of its missions can be slow; the slow-share gate's limit.
 SLOW_LIMIT = 0.05
+#: The runtime's priority tiers, the most urgent first.
+_TIERS = ("operator_daily", "operator_signal", "maintenance", "background")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,25 @@ class SlowShare:
 
 
 @dataclass(frozen=True)
+class TierWait:
+    """Queue wait of one priority tier.
+
+    Attributes:
+        tier: The tier's name.
+        missions: Missions of it that started.
+        p50_seconds: p50 of created → started; ``None`` when none started.
+        p95_seconds: p95 of created → started; ``None`` likewise.
+        waiting: Missions of it still in the queue.
+    """
+
+    tier: str
+    missions: int
+    p50_seconds: float | None
+    p95_seconds: float | None
+    waiting: int
+
+
+@dataclass(frozen=True)
 class LatencyProfile:
     """One window's run times, finished or not, and its queue.
 
@@ -61,9 +82,10 @@ class LatencyProfile:
         p95_with_running_seconds: Run time by which 95 % of missions finish, running ones included; ``None`` when
             the curve stays below 95 %.
         p95_sentence: p95 with its interval, or "no upper bound yet (12 of 59)".
+        tiers: Queue wait by priority tier, the most urgent first: missions are claimed by tier, then priority, then age.
         queue_wait_p50_seconds: p50 of created → started; ``None`` when unknown.
         queue_wait_p95_seconds: p95 of created → started; ``None`` when unknown.
-        waiting: Missions still in the queue; ``None`` when the source has no missions' rows.
+        waiting: Missions still in the queue; ``None`` when the source cannot tell.
         longest_waiting_seconds: The longest wait so far of those; ``None`` without one.
         finding: One sentence for a heading: queue wait and run time apart, and what is proved.
     """
@@ -79,6 +101,7 @@ class LatencyProfile:
     p95_upper_bound: float | None
     p95_with_running_seconds: float | None
     p95_sentence: str
+    tiers: tuple[TierWait, ...]
     queue_wait_p50_seconds: float | None
     queue_wait_p95_seconds: float | None
     waiting: int | None
@@ -86,24 +109,21 @@ class LatencyProfile:
     finding: str
 
 
-def run_times(missions: pd.DataFrame | None, at: datetime | None) -> pd.DataFrame:
-    """Returns how long each mission ran, or has run so far at ``at``; same index as ``missions``.
+def run_times(metrics: Metrics) -> pd.DataFrame:
+    """Returns how long each mission ran, or has run so far; same index as ``metrics.missions``.
 
     Returns:
-        ``seconds`` (started → completed, else → the outcome's time, never below 0; for a running mission its
-        time so far; NaN for a mission that never started or whose end is unknown), ``state`` (``finished``,
-        ``cancelled``, ``running``) and ``available_seconds`` (from the start to ``at``). Empty without
-        missions or without ``at``.
+        ``seconds`` (started → completed, else → its end, never below 0; for a mission without an end its time so far;
+        NaN for one that never started or whose end is unknown), ``state`` (``finished``, ``cancelled``, ``running``)
+        and ``available_seconds`` (from the start to the moment of judgement; NaN when either is unknown).
     """
-    if missions is None or at is None:
-        return pd.DataFrame({"seconds": [], "state": [], "available_seconds": []}, dtype=float).astype({"state": str})
-    started = pd.to_datetime(missions["started_at"], utc=True)
-    ended = pd.to_datetime(missions["ended_at"], utc=True)
-    available = (pd.Timestamp(at) - started).dt.total_seconds()
-    known = missions["duration_seconds"].astype(float)
-    over = missions["outcome"].notna() | known.notna()
-    ran = known.fillna((ended - started).dt.total_seconds().clip(lower=0))
-    state = pd.Series("running", index=missions.index).mask(over, "finished")
+    missions = metrics.missions
+    now: Any = pd.NaT if metrics.generated_at is None else pd.Timestamp(metrics.generated_at)
+    available = (now - missions["started_at"]).dt.total_seconds()
+    known = missions["duration_seconds"]
+    over = missions["outcome"].isin(("completed", "failed", "cancelled")) | known.notna()
+    ran = known.fillna((missions["ended_at"] - missions["started_at"]).dt.total_seconds().clip(lower=0))
+    state = pd.Series("running", index=missions.index, dtype=object).mask(over, "finished")
     return pd.DataFrame(
         {
             "seconds": ran.where(over, available.where(available >= 0)),
@@ -113,25 +133,9 @@ def run_times(missions: pd.DataFrame | None, at: datetime | None) -> pd.DataFram
     )
 
 
-def overdue(missions: pd.DataFrame, at: datetime | None, seconds: float = STALE_SECONDS) -> "pd.Series[bool]":
-    """Returns which missions have no end although they started (or were dispatched) ``seconds`` or more before ``at``.
-
-    Neither a terminal status nor a terminal event: the playbook's missing completions.
-    """
-    if at is None:
-        return pd.Series(False, index=missions.index)
-    started, by_event, dispatched = (
-        pd.to_datetime(missions[column], utc=True).dt.as_unit("us")
-        for column in ("started_at", "started_event_at", "dispatched_at")
-    )
-    begun = started.fillna(by_event).fillna(dispatched)
-    age = (pd.Timestamp(at) - begun).dt.total_seconds()
-    return missions["outcome"].isna() & missions["duration_seconds"].isna() & (age >= seconds)
-
-
-def slowness(missions: pd.DataFrame | None, at: datetime | None, seconds: float) -> "pd.Series[Any]":
+def slowness(metrics: Metrics, seconds: float) -> "pd.Series[Any]":
     """Returns for each mission whether it ran longer than ``seconds``; missing where it is not matured."""
-    return _slowness(run_times(missions, at), seconds)[0]
+    return _slowness(run_times(metrics), seconds)[0]
 
 
 def _slowness(times: pd.DataFrame, seconds: float) -> "tuple[pd.Series[Any], int]":
@@ -142,19 +146,22 @@ def _slowness(times: pd.DataFrame, seconds: float) -> "tuple[pd.Series[Any], int
     return slower, int(cut_short.sum())
 
 
-def matured_slow(missions: pd.DataFrame | None, at: datetime | None, seconds: float) -> SlowShare:
+def matured_slow(metrics: Metrics, seconds: float, *, overdue: bool = True) -> SlowShare:
     """Returns the share of missions slower than ``seconds`` among those with at least that long to run.
 
     A finished mission is not enough: of missions started just now only fast ones can have finished, so that
-    completed missions alone understate how slow a lane is. Those that started at least ``seconds`` before
-    ``at`` are all known to be slower or not.
+    completed missions alone understate how slow a lane is. Those that started at least ``seconds`` before the moment of
+    judgement are all known to be slower or not.
 
     Args:
-        missions: As in :class:`~vpanalysis.data.tables.Tables`; ``None`` gives no matured mission.
-        at: The moment of judgement (``generated_at``); ``None`` gives no matured mission.
+        metrics: The window; one without listed missions has no matured mission.
         seconds: The threshold T.
+        overdue: Whether overdue missions count: they hang rather than run slowly.
     """
-    slower, cut_short = _slowness(run_times(missions, at), seconds)
+    times = run_times(metrics)
+    if not overdue:
+        times = times[metrics.missions["outcome"] != "overdue"]
+    slower, cut_short = _slowness(times, seconds)
     slow, matured = int(slower.sum()), int(slower.notna().sum())
     return SlowShare(
         seconds=seconds,
@@ -166,18 +173,20 @@ def matured_slow(missions: pd.DataFrame | None, at: datetime | None, seconds: fl
     )
 
 
-def waiting_seconds(missions: pd.DataFrame | None, at: datetime | None) -> list[float]:
-    """Returns how long each mission still in the queue has waited at ``at``, in seconds."""
-    if missions is None or at is None:
-        return []
-    queued = (missions["status"] == "queued") & missions["started_at"].isna() & missions["outcome"].isna()
-    waits = (pd.Timestamp(at) - pd.to_datetime(missions.loc[queued, "created_at"], utc=True)).dt.total_seconds()
-    return [float(wait) for wait in waits.dropna() if wait >= 0]
+def waiting(metrics: Metrics) -> pd.DataFrame:
+    """Returns the missions still in the queue with ``waited_seconds``, their wait so far; empty when unknown."""
+    missions = metrics.missions
+    if metrics.generated_at is None or not metrics.known.queue_wait:
+        return missions.iloc[:0].assign(waited_seconds=pd.Series(dtype=float))
+    queued = missions[missions["outcome"].isin(("pending", "overdue")) & missions["begun_at"].isna()]
+    waited = (pd.Timestamp(metrics.generated_at) - queued["created_at"]).dt.total_seconds()
+    kept: pd.DataFrame = queued.assign(waited_seconds=waited).loc[waited >= 0]
+    return kept
 
 
-def durations(missions: pd.DataFrame | None) -> list[float]:
+def durations(missions: pd.DataFrame) -> list[float]:
     """Returns the contract's durations (started → completed) in seconds; empty when unknown."""
-    return [] if missions is None else [float(value) for value in missions["duration_seconds"].dropna()]
+    return [float(value) for value in missions["duration_seconds"].dropna()]
 
 
 def latency_profile(metrics: Metrics, *, slow_seconds: float) -> LatencyProfile:
@@ -187,14 +196,14 @@ def latency_profile(metrics: Metrics, *, slow_seconds: float) -> LatencyProfile:
         metrics: The window; from a snapshot without missions' rows only p50 and p95 are known.
         slow_seconds: The threshold of the slow share: the policy's ``p95_critical_seconds``.
     """
-    times = run_times(metrics.missions, metrics.generated_at).dropna(subset=["seconds"])
+    times = run_times(metrics).dropna(subset=["seconds"])
     by_state = {state: [float(value) for value in group] for state, group in times.groupby("state")["seconds"]}
     finished, running = by_state.get("finished", []), by_state.get("running", [])
     cancelled = by_state.get("cancelled", [])
     curve = intervals.kaplan_meier(finished, running + cancelled)
     known = durations(metrics.missions)
-    waits = waiting_seconds(metrics.missions, metrics.generated_at)
-    slow = matured_slow(metrics.missions, metrics.generated_at, slow_seconds)
+    waits = [float(wait) for wait in waiting(metrics)["waited_seconds"]]
+    slow = matured_slow(metrics, slow_seconds)
     queue, run = metrics.queue_wait_seconds, metrics.latency_seconds
     interval, bound = intervals.quantile_interval(known), intervals.quantile_upper_bound(known)
     return LatencyProfile(
@@ -209,12 +218,27 @@ def latency_profile(metrics: Metrics, *, slow_seconds: float) -> LatencyProfile:
         p95_upper_bound=bound,
         p95_with_running_seconds=curve.quantile(0.95) if curve else None,
         p95_sentence=p95_sentence(run.p95_seconds, len(known), interval, bound),
+        tiers=_tiers(metrics),
         queue_wait_p50_seconds=queue.p50_seconds if queue else None,
         queue_wait_p95_seconds=queue.p95_seconds if queue else None,
-        waiting=None if metrics.missions is None else len(waits),
+        waiting=len(waits) if metrics.known.queue_wait else None,
         longest_waiting_seconds=max(waits, default=None),
         finding=_finding(metrics, slow, len(running), waits),
     )
+
+
+def _tiers(metrics: Metrics) -> tuple[TierWait, ...]:
+    tiers = metrics.missions["priority_tier"].fillna("").astype(str)
+    queued = waiting(metrics).index
+    found = []
+    for tier in sorted(
+        set(tiers) - {""}, key=lambda name: (_TIERS.index(name) if name in _TIERS else len(_TIERS), name)
+    ):
+        missions = metrics.missions[tiers == tier]
+        waits = latency(missions["queue_wait_seconds"].dropna())
+        still = int(missions.index.isin(queued).sum())
+        found.append(TierWait(shown(tier, 40), waits.count, waits.p50_seconds, waits.p95_seconds, still))
+    return tuple(found)
 
 
 def p95_sentence(p95: float | None, n: int, interval: intervals.Interval, bound: float | None) -> str:

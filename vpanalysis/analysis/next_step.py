@@ -1,7 +1,7 @@
 """What the playbook asks for after a verdict, in a sentence or two."""
 
-from vpanalysis.analysis.policy import Profile
-from vpanalysis.analysis.verdict import Evidence, Gate, LaneStatus, Reason
+from vpanalysis.analysis.gates import BY_NAME
+from vpanalysis.analysis.verdict import Evidence, LaneStatus, Profile, Reason
 
 _SWITCH = "UA_CODER_VP_FORCE_FALLBACK=1"
 
@@ -20,19 +20,6 @@ _SETTLED: dict[tuple[Profile, LaneStatus], str] = {
 _WATCH: dict[Profile, str] = {
     "rollout": "Hold this stage",
     "sustained": "Increase snapshot frequency to every 30-60 minutes (playbook §7)",
-}
-#: What to look at, by the gate that asks for it.
-_LOOK: dict[Gate, str] = {
-    "traffic": "let more missions through",
-    "fallback_rate": "inspect the recent fallback payload errors (§3.1)",
-    "rolling_fallback": "revert the last widening, as the log's guardrail asks, and inspect the newest fallback "
-    "payload errors (§3.1)",
-    "failures": "inspect the failure payloads: sustained vp.mission.failed is an escalation (§3.3)",
-    "completions": "find out why missions do not complete: their workers, claims and last events (§3.3)",
-    "session": "run the lease/recovery drill (§3.4)",
-    "latency": "compare queue wait and fallback rate with the baseline: load, or a degrading runtime (§3.2)",
-    "slow_share": "compare queue wait and fallback rate with the baseline: load, or a degrading runtime (§3.2)",
-    "data_quality": "mend the data or read another source: on these no verdict can rest",
 }
 
 
@@ -60,6 +47,7 @@ def _look(worst: Reason, evidence: Evidence) -> str:
         return "check the session's bootstrap and whether this is the runtime's database (§3.4)"
     if worst.value is None:
         return "get the missing number: read the database itself, or wait for missions to finish"
-    if worst.value == evidence.strength:
-        return f"let more missions through: {evidence.distance.rstrip('.')}"
-    return _LOOK[worst.gate]
+    if worst.threshold == "supports":
+        claim = evidence.failure if worst.gate == "failures" else evidence
+        return f"let more missions through: {claim.distance.rstrip('.')}"
+    return BY_NAME[worst.gate].look

@@ -7,137 +7,81 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
+from vpanalysis.analysis.gates import GATES
+from vpanalysis.analysis.gates.completions import CompletionsGate
+from vpanalysis.analysis.gates.failures import FailuresGate
+from vpanalysis.analysis.gates.gate import Settings, Thresholds
+from vpanalysis.analysis.verdict import Profile
 from vpanalysis.errors import InputError
 
-Profile = Literal["rollout", "sustained"]
 PROFILES: tuple[Profile, ...] = ("rollout", "sustained")
 BUILT_IN = ("playbook", "capture")
 #: The thresholds that a command line or a caller may replace; all else is the file's.
 OVERRIDES = ("min_missions", "fallback_watch", "fallback_critical", "p95_watch_seconds", "p95_critical_seconds")
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+def _switch(value: Any) -> Any:
+    """``false`` switches a gate off, ``true`` on with what it has by default."""
+    return None if value is False else {} if value is True else value
 
 
-class FailuresGate(_Table):
-    """Sustained failures: missions that failed or timed out among those that finished; cancelled ones count nowhere.
-
-    Attributes:
-        in_a_row: So many in a row trip the gate.
-        newest: How many of the newest finished missions that is looked for in.
-        share: Failed share of the window's finished missions from which the gate trips.
-        least: Failures below which the share does not count.
-        force_share: Failed share from which a tripped gate asks to force the fallback; ``None``: never.
-    """
-
-    in_a_row: int = Field(ge=1)
-    newest: int = Field(ge=1)
-    share: float = Field(gt=0, le=1)
-    least: int = Field(ge=1)
-    force_share: float | None = Field(default=None, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.in_a_row > self.newest:
-            raise ValueError(f"in_a_row ({self.in_a_row}) must not exceed newest ({self.newest})")
-        if self.force_share is not None and self.force_share < self.share:
-            raise ValueError(f"share ({self.share:g}) must not exceed force_share ({self.force_share:g})")
-        return self
+def _all_off(value: Any) -> Any:
+    return dict.fromkeys(Gates.model_fields, False) if value is False else {} if value is True else value
 
 
-class CompletionsGate(_Table):
-    """Missing completions: so many ``missions`` without an end ``seconds`` after their start (or dispatch)."""
-
-    missions: int = Field(ge=1)
-    seconds: float = Field(gt=0)
-
-
-class SessionGate(_Table):
-    """Session: degraded or recovering now, no row, or so many ``degraded`` events in the window."""
-
-    degraded: int = Field(ge=1)
-
-
-class RollingFallbackGate(_Table):
-    """Rolling fallback: a fallback rate over ``share`` among the ``newest`` missions, when there are as many."""
-
-    newest: int = Field(ge=1)
-    share: float = Field(ge=0, lt=1)
+if TYPE_CHECKING:
+    Gates = Settings
+else:
+    #: One field per gate: its settings, or ``None`` when it is off. What is not said is on, as the gate has it.
+    Gates = create_model(
+        "Gates",
+        __base__=Settings,
+        **{
+            gate.name: (Annotated[gate.settings | None, BeforeValidator(_switch)], gate.settings())
+            for gate in GATES
+            if gate.settings is not None
+        },
+    )
 
 
-class LatencyGate(_Table):
-    """Latency: p95 at or above ``p95_critical_seconds``, and so many ``missions`` that slow."""
-
-    missions: int = Field(ge=1)
-
-
-class SlowShareGate(_Table):
-    """Slow share: over ``share`` of the missions that had ``p95_critical_seconds`` to run are slower than that.
-
-    ``matured``: fewer such missions than this are not judged.
-    """
-
-    matured: int = Field(ge=1)
-    share: float = Field(ge=0, lt=1)
-
-
-def _switched_off(value: Any) -> Any:
-    return None if value is False else value
-
-
-_OFF = BeforeValidator(_switched_off)
-
-
-class Gates(_Table):
-    """The gates on top of the rule table; ``None`` (in the file: ``false``) switches one off."""
-
-    failures: Annotated[FailuresGate | None, _OFF] = None
-    completions: Annotated[CompletionsGate | None, _OFF] = None
-    session: Annotated[SessionGate | None, _OFF] = None
-    rolling_fallback: Annotated[RollingFallbackGate | None, _OFF] = None
-    latency: Annotated[LatencyGate | None, _OFF] = None
-    slow_share: Annotated[SlowShareGate | None, _OFF] = None
-    data_quality: bool = False
-
-    @property
-    def any_on(self) -> bool:
-        """Whether there is any gate."""
-        return any(gate not in (None, False) for _, gate in self)
-
-
-class Policy(_Table):
-    """One profile of a policy: what a window is judged by.
+class Policy(Thresholds):
+    """One profile of a policy: what a window is judged by, its thresholds and
 
     Attributes:
         name: The policy's name, as the row and the report show it.
         version: The policy's own version.
-        profile: ``rollout`` or ``sustained``.
-        min_missions: Fewer missions than this are no traffic.
-        fallback_watch: Fallback rate from which to watch (a share).
-        fallback_critical: Fallback rate from which to force the fallback (a share).
-        p95_watch_seconds: p95 run time from which to watch (``sustained``).
-        p95_critical_seconds: p95 run time from which to force the fallback (``sustained``), and the run time from
-            which the latency and slow-share gates call a mission slow.
-        require_evidence: Whether a window is healthy only when the evidence supports a rate below
-            ``fallback_watch``.
-        gates: What can make the verdict more cautious than the thresholds do.
+        require_evidence: Whether a window is healthy only when the evidence supports a fallback rate below
+            ``fallback_watch`` and a failure rate below the failures gate's share.
+        gates: What can make the verdict more cautious than the thresholds do: each gate's settings by its name.
     """
 
     name: str = Field(min_length=1)
     version: str = Field(min_length=1)
-    profile: Profile
-    min_missions: int = Field(ge=0)
-    fallback_watch: float = Field(gt=0, le=1)
-    fallback_critical: float = Field(gt=0, le=1)
-    p95_watch_seconds: float = Field(gt=0)
-    p95_critical_seconds: float = Field(gt=0)
     require_evidence: bool
-    gates: Annotated[Gates, BeforeValidator(lambda value: {} if value is False else value)]
+    gates: Annotated[Gates, BeforeValidator(_all_off)]
+
+    def gate(self, name: str) -> Any:
+        """Returns a gate's settings; ``None`` when it is switched off, or has none."""
+        return getattr(self.gates, name, None)
+
+    @property
+    def gated(self) -> bool:
+        """Whether there is any gate on top of the rule table."""
+        return any(settings is not None for _, settings in self.gates)
+
+    @property
+    def overdue_seconds(self) -> float:
+        """Seconds after its start from which an unfinished mission of the lane is overdue."""
+        return float((self.gate("completions") or CompletionsGate()).seconds)
+
+    @property
+    def failure_share(self) -> float:
+        """The failure rate that the evidence claims the lane to be below: the failures gate's share."""
+        return float((self.gate("failures") or FailuresGate()).share)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -155,7 +99,7 @@ class Policy(_Table):
 
         Args:
             name_or_path: ``playbook``, ``capture``, or the path of a TOML file. What a file does not say is as in
-                ``playbook``.
+                ``playbook``: its thresholds, and every gate as the gate has it by default.
             profile: ``rollout`` or ``sustained``.
             overrides: Thresholds in place of the file's, any of `OVERRIDES`; ``None`` keeps the file's.
 

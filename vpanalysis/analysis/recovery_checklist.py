@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from vpanalysis import formatting
 from vpanalysis.analysis import intervals
 from vpanalysis.analysis.decision import classify
+from vpanalysis.analysis.gates.data_quality import judge_quality
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.quality import judge_quality
 from vpanalysis.analysis.sessions import session_story
 from vpanalysis.analysis.signatures import group_signatures
 from vpanalysis.analysis.trends import Comparison, compare
@@ -120,7 +120,7 @@ def recovery_checklist(
 
 def _errors(metrics: Metrics) -> str:
     found = group_signatures(metrics.events)
-    if metrics.events is None:
+    if not metrics.known.events:
         return "The source shows no payloads: read the events in the database."
     if not found and metrics.quality.truncated_events:
         return "The snapshot lacks events of these missions: read them in the database."
@@ -215,7 +215,7 @@ def _probes_against(probes: Metrics, policy: Policy) -> Iterator[str]:
     verdict = classify(probes, policy)
     if verdict.lane_status != "HEALTHY":
         yield f"the policy finds the probes {verdict.lane_status}: {verdict.reasons[0].sentence.rstrip('.')}"
-    elif vetoes := [note.sentence for note in judge_quality(probes) if note.veto]:
+    elif vetoes := [note.sentence for note in judge_quality(probes, policy.gate("data_quality")) if note.veto]:
         yield vetoes[0].rstrip(".")
     p95, limit = probes.latency_seconds.p95_seconds, policy.p95_watch_seconds
     if p95 is None:

@@ -54,6 +54,7 @@ def replay(
         InputError: There would be more than `MOST_WINDOWS` windows, or what ``load`` raises.
     """
     lane = load(RolloutWindow(vp_id, start=datetime.min.replace(tzinfo=UTC)))
+    assert lane.as_of is not None  # sources know when they were read
     created = [moment.to_pydatetime() for moment in lane.missions["created_at"]]
     if last_missions is not None:
         windows = windows_by_missions(vp_id, created, lane.as_of, last_missions)

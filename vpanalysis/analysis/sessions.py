@@ -68,11 +68,11 @@ def session_story(metrics: Metrics) -> SessionStory:
     recovery_seconds, open_since = _recoveries(events)
     longest = (metrics.end - open_since).total_seconds() if open_since and metrics.end else None
     session, recovery, health = metrics.session, metrics.recovery, metrics.session_health
-    types = [] if events is None else [str(name) for name in events["event_type"].fillna("")]
+    types = [str(name) for name in events["event_type"].fillna("")]
     stale = bool(session.get("stale")) if session is not None else None
     reason = session.get("stale_reason") if session is not None else None
     return SessionStory(
-        known=metrics.session_known,
+        known=metrics.known.session,
         status=metrics.session_status and shown(metrics.session_status, 40),
         stale=stale,
         stale_reason=shown(reason, 80) if reason else None,
@@ -90,10 +90,8 @@ def session_story(metrics: Metrics) -> SessionStory:
     )
 
 
-def _recoveries(events: pd.DataFrame | None) -> tuple[tuple[float, ...], datetime | None]:
+def _recoveries(events: pd.DataFrame) -> tuple[tuple[float, ...], datetime | None]:
     """degraded → resumed times in seconds, and since when the oldest degradation is open."""
-    if events is None:
-        return (), None
     still_open: deque[datetime | None] = deque()
     seconds: list[float] = []
     for name, moment in zip(events["event_type"], events["created_at"], strict=True):
@@ -110,7 +108,7 @@ def _recoveries(events: pd.DataFrame | None) -> tuple[tuple[float, ...], datetim
 def _deviations(metrics: Metrics, types: Sequence[str]) -> list[str]:
     found = []
     counts = Counter(types)
-    if metrics.session_known and metrics.session is None and metrics.fallback.missions_considered:
+    if metrics.known.session and metrics.session is None and metrics.fallback.missions_considered:
         found.append("missions exist, but no session row: the session was never bootstrapped")
     if types and not counts[SESSION_CREATED]:
         found.append("no created event: the lifecycle has no beginning")
@@ -133,7 +131,7 @@ def _deviations(metrics: Metrics, types: Sequence[str]) -> list[str]:
 
 
 def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float | None) -> str:
-    if not metrics.session_known:
+    if not metrics.known.session:
         return "The source does not tell about the session."
     if metrics.session is None:
         return "No session row: the session was not bootstrapped, or the runtime database is another one."

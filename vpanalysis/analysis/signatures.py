@@ -4,13 +4,14 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Literal
 
 import pandas as pd
 
 from vpanalysis.analysis.masking import mask_secrets, shown
-from vpanalysis.data.endpoint import parse_payload
 from vpanalysis.data.schema import FAILED, FALLBACK
+from vpanalysis.data.snapshot import parse_payload
 
 Kind = Literal["fallback", "failure"]
 __all__ = ["Signature", "error_text", "group_signatures", "mask_secrets", "normalise"]
@@ -27,7 +28,8 @@ class Signature:
     Attributes:
         kind: ``fallback`` or ``failure``.
         signature: The normalised text, at most 160 characters: ``#`` for numbers, ids and hexadecimal,
-            ``[path]``, ``[url]``, ``'…'`` for quoted values, ``[secret]`` for secrets.
+            ``[path]``, ``[url]``, ``'…'`` for quoted values, ``[secret]`` for secrets. Codes that name the cause,
+            such as ``HTTP 401`` or ``exit code 137``, are kept.
         count: Events.
         missions: Distinct missions.
         first_seen: Time of the first event; ``None`` when no event has a readable time.
@@ -79,7 +81,10 @@ def group_signatures(events: pd.DataFrame | None) -> tuple[Signature, ...]:
 
 
 def error_text(payload_json: Any) -> str:
-    """Returns a payload's error in one line, secrets masked: its ``error``, else its ``reason``, else what is wrong."""
+    """Returns a payload's error in one line, secrets masked: its ``error``, else its ``reason``, else what is wrong.
+
+    A ``stale_reason`` follows: the reconciler gives every stuck mission the same reason, and names the cause there.
+    """
     if not isinstance(payload_json, str) or not payload_json.strip():
         return "(no payload)"
     payload = parse_payload(payload_json)
@@ -87,11 +92,12 @@ def error_text(payload_json: Any) -> str:
         return "(payload is not JSON)"
     if not isinstance(payload, dict):
         return "(payload is no object)"
-    for key in ("error", "reason"):
-        text = _plain(payload.get(key))
-        if text:
-            return text
-    return "(no error given)"
+    text = _plain(payload.get("error")) or _plain(payload.get("reason"))
+    stale_reason = payload.get("stale_reason")
+    cause = _plain(stale_reason) if isinstance(stale_reason, str) else ""
+    if cause not in text:
+        text = mask_secrets(f"{text}: {cause}" if text else cause)
+    return text or "(no error given)"
 
 
 def _plain(value: Any) -> str:
@@ -108,25 +114,75 @@ def _plain(value: Any) -> str:
     return " ".join(" ".join(lines).split())
 
 
+# Codes that name the cause. Every repeat is bounded, so that the search stays linear.
+#: The quote that opens a JSON key; the name before a code.
+_KEY = r"(?:[\"'](?=\w{1,20}[\"']\s?:))?"
+_NAME = (
+    r"(?i:signal|(?:system)?exit(?:ed)?"
+    r"|(?:(?:http|exit|return|response|status|err|error)[ _-]?){0,2}(?:code|status))"
+)
+#: From the name to the code: ``code 1``, ``code=1``, ``"code": "1"``, ``exited (1)``; ``exited with 1``, but not
+#: ``exited with 2 warnings``.
+_TO = (
+    r"(?:[\"']?(?:\s{0,2}[:=(\[]\s{0,2}|\s{1,2})(?:[\"'](?=[\w-]{1,99}[\"']))?"
+    r"|\s(?:with|was|is|of)\s(?!\d{1,3}\s[a-z]{2,20}s\b))"
+)
+#: What ends a code. Counts, durations and the beginnings of longer numbers are none.
+_END = r"(?!\w|[-.,:/+]\d|\s?[%/]|\s(?:of|times|m?s|seconds|minutes)\b)"
+_PHRASES = "|".join(rf"{status:d}\W{{1,3}}{status.phrase.split()[0]}\b" for status in HTTPStatus if status >= 400)
+_CODES = (
+    rf"{_KEY}{_NAME}{_TO}(?:\d{{1,3}}|-\d{{1,5}}|0x[0-9A-Fa-f]{{8}}){_END}",
+    # "code: 'ECONNRESET'", "code E404"
+    rf"{_KEY}(?i:(?:err(?:or)?[ _-]?)?code){_TO}"
+    rf"(?:E[A-Z]{{3,20}}|[A-Z]{{1,3}}\d{{3,5}}|[A-Za-z]{{1,30}}(?:_[A-Za-z]{{1,30}}){{1,8}}){_END}",
+    rf"(?i:error[ _-]?code){_TO}\d{{4}}{_END}",
+    rf"{_KEY}(?i:winerror|errno){_TO}-?\d{{1,5}}{_END}",
+    rf"(?i:sqlstate){_TO}[0-9A-Z]{{5}}{_END}",
+    # "error 5", "error[E0382]", "error -32000", "ERROR 1045 (28000)"; but not "Error: 5 tests failed"
+    rf"(?i:error)\s?[\s(\[](?:\d{{1,3}}|-\d{{1,5}}|[A-Z]{{1,3}}\d{{3,5}}|\d{{4}}\s\([0-9A-Z]{{5}}\)){_END}",
+    # "HTTP 401", "HTTP/1.1 401", "HTTP401", "HTTPError: 401"
+    rf"(?i:http)(?:/\d(?:\.\d)?|[A-Za-z]{{0,20}}(?:Error|Exception))?(?:{_TO}|[-_]?)[1-5]\d\d{_END}",
+    # "API Error: 529 {…}", "returned 503 for", and "401: no" at the beginning; but not "returned 503 rows"
+    r"(?:\A|(?i:[a-z]{0,30}error:|returned|responded with|got)\s)[45]\d\d"
+    r"(?=\W{0,2}\Z|\s?[{:(,;…](?!\d)|\s(?:for|from|on|by)\b)",
+    r"\A-?\d{1,3}\Z",  # the whole error
+    rf"(?i:{_PHRASES}|[45]\d\d (?:client|server) error\b)",  # "502 Bad Gateway"
+    r"(?:E1100\d|TS\d{4,5}|(?:ORA|PLS|TNS)-\d{4,5}|SIGUSR[12]|E2BIG)(?!\w)",  # known by their form
+)
+_CODE = rf"(?P<code>(?<![A-Za-z0-9])(?:{'|'.join(_CODES)}))"
+
 _UUID = re.compile(r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]{0,15}://[^\s\"'<>)\]]+")
-_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\"|`[^`]*`)(?!\w)")
+_CODE_OR_QUOTED = re.compile(rf"{_CODE}|(?<!\w)(?:'[^']*'|\"[^\"]*\"|`[^`]*`)(?!\w)")
 #: An absolute path, one from ~ or ., a Windows one, or a relative one of three parts.
 _PATH = re.compile(r"(?<![\w.~/\\])(?:[A-Za-z]:\\|[~.]{0,2}[/\\]|(?:[\w.@%+~-]{1,80}/){2})[\w.@%+~/\\-]+")
-_WORD = re.compile(r"[A-Za-z0-9]+")
+_CODE_OR_WORD = re.compile(rf"{_CODE}|[A-Za-z0-9]+")
 _JOINED = re.compile(r"(?:(?<!\w)[-+])?#(?:[-.:,/+]#)*")
 
 
 def normalise(text: str) -> str:
-    """Returns a masked text without what differs from case to case: URLs, quoted values, paths, ids and numbers."""
-    text = _URL.sub("[url]", text)
-    text = _UUID.sub("#", _PATH.sub("[path]", _QUOTED.sub("'…'", text)))
-    return shown(_JOINED.sub("#", _WORD.sub(_without_number, text)), MAX_SIGNATURE)
+    """Returns a masked text without what differs from case to case: URLs, quoted values, paths, ids and numbers.
+
+    Codes that name the cause stay: HTTP status and exit codes, errno values, signals, error classes.
+    """
+    text = _CODE_OR_QUOTED.sub(_without_value, _URL.sub("[url]", text))
+    text = _UUID.sub("#", _PATH.sub("[path]", text))
+    return shown(_JOINED.sub("#", _CODE_OR_WORD.sub(_without_number, text)), MAX_SIGNATURE)
+
+
+def _without_value(found: re.Match[str]) -> str:
+    """A code as it is; of a quoted value, the codes in it."""
+    if found["code"]:
+        return found[0]
+    codes = [match["code"] for match in _CODE_OR_WORD.finditer(found[0], 1, len(found[0]) - 1) if match["code"]]
+    return f"'{' '.join([*codes, '…'])}'"
 
 
 def _without_number(found: re.Match[str]) -> str:
-    """A word as it is, or its letters before a number (``worker3`` → ``worker#``), or ``#`` for an id."""
+    """A code or word as it is, or a word's letters before a number (``worker3`` → ``worker#``), or ``#`` for an id."""
     word = found[0]
+    if found["code"] or word.endswith(("Error", "Exception")):
+        return word
     hexadecimal = re.fullmatch(r"(?i)(?:0x)?[0-9a-f]+", word) is not None
     if not any(map(str.isdigit, word)):
         return "#" if hexadecimal and len(word) >= 8 else word

@@ -7,16 +7,16 @@ import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.analysis import intervals
+from vpanalysis.analysis.gates.rolling_fallback import considered
 from vpanalysis.analysis.intervals import Interval, ShareDifference
-from vpanalysis.analysis.latency import SlowShare, durations, matured_slow, overdue, waiting_seconds
+from vpanalysis.analysis.latency import SlowShare, durations, matured_slow, waiting
 from vpanalysis.analysis.metrics import Metrics
-from vpanalysis.data import endpoint
-from vpanalysis.data.schema import STALE_SECONDS
+from vpanalysis.data.snapshot import LatencySeconds, latency
 
 Conclusion = Literal["load_pressure", "degradation", "neither", "not_enough_data"]
 
 #: Durations in seconds, and what the source itself says of them; empty and ``None`` when unknown.
-_Side = tuple[list[float], endpoint.LatencySeconds | None]
+_Side = tuple[list[float], LatencySeconds | None]
 #: Fewer missions than this in either window cannot show that a rate held; as in the rolling and slow-share gates.
 LEAST_MISSIONS = 20
 #: What is significant but small is no pressure: a quantile must rise by a quarter and by a second.
@@ -57,8 +57,8 @@ class Comparison:
         slow_before: The baseline's matured missions and the slow ones; ``None`` without a baseline.
         slow_after: The window's.
         slow: Change of the slow share; ``None`` when either window has no matured mission.
-        overdue: Missions of the window without an end 900 s after their start: they hang. They are in ``slow``, but
-            never make the run time count as up.
+        overdue: The window's overdue missions: they hang. Those that started are in ``slow``, but never make the run time
+            count as up.
         run_p50: p50 of the run time (started → completed), before and after.
         run_p95: p95 of the run time.
         queue_p50: p50 of the queue wait (created → started); missions still queued count with their wait so far.
@@ -94,26 +94,20 @@ class Comparison:
 CONFOUNDER = "Time is a confounder: load, callers or code may have changed too."
 
 
-def rolling_fallback(missions: pd.DataFrame | None, size: int = 20) -> pd.DataFrame:
+def rolling_fallback(metrics: Metrics, size: int = 20) -> pd.DataFrame:
     """Returns the fallback share over the newest ``size`` missions up to each mission.
 
     Args:
-        missions: Oldest first, as in :class:`~vpanalysis.data.tables.Tables`; ``None`` gives no row. As in the
-            contract's rate, a mission without an id is not considered, and an id that occurs twice is one
-            mission: the last row's position, a fallback in any of them.
+        metrics: The window; as in the contract's rate, a mission without an id is not considered.
         size: How many missions a share is over; 1 or more.
 
     Returns:
         One row per mission, from the first on: ``created_at`` (NaT when missing), ``rate`` (0 to 1), and
         ``missions``, how many the rate is over: fewer than ``size`` for the first ones.
     """
-    if missions is None:
-        missions = pd.DataFrame({"created_at": pd.to_datetime([], utc=True), "mission_id": [], "fallback_events": []})
-    named = missions[missions["mission_id"].fillna("") != ""]
-    fell_back = (named["fallback_events"] > 0).groupby(named["mission_id"]).transform("any")
-    single = ~named["mission_id"].duplicated(keep="last")
-    window = fell_back[single].astype(float).rolling(size, min_periods=1)
-    rolling = pd.DataFrame({"created_at": named.loc[single, "created_at"], "rate": window.mean()})
+    missions = considered(metrics)
+    window = missions["fell_back"].astype(float).rolling(size, min_periods=1)
+    rolling = pd.DataFrame({"created_at": missions["created_at"], "rate": window.mean()})
     return rolling.assign(missions=window.count().astype(int)).reset_index(drop=True)
 
 
@@ -126,12 +120,12 @@ def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) 
         slow_seconds: The threshold of the slow share: the policy's ``p95_critical_seconds``.
     """
     fallback = _fallback_change(baseline, metrics) if baseline else None
-    slow_before = matured_slow(baseline.missions, baseline.generated_at, slow_seconds) if baseline else None
-    slow_after = matured_slow(metrics.missions, metrics.generated_at, slow_seconds)
+    slow_before = matured_slow(baseline, slow_seconds) if baseline else None
+    slow_after = matured_slow(metrics, slow_seconds)
     run_p50, run_p95 = _run_time_change(baseline, metrics, 0.50), _run_time_change(baseline, metrics, 0.95)
     queue_p50, queue_p95 = _queue_wait_change(baseline, metrics, 0.50), _queue_wait_change(baseline, metrics, 0.95)
     fallback_up = _rose(fallback)
-    in_time = [_without_overdue(window, slow_seconds) if window else None for window in (baseline, metrics)]
+    in_time = [matured_slow(window, slow_seconds, overdue=False) if window else None for window in (baseline, metrics)]
     run_time_up = _rose(_slow_change(*in_time)) or run_p50.up or run_p95.up
     queue_wait_up = queue_p50.up or queue_p95.up
     missing = _missing(baseline, metrics)
@@ -150,7 +144,7 @@ def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) 
         slow_before=slow_before,
         slow_after=slow_after,
         slow=_slow_change(slow_before, slow_after),
-        overdue=0 if metrics.missions is None else int(overdue(metrics.missions, metrics.generated_at).sum()),
+        overdue=metrics.account.count("overdue"),
         run_p50=run_p50,
         run_p95=run_p95,
         queue_p50=queue_p50,
@@ -179,14 +173,6 @@ def _slow_change(before: SlowShare | None, after: SlowShare | None) -> ShareDiff
     return intervals.compare_shares(before.slow, before.matured, after.slow, after.matured)
 
 
-def _without_overdue(window: Metrics, seconds: float) -> SlowShare:
-    """The slow share without missions that hang: they are the completions gate's, and tell nothing of load."""
-    missions = window.missions
-    if missions is not None:
-        missions = missions[~overdue(missions, window.generated_at)]
-    return matured_slow(missions, window.generated_at, seconds)
-
-
 def _rose(change: ShareDifference | None) -> bool:
     return change is not None and change.interval.low is not None and change.interval.low > 0
 
@@ -205,16 +191,14 @@ def _queue_wait_change(before: Metrics | None, after: Metrics, q: float) -> Quan
 
 def _queue_waits(window: Metrics) -> list[float]:
     """Queue waits in seconds; a mission still queued has waited at least as long as it has so far."""
-    if window.missions is None:
-        return []
     waits = [float(wait) for wait in window.missions["queue_wait_seconds"].dropna()]
-    return waits + waiting_seconds(window.missions, window.generated_at)
+    return waits + [float(wait) for wait in waiting(window)["waited_seconds"]]
 
 
 def _quantile_change(before: _Side, after: _Side, q: float) -> QuantileChange:
     values, ends = [], []
     for seconds, told in (before, after):
-        points = endpoint.latency(seconds) if seconds else told
+        points = latency(seconds) if seconds else told
         values.append(None if points is None else points.p50_seconds if q == 0.50 else points.p95_seconds)
         ends.append(intervals.quantile_interval(seconds, q))
     (was, now), (earlier, later) = values, ends
@@ -229,7 +213,7 @@ def _missing(before: Metrics | None, after: Metrics) -> str:
         return "there is no window before this one"
     if before.quality.truncated_events or after.quality.truncated_events:
         return "a snapshot that lacks events of its missions shows no fallback rate"
-    if before.missions is None or after.missions is None:
+    if not (before.known.missions and after.known.missions):
         return "a snapshot without its missions shows no durations to compare"
     for what, counts in (
         ("missions", [window.fallback.missions_considered or 0 for window in (before, after)]),
@@ -260,7 +244,7 @@ def _sentence(found: Comparison, missing: str) -> str:
         text = f"Neither load pressure nor degradation: {fallback}; {times}."
     if found.overdue:
         hanging = formatting.count(found.overdue, "mission")
-        text += f" {hanging} without an end after {formatting.duration(STALE_SECONDS)}: hanging, not slow."
+        text += f" {hanging} overdue: hanging, not slow."
     return f"{text} {CONFOUNDER}"
 
 

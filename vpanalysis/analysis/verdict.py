@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vpanalysis.analysis.policy import Profile
-from vpanalysis.data import endpoint
+from vpanalysis.data.snapshot import LatencySeconds
 
+Profile = Literal["rollout", "sustained"]
 LaneStatus = Literal["HEALTHY", "NO_TRAFFIC", "WATCH", "FORCE_FALLBACK"]
 WATCH: LaneStatus = "WATCH"
 FORCE: LaneStatus = "FORCE_FALLBACK"
@@ -15,17 +15,9 @@ FORCE: LaneStatus = "FORCE_FALLBACK"
 CAUTION: tuple[LaneStatus, ...] = ("HEALTHY", "NO_TRAFFIC", WATCH, FORCE)
 Action = Literal["continue", "hold", "force_fallback"]
 Strength = Literal["none", "insufficient", "supports", "refutes"]
-Gate = Literal[
-    "traffic",
-    "fallback_rate",
-    "latency",
-    "failures",
-    "completions",
-    "session",
-    "rolling_fallback",
-    "slow_share",
-    "data_quality",
-]
+Basis = Literal["fixed", "anytime"]
+Signal = Literal["recorded", "not recorded", "unknown"]
+Unit = Literal["share", "seconds", "count", "status"]
 
 
 class _Part(BaseModel):
@@ -35,10 +27,9 @@ class _Part(BaseModel):
 class Reason(_Part):
     """What one gate found."""
 
-    gate: Gate = Field(description="Which gate: a rule of the table (traffic, fallback_rate, latency) or one on top.")
-    value: float | int | str | None = Field(
-        description="What was measured, in the gate's unit (a share, seconds, a count, a status); null when unknown."
-    )
+    gate: str = Field(description="Which gate: a rule of the table (traffic, fallback_rate, latency) or one on top.")
+    unit: Unit = Field(description="What value and threshold are: a share (0 to 1), seconds, a count, or a status.")
+    value: float | int | str | None = Field(description="What was measured; null when unknown.")
     threshold: float | int | str | None = Field(description="What it was held against, in the same unit.")
     sentence: str = Field(description="The finding for a reviewer.")
     brief: str = Field(description="The finding as the capture helper writes it: short, with value and threshold.")
@@ -48,29 +39,53 @@ class Reason(_Part):
     )
 
 
-class Evidence(_Part):
-    """How far the data carry the claim that the true fallback rate is below ``claim_below``; beside the decision."""
+class Claim(_Part):
+    """How far settled missions carry the claim that a true rate is below ``claim_below``."""
 
     strength: Strength = Field(
         default="none",
-        description="supports: the one-sided 95 % upper bound is below the claim; refutes: the lower bound is at or "
-        "above it; none: no missions; insufficient: all else.",
+        description="supports: the claim is shown at 95 %; refutes: its opposite is; none: no mission to show anything; "
+        "insufficient: all else.",
     )
-    claim_below: float | None = Field(default=None, description="The policy's fallback_watch, a share.")
-    interval_low: float | None = Field(
-        default=None, description="Wilson 95 % interval of the fallback rate, a share; null when unknown."
+    claim_below: float | None = Field(default=None, description="The share that the true rate is claimed to be below.")
+    missions: int | None = Field(
+        default=None, description="Missions that the claim rests on: settled ones that could show it; null: unknown."
     )
+    against: int | None = Field(default=None, description="Those of them that count against it; null: unknown.")
+    interval_low: float | None = Field(default=None, description="Wilson 95 % interval of the rate; null: unknown.")
     interval_high: float | None = Field(default=None, description="Its upper end, likewise.")
     lower_bound: float | None = Field(
-        default=None, description="One-sided 95 % Clopper-Pearson lower bound of the rate; null when unknown."
+        default=None, description="One-sided 95 % lower bound of the rate, on the claim's basis; null: unknown."
     )
     upper_bound: float | None = Field(default=None, description="The upper bound, likewise.")
     missions_needed: int | None = Field(
-        default=None,
-        description="More missions without a fallback until the strength is supports; 0 when it is; null when unknown.",
+        default=None, description="More clean missions until the strength is supports; 0 when it is; null: unknown."
     )
     distance: str = Field(default="", description="The same in a sentence.")
-    fragility: str = Field(default="", description="The smallest changes that flip the verdict, in a sentence.")
+
+
+class Evidence(Claim):
+    """How far the data carry the verdict, beside the decision: the claim on fallbacks, with those on failures and p95."""
+
+    basis: Basis = Field(
+        default="fixed",
+        description="fixed: a closed window, looked at once (Clopper-Pearson bounds); anytime: an open one, looked at "
+        "again and again (an e-process, whose error stays below 5 % however often one looks).",
+    )
+    signal: Signal = Field(
+        default="unknown",
+        description="not recorded: every settled mission was claimed by a worker, which cannot record a fallback.",
+    )
+    failure: Claim = Field(default_factory=Claim, description="The claim that the true failure rate is low.")
+    p95: Claim = Field(
+        default_factory=Claim,
+        description="The claim that fewer than 5 % of missions are slower than p95_claim_seconds: that the true p95 is "
+        "below it.",
+    )
+    p95_claim_seconds: float | None = Field(default=None, description="The policy's p95_critical_seconds.")
+    fragility: str = Field(
+        default="", description="What the next missions would change, in a sentence; computed for reports only."
+    )
     p95_low_seconds: float | None = Field(
         default=None, description="95 % interval of p95, by order statistics; null below 59 finished missions."
     )
@@ -108,7 +123,7 @@ class Verdict(_Part):
     decision: str = Field(description="The playbook's code, such as HOLD_SHADOW or SUSTAINED_WATCH.")
     lane_status: LaneStatus = Field(description="The same across profiles and lanes; caution grows in this order.")
     action: Action = Field(description="What to do with the lane's traffic.")
-    provisional: bool = Field(description="More missions may still join the window.")
+    provisional: bool = Field(description="More missions may still join the window, or some are pending.")
     reasons: list[Reason] = Field(
         description="What made the verdict, worst first; a healthy verdict lists what was proved."
     )
@@ -133,8 +148,12 @@ class Verdict(_Part):
     missions_considered: int | None = Field(description="Distinct missions of the window; null: unknown.")
     missions_with_fallback: int | None = Field(description="Those with a fallback event; null: unknown.")
     fallback_rate: float | None = Field(description="Their share, 0.0 without missions; null: unknown.")
-    latency_seconds: endpoint.LatencySeconds = Field(description="Run times (started to completed).")
+    latency_seconds: LatencySeconds = Field(description="Run times (started to completed).")
     mission_counts: dict[str, int] = Field(description="Missions by status; empty: unknown or none.")
+    outcomes: dict[str, int] = Field(
+        default_factory=dict,
+        description="Missions by outcome (completed, failed, cancelled, pending, overdue, unaccounted); empty: unknown.",
+    )
     event_counts: dict[str, int] = Field(description="Events of the missions by type; empty: unknown or none.")
     signatures: list[SignatureCount] = Field(
         default_factory=list, description="The three most frequent fallback and failure errors."

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from vpanalysis.analysis.verdict import Verdict
     from vpanalysis.data.tables import Tables
 
-_REF = f'_vp_metrics_snapshot(vp_id="{DEFAULT_VP_ID}", mission_limit=100, event_limit=500)'
 _NUMBERS = ("fallback", "latency_seconds", "mission_counts", "event_counts")
 
 
@@ -43,7 +42,11 @@ _NUMBERS = ("fallback", "latency_seconds", "mission_counts", "event_counts")
 @click.option("--assessment-profile", type=click.Choice(["rollout", "sustained"]), default="rollout", show_default=True)
 @click.option("--mission-limit", type=int, default=100, show_default=True, help="Clamped to 1..500.")
 @click.option("--event-limit", type=int, default=500, show_default=True, help="Clamped to 1..1000.")
-@click.option("--ref", default=_REF, help=f"What the row names as its source.  [default: {_REF}]")
+@click.option(
+    "--ref",
+    help="What the row names as its source.  "
+    "[default: _vp_metrics_snapshot(vp_id=…, mission_limit=…, event_limit=…) with the lane and limits used]",
+)
 @click.option("--min-missions", type=int, help="Fewer are no traffic.  [default: 1]")
 @click.option("--max-fallback-watch", type=float, help="[default: 0.05]")
 @click.option("--max-fallback-critical", type=float, help="[default: 0.20]")
@@ -68,7 +71,7 @@ def capture(
     assessment_profile: str,
     mission_limit: int,
     event_limit: int,
-    ref: str,
+    ref: str | None,
     min_missions: int | None,
     max_fallback_watch: float | None,
     max_fallback_critical: float | None,
@@ -79,13 +82,14 @@ def capture(
     append_log: Path | None,
 ) -> None:
     """Prints a window's numbers and verdict as JSON, and its row for the evidence log."""
-    location = _location(mode, source, gateway_url)
+    location = _location(mode, source, gateway_url, vp_id)
     refuse_sample(location, fail_on=fail_on, append_log=append_log)
 
     from vpanalysis.analysis.decision import classify
     from vpanalysis.analysis.metrics import summarize
     from vpanalysis.analysis.policy import Policy
-    from vpanalysis.report.evidence import append_row, count_looks, evidence_row
+    from vpanalysis.report.log import append_row, count_looks
+    from vpanalysis.report.row import evidence_row
 
     limits = {
         "min_missions": None if min_missions is None else max(0, min_missions),
@@ -101,6 +105,8 @@ def capture(
     metrics = summarize(tables)
     looks = None if append_log is None else count_looks(append_log, window_label=window_label, scope=scope)
     verdict = classify(metrics, judge, looks)
+    if ref is None:
+        ref = _ref(vp_id, mission_limit, event_limit)
     row = evidence_row(verdict, window_label=window_label, scope=scope, ref=ref)
     content = {**_numbers(tables), "assessment": _assessment(verdict, classify(metrics, table))}
     if looks:
@@ -114,9 +120,9 @@ def capture(
     check_fail_on(verdict, fail_on, tables.kind)
 
 
-def _location(mode: str, source: str | None, gateway_url: str) -> str:
+def _location(mode: str, source: str | None, gateway_url: str, vp_id: str) -> str:
     if mode == "direct":
-        return resolve_source(source)
+        return resolve_source(source, vp_id)
     if source is not None:
         raise InputError("--mode http reads --gateway-url; --source belongs to --mode direct, which takes a URL too.")
     if "://" not in gateway_url:
@@ -124,8 +130,17 @@ def _location(mode: str, source: str | None, gateway_url: str) -> str:
     return gateway_url
 
 
+def _ref(vp_id: str, mission_limit: int, event_limit: int) -> str:
+    """The capture helper's words for its source, with the limits as they were used."""
+    from vpanalysis.data.snapshot import clamp_event_limit, clamp_mission_limit
+
+    missions, events = clamp_mission_limit(mission_limit), clamp_event_limit(event_limit)
+    lane = json.dumps(vp_id, ensure_ascii=False)
+    return f"_vp_metrics_snapshot(vp_id={lane}, mission_limit={missions}, event_limit={events})"
+
+
 def _load(location: str, ops_token: str | None, vp_id: str, mission_limit: int, event_limit: int) -> "Tables":
-    from vpanalysis.data.endpoint import clamp_mission_limit
+    from vpanalysis.data.snapshot import clamp_mission_limit
     from vpanalysis.data.window import RolloutWindow
 
     with open_with_limit(location, ops_token, event_limit) as source:
@@ -133,7 +148,7 @@ def _load(location: str, ops_token: str | None, vp_id: str, mission_limit: int, 
 
 
 def _numbers(tables: "Tables") -> dict[str, Any]:
-    from vpanalysis.analysis.snapshot import snapshot
+    from vpanalysis.analysis.answer import snapshot
 
     content = tables.snapshot if tables.snapshot is not None else snapshot(tables).model_dump(mode="json")
     return {key: content.get(key) for key in ("vp_id", "generated_at", *_NUMBERS)}

@@ -45,7 +45,7 @@ def show(name_or_path: str) -> None:
     lines = [f"name = {json.dumps(loaded[0].name)}", f"version = {json.dumps(loaded[0].version)}"]
     for one in loaded:
         content = one.model_dump(exclude={"name", "version", "profile"})
-        if not one.gates.any_on:
+        if not one.gated:
             content["gates"] = False
         lines += ["", f"# hash {one.hash}", *_toml(one.profile, content)]
     click.echo("\n".join(lines))
@@ -102,7 +102,7 @@ def replay(
     """
     if every is not None and last_missions is not None:
         raise click.UsageError("Give either --every or --last-missions, not both.")
-    location = resolve_source(source)
+    location = resolve_source(source, vp_id)
     from vpanalysis.analysis.policy import Policy
 
     policies = [Policy.load(name, profile) for name in dict.fromkeys(("playbook", *names))]

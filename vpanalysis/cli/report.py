@@ -50,8 +50,9 @@ def report(
 
     notebook, given = _split(arguments)
     path = find_notebook(notebook)
-    if any(item.name == "source" for item in parameters_of(path)):
-        given["source"] = resolve_source(source)
+    declared = {item.name: item.default.strip("'\"") for item in parameters_of(path)}
+    if "source" in declared:
+        given["source"] = resolve_source(source, given.get("vp_id", declared.get("vp_id")))
         refuse_sample(given["source"], fail_on=fail_on)
     parameters = check_parameters(path, given)
     if ops_token:

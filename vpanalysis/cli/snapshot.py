@@ -33,9 +33,9 @@ def snapshot(
 
     Where the gateway's own answer would differ, a note on stderr says by how much.
     """
-    location = resolve_source(source)
+    location = resolve_source(source, vp_id)
 
-    from vpanalysis.data.endpoint import clamp_mission_limit
+    from vpanalysis.data.snapshot import clamp_mission_limit
     from vpanalysis.data.window import RolloutWindow
 
     window = RolloutWindow(vp_id, last_missions=clamp_mission_limit(mission_limit))
@@ -52,9 +52,9 @@ def snapshot(
 def _of_database(
     opened: "Source", window: "RolloutWindow", event_limit: int, gateway_compatible: bool
 ) -> tuple[str, str | None]:
+    from vpanalysis.analysis.answer import compare_with_gateway
+    from vpanalysis.analysis.answer import snapshot as own_snapshot
     from vpanalysis.analysis.metrics import summarize
-    from vpanalysis.analysis.quality import compare_with_gateway
-    from vpanalysis.analysis.snapshot import snapshot as own_snapshot
     from vpanalysis.formatting import count
 
     answer = opened.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit)
@@ -76,8 +76,8 @@ def _of_endpoint(
     opened: "Source", window: "RolloutWindow", event_limit: int, gateway_compatible: bool
 ) -> tuple[str, str | None]:
     """What a gateway or a saved snapshot says is passed on as it is."""
+    from vpanalysis.analysis.gates.data_quality import judge_quality
     from vpanalysis.analysis.metrics import summarize
-    from vpanalysis.analysis.quality import judge_quality
 
     if gateway_compatible:
         answer = opened.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit)

@@ -1,13 +1,17 @@
 """Where a command reads from and what it exits with: options that ``report``, ``capture`` and ``snapshot`` share."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Collection
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
-from vpanalysis.data.schema import SOURCE_ENVIRONMENT
+from vpanalysis.data.schema import REQUIRED_TABLES, SOURCE_ENVIRONMENT, TABLES
+from vpanalysis.data.sqlite_file import read_consistently
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,11 +43,11 @@ EXIT_FAILING_VERDICT = 3
 
 def source_option(command: _F) -> _F:
     """Adds ``--source``."""
-    variables = ", ".join(SOURCE_ENVIRONMENT)
+    variables = f"{', '.join(SOURCE_ENVIRONMENT[:-1])} and {SOURCE_ENVIRONMENT[-1]}"
     return click.option(
         "--source",
         help="A runtime database, a gateway's URL, a saved snapshot (.json), or 'sample'.  "
-        f"[default: the first set of {variables}]",
+        f"[default: of {variables} the first whose file has anything of the lane]",
     )(command)
 
 
@@ -62,8 +66,16 @@ def fail_on_option(command: _F) -> _F:
     )(command)
 
 
-def resolve_source(source: str | None) -> str:
-    """Returns the location to read: the option's value, else the first set environment variable.
+def resolve_source(source: str | None, vp_id: str | None = None) -> str:
+    """Returns the location to read: the option's value, else the database that an environment variable names.
+
+    Of the set variables it is the first whose file has anything of the lane, as the gateway looks for it; a note on
+    stderr says which. A file that is there and cannot be read is not passed over: whether it has the lane is unknown,
+    and reading it says why.
+
+    Args:
+        source: The option's value; ``None`` when it was not given.
+        vp_id: The lane; ``None`` or blank: none is looked for, and the first set variable is taken.
 
     Raises:
         InputError: There is none, or the option's value is blank (a variable that is not set, in CI).
@@ -72,13 +84,54 @@ def resolve_source(source: str | None) -> str:
         if not source.strip():
             raise InputError("--source is empty: give a runtime database, a URL or a snapshot (is a variable unset?).")
         return source
+    passed_over: list[str] = []
     for variable in SOURCE_ENVIRONMENT:
-        if location := os.environ.get(variable, "").strip():
+        location = os.environ.get(variable, "").strip()
+        if not location:
+            continue
+        if vp_id is None or not vp_id.strip():
             return location
+        fault = _why_not(Path(location), vp_id)
+        name = "a URL" if "://" in location else Path(location).name or location
+        if fault is None:
+            others = f"; passed over: {', '.join(passed_over)}" if passed_over else ""
+            click.echo(f"Source: {name} ({variable}){others}.", err=True)
+            return location
+        passed_over.append(f"{name} ({variable}) {fault}")
+    if passed_over:
+        raise InputError(
+            f"No source, no verdict: {', '.join(passed_over)}. Check the variables and the lane, or give --source."
+        )
     raise InputError(
         f"No source, no verdict: give --source, or set one of {', '.join(SOURCE_ENVIRONMENT)} "
         "(for the built-in example lane, say --source sample)."
     )
+
+
+def _why_not(path: Path, vp_id: str) -> str | None:
+    """Why a database is passed over; ``None`` when it has something of the lane, or cannot be read."""
+
+    def look(uri: str, opened: Callable[[], None]) -> str | None:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            marks = ", ".join("?" * len(TABLES))
+            tables = connection.execute(f"SELECT name FROM sqlite_master WHERE name IN ({marks})", list(TABLES))
+            present = {name for (name,) in tables}
+            opened()
+            missing = [table for table in REQUIRED_TABLES if table not in present]
+            if missing:
+                return f"lacks the table{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+            lookups = (f"SELECT 1 FROM {table} WHERE vp_id = ? LIMIT 1" for table in TABLES if table in present)
+            found = any(connection.execute(lookup, [vp_id]).fetchone() for lookup in lookups)
+            return None if found else f"has nothing of the lane {vp_id!r}"
+
+    try:
+        if not path.is_file():
+            return "is not a file" if path.exists() else "does not exist"
+        if path.stat().st_size == 0:
+            return "is empty"
+        return read_consistently(path, look)
+    except (OSError, ValueError, sqlite3.Error):  # whoever loads from it gets the sentence that says why
+        return None
 
 
 def open_with_limit(location: str, ops_token: str | None, event_limit: int) -> "Source":

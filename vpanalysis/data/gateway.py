@@ -1,9 +1,12 @@
 """The metrics endpoint's client: one snapshot from a gateway, or a sentence that says why there is none."""
 
+import json
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
@@ -21,6 +24,10 @@ ATTEMPTS = 3
 PAUSE_SECONDS = 0.5
 MAX_BYTES = 64_000_000
 _MAX_REDIRECTS = 3
+#: Of a refusal's body; a longer one is no ``detail`` of the gateway's.
+_MAX_PROBLEM_BYTES = 65_536
+_MAX_MESSAGE = 200
+_MAX_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,53 @@ class Endpoint:
             credentials=(parts.username, parts.password or "") if parts.username is not None else None,
         )
 
+    def secrets(self, token: str | None) -> list[str]:
+        """Returns what no sentence may hold, whatever the server repeats."""
+        return [secret for secret in (token, self.credentials and self.credentials[1]) if secret]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a gateway says went wrong: the ``detail`` object of a 5xx, in words that are safe to show.
+
+    Attributes:
+        code: Such as ``vp_db_locked``; empty when it gives none.
+        message: One line of at most 200 printable characters, secrets masked; empty when it gives none.
+        request_id: What the gateway's log calls the request; empty when it gives none.
+        retryable: Whether it says that asking again may help.
+    """
+
+    code: str
+    message: str
+    request_id: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, answer: requests.Response, secrets: Iterable[str]) -> "Problem | None":
+        """Returns the problem that an answer tells; ``None`` for one without a code and a message."""
+        if answer.status_code < 500:
+            return None
+        try:
+            content = json.loads(_body(answer, _MAX_PROBLEM_BYTES) or b"")
+        except (ValueError, RecursionError, requests.RequestException):
+            return None
+        detail = content.get("detail") if isinstance(content, dict) else None
+        if not isinstance(detail, dict):
+            return None
+        code, message, request_id = (
+            _line(detail.get(name), length, secrets)
+            for name, length in (("code", _MAX_NAME), ("message", _MAX_MESSAGE), ("request_id", _MAX_NAME))
+        )
+        if not code and not message:
+            return None
+        return cls(code, message.rstrip("."), request_id, detail.get("retryable") is True)
+
 
 def fetch(endpoint: Endpoint, query: Mapping[str, str | int], token: str | None) -> bytes:
     """Returns the body of the endpoint's answer.
 
-    Connection errors, 502 and 503 are tried again, three times in all.
+    Connection errors, 502 and 503 are tried again, three times in all; where the gateway itself says what went
+    wrong (a 5xx with a ``detail`` object), only when it calls that ``retryable``.
 
     Args:
         endpoint: Where to ask.
@@ -84,9 +133,16 @@ def fetch(endpoint: Endpoint, query: Mapping[str, str | int], token: str | None)
             try:
                 with _answer(session, endpoint.url) as answer:
                     if answer.status_code == 200:
-                        return _body(answer, endpoint.url)
-                    sentence = _refusal(answer.status_code, endpoint.url, token)
-                    if answer.status_code not in (502, 503):
+                        body = _body(answer, MAX_BYTES)
+                        if body is None:
+                            raise InputError(
+                                f"{endpoint.url} answered with more than {MAX_BYTES // 1_000_000} MB: ask for fewer "
+                                "missions or events."
+                            )
+                        return body
+                    problem = Problem.of(answer, endpoint.secrets(token))
+                    sentence = _refusal(answer.status_code, endpoint.url, token, problem)
+                    if not (answer.status_code in (502, 503) if problem is None else problem.retryable):
                         break
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 if isinstance(error, requests.Timeout) or _timed_out(error):
@@ -173,24 +229,50 @@ def _joined(url: str, location: str) -> str | None:
         return None
 
 
-def _body(answer: requests.Response, url: str) -> bytes:
-    too_large = InputError(
-        f"{url} answered with more than {MAX_BYTES // 1_000_000} MB: ask for fewer missions or events."
-    )
+def _body(answer: requests.Response, most: int) -> bytes | None:
+    """Returns the answer's body, unpacked; ``None`` when it is longer than ``most`` bytes."""
     length = answer.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MAX_BYTES:
-        raise too_large
+    if length.isdecimal() and int(length) > most:
+        return None
     until, body = time.monotonic() + ANSWER_SECONDS, bytearray()
     for chunk in answer.iter_content(65_536):
         body += chunk
-        if len(body) > MAX_BYTES:
-            raise too_large
+        if len(body) > most:
+            return None
         if time.monotonic() > until:
             raise requests.Timeout
     return bytes(body)
 
 
-def _refusal(status: int, url: str, token: str | None) -> str:
+def _line(value: Any, length: int, secrets: Iterable[str]) -> str:
+    """Returns a server's text as a sentence may hold it: one printable line, bounded, without secrets."""
+    if not isinstance(value, str):
+        return ""
+    visible = "".join(character for character in value if character.isprintable() or character.isspace())
+    line = " ".join(visible.split())
+    for secret in secrets:
+        line = line.replace(secret, _MASK)
+    line = _LOOKS_SECRET.sub(rf"\1{_MASK}", line)
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
+
+
+_MASK = "***"
+#: What follows a word for a secret, and any run of 40 characters: a request id is shorter.
+_LOOKS_SECRET = re.compile(
+    r"(?i)(\b(?:bearer|basic)\s+|(?:token|password|passwd|secret|api[_-]?key)s?[\"']?\s*[:=]\s*)?"
+    r"(?(1)\S+|[\w+/=~-]{40,})"
+)
+
+
+def _refusal(status: int, url: str, token: str | None, problem: Problem | None) -> str:
+    if problem is not None:
+        named = f" {problem.code}" if problem.code else ""
+        message = f' ("{problem.message}")' if problem.message else ""
+        request = f" for the request {problem.request_id}" if problem.request_id else ""
+        advice = f"ask again in a minute, or see the gateway's log{request}"
+        if not problem.retryable:
+            advice = f"see the gateway's log{request}"
+        return f"{url} answered with {status}{named}{message}: {advice}."
     if status in (401, 403):
         sent = "refused the ops token" if token else "wants an ops token"
         return f"{url} {sent} ({status}): give the right one by {WAYS_IN}."

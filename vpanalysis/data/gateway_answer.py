@@ -1,17 +1,12 @@
 """The gateway's own answer, computed as it does: from the lane's oldest events, in text order."""
 
-from __future__ import annotations
-
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vpanalysis.data import endpoint
-from vpanalysis.data.load import literal, session_row
-from vpanalysis.data.schema import EVENT_COLUMNS, FALLBACK, SESSION_EVENT_COLUMNS
+from vpanalysis.data import snapshot
+from vpanalysis.data.reading import Reading, literal, session_row
+from vpanalysis.data.schema import EVENT_COLUMNS, FALLBACK, SESSION_EVENT_COLUMNS, UNKNOWN
 from vpanalysis.data.timestamps import parse_time
-
-if TYPE_CHECKING:
-    from vpanalysis.data.source import Reading
 
 _MISSION_COLUMNS = (
     "mission_id",
@@ -27,7 +22,7 @@ _MISSION_COLUMNS = (
 
 def gateway_answer(
     reading: Reading, vp_id: str, mission_limit: int, event_limit: int, now: datetime
-) -> endpoint.Snapshot:
+) -> snapshot.Snapshot:
     """Returns the endpoint's answer for a lane; an unknown lane is an empty one with ``session: null``.
 
     It considers the newest ``mission_limit`` missions and the *oldest* ``event_limit`` events, both by the text
@@ -47,26 +42,30 @@ def gateway_answer(
     ids = {mission["mission_id"] for mission in missions if mission["mission_id"]}
     fell_back = {event["mission_id"] for event in events if event["event_type"] == FALLBACK} & ids
     seconds = [_duration_seconds(mission) for mission in missions]
-    recovery, health = endpoint.session_signals(
+    recovery, health = snapshot.session_signals(
         session["status"] if session else None, (event["event_type"] for event in session_events)
     )
-    return endpoint.Snapshot(
+    return snapshot.Snapshot(
         generated_at=now.isoformat(),
         vp_id=vp_id,
-        session=endpoint.session_view(session, now),
-        mission_counts=endpoint.count_names(mission["status"] for mission in missions),
-        event_counts=endpoint.count_names(event["event_type"] for event in events),
-        session_event_counts=endpoint.count_names(event["event_type"] for event in session_events),
-        fallback=endpoint.fallback(len(ids), len(fell_back)),
-        latency_seconds=endpoint.latency(value for value in seconds if value is not None),
+        session=snapshot.session_view(session, now),
+        mission_counts=snapshot.count_names(mission["status"] for mission in missions),
+        event_counts=snapshot.count_names(event["event_type"] for event in events),
+        session_event_counts=snapshot.count_names(event["event_type"] for event in session_events),
+        fallback=snapshot.fallback(len(ids), len(fell_back)),
+        latency_seconds=snapshot.latency(value for value in seconds if value is not None),
         recovery=recovery,
         session_health=health,
         recent_missions=[
-            endpoint.RecentMission(**mission, duration_seconds=value, fallback_seen=mission["mission_id"] in fell_back)
+            snapshot.RecentMission(
+                **{**mission, "status": mission["status"] or UNKNOWN},
+                duration_seconds=value,
+                fallback_seen=mission["mission_id"] in fell_back,
+            )
             for mission, value in zip(missions, seconds, strict=True)
         ],
-        recent_events=[endpoint.event_view(event) for event in events],
-        recent_session_events=[endpoint.event_view(event) for event in session_events],
+        recent_events=[snapshot.event_view(event) for event in events],
+        recent_session_events=[snapshot.event_view(event) for event in session_events],
     )
 
 

@@ -1,12 +1,12 @@
 """One window's tables out of a reading: what SQLite is asked for, and how events come to the grain of missions."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import Any
 
+from vpanalysis.data.reading import Reading, literal, moment, session_row
 from vpanalysis.data.schema import (
+    BEYOND_SECONDS,
     CANCELLED,
     COMPLETED,
     DISPATCHED,
@@ -26,10 +26,10 @@ from vpanalysis.data.timestamps import parse_time
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import UnknownLaneError
 
-if TYPE_CHECKING:
-    from vpanalysis.data.source import Reading
-
-_MISSION_TEXTS = ("mission_id", "run_id", "status", "objective", "result_ref")
+_MISSION_TEXTS = (
+    "mission_id", "run_id", "status", "objective", "result_ref", "worker_id", "priority_tier", "source",
+    "cancel_requested",
+)  # fmt: skip
 _MISSION_TIMES = ("created_at", "started_at", "completed_at", "updated_at")
 _SESSION_EVENT_COLUMNS = ("event_id", "vp_id", "event_type", "payload_json", "created_at")
 
@@ -44,12 +44,13 @@ _USUAL = (
 )
 
 
-def load_window(reading: Reading, window: RolloutWindow, as_of: datetime, source: str, kind: str) -> Tables:
-    """Returns the tables of ``window`` as of ``as_of``.
+def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: str, kind: str) -> Tables:
+    """Returns the tables of ``window``, judged as of the moment it names, else ``now``, the moment of reading.
 
     Raises:
         UnknownLaneError: The database holds other lanes, but nothing of this one.
     """
+    as_of = window.as_of or now
     window = window.at(as_of)
     lane = f"vp_id = {literal(window.vp_id)}"
     candidates = f"{lane} AND ({_candidates(window, as_of, lane)})"
@@ -73,7 +74,8 @@ def load_window(reading: Reading, window: RolloutWindow, as_of: datetime, source
         event_counts={row["name"]: row["n"] for row in reading.rows(_EVENT_COUNTS)},
         session=session,
         session_events=reading.frame(_SESSION_EVENTS.format(until=_until(window, as_of))),
-        quality=_quality(reading, window, as_of, lane),
+        quality=_quality(reading, window, as_of, lane, max(now, as_of)),
+        last_activity=_newest_event(reading, lane, as_of),
     )
 
 
@@ -187,14 +189,15 @@ ORDER BY created_at NULLS FIRST, rid
 _TERMINAL_EVENTS = f"('{COMPLETED}', '{FAILED}', '{CANCELLED}')"
 _TERMINAL_STATUSES = "('" + "', '".join(TERMINAL_STATUSES) + "')"
 _KNOWN_STATUSES = "('" + "', '".join(MISSION_STATUSES) + "')"
-_OUTCOME_OF_EVENT = " ".join(f"WHEN '{event}' THEN '{status}'" for event, status in TERMINAL_EVENTS.items())
+_STATUS_OF_EVENT = " ".join(f"WHEN '{event}' THEN '{status}'" for event, status in TERMINAL_EVENTS.items())
 
-#: What happened after ``as_of`` is taken back first (``seen``), then each mission gets what its events tell.
+#: What happened after ``as_of`` is taken back (``seen``), then each mission gets what its events tell.
 _MISSIONS = f"""
 WITH told AS (
   SELECT mission_id,
     count(*) AS events,
     count(*) FILTER (event_type = '{FALLBACK}') AS fallback_events,
+    count(*) FILTER (event_type = '{STARTED}') AS starts,
     min(created_at) FILTER (event_type = '{FALLBACK}') AS fallback_at,
     min(created_at) FILTER (event_type = '{DISPATCHED}') AS dispatched_at,
     min(created_at) FILTER (event_type = '{STARTED}') AS started_event_at,
@@ -204,35 +207,32 @@ WITH told AS (
     string_agg(left(coalesce(nullif(event_type, ''), '{UNKNOWN}'), 80), ' > ' ORDER BY created_at NULLS LAST, rid)
       FILTER (event_type IS DISTINCT FROM '{PROGRESS}') AS sequence
   FROM mission_events GROUP BY mission_id
-), ended AS (
-  SELECT c.*, coalesce(c.status IN {_TERMINAL_STATUSES}, false) AS terminal,
-    coalesce(c.completed_at > as_of OR (terminal AND c.completed_at IS NULL AND ended_event_at IS NULL
-      AND c.updated_at > as_of), false) AS ended_later,
+), later AS (
+  SELECT c.*, coalesce(started_at > as_of, false) AS started_later,
+    coalesce(status IN {_TERMINAL_STATUSES} AND coalesce(completed_at, updated_at) > as_of, false) AS ended_later,
     told.* EXCLUDE (mission_id)
   FROM chosen c LEFT JOIN told USING (mission_id)
 ), seen AS (
   SELECT * REPLACE (
-      CASE WHEN NOT (terminal AND ended_later) THEN status
-           WHEN started_at <= as_of THEN 'running' ELSE 'queued' END AS status,
-      CASE WHEN started_at <= as_of THEN started_at END AS started_at,
-      CASE WHEN started_at <= as_of THEN started_at_text END AS started_at_text,
+      CASE WHEN ended_later AND ended_event IS NOT NULL THEN CASE ended_event {_STATUS_OF_EVENT} END
+           WHEN ended_later THEN CASE WHEN started_at <= as_of THEN 'running' ELSE 'queued' END
+           WHEN status = 'running' AND started_later THEN 'queued' ELSE status END AS status,
+      CASE WHEN NOT started_later THEN started_at END AS started_at,
+      CASE WHEN NOT started_later THEN started_at_text END AS started_at_text,
       CASE WHEN completed_at <= as_of THEN completed_at END AS completed_at,
-      CASE WHEN completed_at <= as_of THEN completed_at_text END AS completed_at_text,
-      terminal AND NOT ended_later AS terminal)
-  FROM ended
+      CASE WHEN completed_at <= as_of OR completed_at IS NULL THEN completed_at_text END AS completed_at_text)
+  FROM later
 )
-SELECT mission_id, run_id, objective, result_ref,
+SELECT mission_id, run_id, objective, result_ref, worker_id, priority_tier, source,
   CASE WHEN status IN {_KNOWN_STATUSES} THEN status ELSE '{UNKNOWN}' END AS status,
   created_at, started_at, completed_at, updated_at, dispatched_at, started_event_at, fallback_at, ended_event_at,
   CASE WHEN started_at >= created_at THEN (epoch_us(started_at) - epoch_us(created_at)) / 1e6
        WHEN started_at < created_at THEN 0.0 END AS queue_wait_seconds,
   CASE WHEN completed_at >= started_at THEN (epoch_us(completed_at) - epoch_us(started_at)) / 1e6
        WHEN completed_at < started_at THEN 0.0 END AS duration_seconds,
-  coalesce(events, 0) AS events, coalesce(fallback_events, 0) AS fallback_events,
+  coalesce(events, 0) AS events, coalesce(fallback_events, 0) AS fallback_events, coalesce(starts, 0) AS starts,
+  coalesce(cancel_requested, '0') NOT IN ('', '0') AS cancel_requested,
   ended_event, coalesce(sequence, '') AS sequence,
-  CASE WHEN terminal THEN status ELSE CASE ended_event {_OUTCOME_OF_EVENT} END END AS outcome,
-  CASE WHEN outcome IS NOT NULL
-    THEN coalesce(completed_at, ended_event_at, CASE WHEN terminal THEN updated_at END) END AS ended_at,
   status AS status_text, created_at_text, started_at_text, completed_at_text, updated_at_text
 FROM seen ORDER BY created_at NULLS FIRST, rid
 """
@@ -242,22 +242,6 @@ def _until(window: RolloutWindow, as_of: datetime) -> str:
     if window.end is not None and window.end <= as_of:
         return f"created_at < {moment(window.end)}"
     return f"created_at <= {moment(as_of)}"
-
-
-def session_row(reading: Reading, lane: str) -> dict[str, Any] | None:
-    """Returns the lane's ``vp_sessions`` row, unknown columns included; numbers stay numbers."""
-    columns = reading.columns["vp_sessions"]
-    values = [f"CAST({quote(column)} AS BLOB), CAST(typeof({quote(column)}) AS BLOB)" for column in columns]
-    reading.copy(
-        "session_rows",
-        [name for column in columns for name in (column, f"type of {column}")],
-        f"SELECT 0, 0, {', '.join(values)} FROM vp_sessions WHERE {lane} LIMIT 1",
-    )
-    numbers = {"integer": int, "real": float}
-    for row in reading.rows("FROM session_rows"):
-        typed = {column: (row[column], numbers.get(row[f"type of {column}"])) for column in columns}
-        return {column: number(value) if number and value else value for column, (value, number) in typed.items()}
-    return None
 
 
 def _check_lane(reading: Reading, lane: str, vp_id: str) -> None:
@@ -275,7 +259,7 @@ def _check_lane(reading: Reading, lane: str, vp_id: str) -> None:
         raise UnknownLaneError(f"There is no lane {vp_id!r} in the database; it holds {shown}.")
 
 
-def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> DataQuality:
+def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str, now: datetime) -> DataQuality:
     [found] = reading.rows(
         """
         SELECT count(*) FILTER (coalesce(mission_id, '') = '') AS without_id,
@@ -311,9 +295,40 @@ def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str
         unknown_statuses={row["name"]: row["n"] for row in unknown},
         backwards_clocks=found["backwards"],
         orphan_events=sum(row["n"] for row in missionless if row["orphan"]),
+        orphan_signals=sum(row["n"] for row in missionless if row["name"] in (FALLBACK, FAILED)),
         lane_events={row["name"]: row["n"] for row in missionless if not row["orphan"]},
         foreign_events=found["foreign_events"],
+        beyond_as_of=_beyond(reading, lane, now),
     )
+
+
+def _beyond(reading: Reading, lane: str, now: datetime) -> int:
+    """Counts rows of the lane that are stamped later than the moment of reading allows, up to 1,000 a table."""
+    limit = now + timedelta(seconds=BEYOND_SECONDS)
+    later = f"{lane} AND created_at > {literal(_shifted(limit, -2))}"
+    statuses = "status IN ('" + "', '".join(MISSION_STATUSES) + "')"  # so that the index finds the newest of each
+    reading.fetch("later_missions", "vp_missions", ["created_at"], f"{statuses} AND {later} LIMIT 1000", count=False)
+    reading.fetch("later_events", "vp_events", ["created_at"], f"{later} LIMIT 1000", count=False)
+    reading.read_times("later_missions", ["created_at"])
+    reading.read_times("later_events", ["created_at"])
+    counts = [
+        f"(SELECT count(*) FROM {table} WHERE {condition})"
+        for table, condition in (
+            ("later_missions", f"created_at > {moment(limit)}"),
+            ("later_events", f"created_at > {moment(limit)}"),
+            ("session_event_rows", f"created_at > {moment(limit)}"),
+            ("chosen", f"greatest(started_at, completed_at) > {moment(limit)}"),
+        )
+    ]
+    [found] = reading.rows(f"SELECT {' + '.join(counts)} AS n")
+    return int(found["n"])
+
+
+def _newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:
+    """Returns when the newest event of the lane happened, whatever its mission; ``None`` without one."""
+    newest = f"{lane} AND {_USUAL} AND created_at <= {literal(_usual_text(as_of))} ORDER BY created_at DESC LIMIT 1"
+    reading.fetch("newest_event", "vp_events", ["created_at"], newest, count=False)
+    return next((parse_time(row["created_at"]) for row in reading.rows("SELECT created_at FROM newest_event")), None)
 
 
 def _missionless_events(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> list[dict[str, Any]]:
@@ -332,18 +347,3 @@ def _missionless_events(reading: Reading, window: RolloutWindow, as_of: datetime
         f"SELECT coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, coalesce(mission_id, '') <> '' AS orphan, "
         f"count(*) AS n FROM missionless WHERE {since} AND {_until(window, as_of)} GROUP BY ALL ORDER BY n DESC, name"
     )
-
-
-def quote(name: str) -> str:
-    """Returns ``name`` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Returns ``text`` as an SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def moment(value: datetime) -> str:
-    """Returns ``value`` as a DuckDB literal."""
-    return f"TIMESTAMPTZ '{value.astimezone(UTC).isoformat()}'"

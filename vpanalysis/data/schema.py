@@ -68,27 +68,37 @@ PROGRESS = "vp.mission.progress"
 COMPLETED = "vp.mission.completed"
 FAILED = "vp.mission.failed"
 CANCELLED = "vp.mission.cancelled"
+CANCEL_REQUESTED = "vp.mission.cancel_requested"
 FALLBACK = "vp.mission.fallback"
-MISSION_EVENT_TYPES = (DISPATCHED, STARTED, PROGRESS, COMPLETED, FAILED, CANCELLED, FALLBACK)
+MISSION_EVENT_TYPES = (DISPATCHED, STARTED, PROGRESS, COMPLETED, FAILED, CANCELLED, FALLBACK, CANCEL_REQUESTED)
 #: The status that each terminal event stands for.
 TERMINAL_EVENTS = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled"}
+
+#: How the ids of missions begin that arrived over the Redis bridge: they never have a dispatched event.
+BRIDGE = "bridge-"
 
 SESSION_CREATED = "vp.session.created"
 SESSION_RESUMED = "vp.session.resumed"
 SESSION_DEGRADED = "vp.session.degraded"
 SESSION_RECOVERED = "vp.session.recovered"
 SESSION_AVAILABLE = "vp.session.available"
+DISPATCH_HELD = "vp.dispatch.held"
 SESSION_EVENT_TYPES = (
     SESSION_CREATED,
     SESSION_RESUMED,
     SESSION_DEGRADED,
     SESSION_RECOVERED,
     SESSION_AVAILABLE,
+    DISPATCH_HELD,
 )
 
-#: Seconds without a heartbeat after which an active session is stale, and without an end after which a
-#: mission counts as missing its completion (the gateway's value).
+#: Seconds without a heartbeat after which an active session is stale (the gateway's value), and without an end
+#: after which a mission that started is overdue; one that never started is overdue later.
 STALE_SECONDS = 900
+NEVER_STARTED_SECONDS = 3600
+
+#: Seconds by which a stamp may lie beyond the moment of reading before clocks are in doubt.
+BEYOND_SECONDS = 60
 
 #: The endpoint's bounds: requests outside are clamped, as the gateway does.
 MAX_MISSION_LIMIT = 500

@@ -6,10 +6,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from vpanalysis.data import endpoint, gateway
+from vpanalysis.data import gateway
 from vpanalysis.data.ops_token import resolve_token
 from vpanalysis.data.schema import MAX_EVENT_LIMIT, MAX_MISSION_LIMIT
-from vpanalysis.data.snapshot_tables import as_model, generated_at, no_missions, parse_snapshot, read_rows, whole
+from vpanalysis.data.snapshot import (
+    Snapshot,
+    as_model,
+    clamp_event_limit,
+    clamp_mission_limit,
+    generated_at,
+    parse_snapshot,
+    snapshot_tables,
+    stated_numbers,
+)
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
@@ -59,21 +68,15 @@ class _EndpointSource:
                 f"{self.name} was taken at {as_of.isoformat()} and cannot be judged as of {asked.isoformat()}: "
                 "leave as_of out, or give the database itself."
             )
-        rows = read_rows(content, event_limit)
-        session = content.get("session")
-        considered = whole(content["fallback"].get("missions_considered")) or 0
-        return Tables(
+        considered = stated_numbers(content).fallback.missions_considered or 0
+        return snapshot_tables(
+            content,
             window=replace(window, last_missions=max(window.last_missions or 1, considered)).at(as_of),
             as_of=as_of,
             source=self.name,
             kind=self.kind,
-            missions=no_missions() if rows.missions is None else rows.missions,
-            events=rows.events,
-            event_counts=rows.event_counts,
-            session=session if isinstance(session, Mapping) else None,
-            session_events=rows.session_events,
-            quality=replace(rows.quality, ends_before_window=as_of if asked > as_of else None),
-            snapshot=content,
+            event_limit=event_limit,
+            ends_before_window=as_of if asked > as_of else None,
         )
 
 
@@ -103,7 +106,7 @@ class SnapshotSource(_EndpointSource):
         self._check_lane(self._content, window.vp_id)
         return self._tables(self._content, window, event_limit=None)
 
-    def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> endpoint.Snapshot:
+    def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the saved snapshot when it is a gateway's own."""
         self._check_lane(self._content, vp_id)
         if self._content.get("events_complete"):
@@ -129,7 +132,7 @@ class GatewaySource(_EndpointSource):
         if event_limit is None:
             of_url = self._endpoint.query.get("event_limit", "")
             event_limit = int(of_url) if of_url.isdecimal() else MAX_EVENT_LIMIT
-        self._event_limit = endpoint.clamp_event_limit(event_limit)
+        self._event_limit = clamp_event_limit(event_limit)
         self.name = self._endpoint.url
 
     def load(self, window: RolloutWindow) -> Tables:
@@ -147,9 +150,9 @@ class GatewaySource(_EndpointSource):
         content = self._fetch(window.vp_id, window.last_missions or 1, self._event_limit)
         return self._tables(content, window, self._event_limit)
 
-    def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> endpoint.Snapshot:
+    def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the gateway's own answer; from ``vpanalysis serve`` what the gateway would answer."""
-        limits = endpoint.clamp_mission_limit(mission_limit), endpoint.clamp_event_limit(event_limit)
+        limits = clamp_mission_limit(mission_limit), clamp_event_limit(event_limit)
         return as_model(self._fetch(vp_id, *limits, gateway_compatible=1), self.name)
 
     def _fetch(self, vp_id: str, mission_limit: int, event_limit: int, **more: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from vpanalysis.analysis.verdict import Verdict
-from vpanalysis.data import endpoint
+from vpanalysis.data.snapshot import LatencySeconds
 from vpanalysis.report.window_report import WindowReport
 
 SCHEMA_VERSION = "1"
@@ -41,8 +41,8 @@ class ReportDocument(_Part):
     sample: bool = Field(description="The built-in sample lane: not a basis for any rollout.")
     verdict: Verdict
     evidence_row: str = Field(description="The Markdown line for the evidence log.")
-    latency_seconds: endpoint.LatencySeconds = Field(description="Run time, started to completed.")
-    queue_wait_seconds: endpoint.LatencySeconds | None = Field(description="created to started; null when unknown.")
+    latency_seconds: LatencySeconds = Field(description="Run time, started to completed.")
+    queue_wait_seconds: LatencySeconds | None = Field(description="created to started; null when unknown.")
     session_status: str | None
     session_event_counts: dict[str, int]
     comparison: dict[str, Any] = Field(description="The window against its baseline (Comparison).")

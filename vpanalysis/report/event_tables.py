@@ -4,8 +4,8 @@ import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.analysis.signatures import error_text
-from vpanalysis.data.endpoint import clamp_event_limit
 from vpanalysis.data.schema import FAILED, FALLBACK
+from vpanalysis.data.snapshot import clamp_event_limit
 from vpanalysis.report import blocks, findings
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.window_report import WindowReport

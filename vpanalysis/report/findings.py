@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from vpanalysis import formatting
-from vpanalysis.analysis.verdict import CAUTION, Gate, LaneStatus
-from vpanalysis.data.schema import FAILED_STATUSES
+from vpanalysis.analysis.verdict import CAUTION, Evidence, LaneStatus
+from vpanalysis.formatting import percent_limit, seconds_limit
 from vpanalysis.report.piece import Tone
 from vpanalysis.report.window_report import WindowReport
 
@@ -16,21 +16,19 @@ TONES: dict[LaneStatus, Tone] = {
 }
 
 
+_STRENGTHS = {
+    "supports": "supported",
+    "refutes": "refuted",
+    "insufficient": "not enough data yet",
+    "none": "no data",
+}
+
+
 class Finding(NamedTuple):
     """A finding in words, without a full stop, and its accent."""
 
     words: str
     tone: Tone
-
-
-def percent_limit(value: float) -> str:
-    """Returns a limit that is a share as people write it: ``5 %``."""
-    return f"{formatting.threshold(round(100 * value, 6))} %"
-
-
-def seconds_limit(value: float) -> str:
-    """Returns a limit in seconds: ``45 s``."""
-    return f"{formatting.threshold(value)} s"
 
 
 def reasons(report: WindowReport) -> Finding:
@@ -92,17 +90,16 @@ def _place(value: float, watch: tuple[float, str], critical: tuple[float, str]) 
 
 
 def events(report: WindowReport) -> Finding:
-    """Returns how many missions failed, and how many went the expected way."""
-    profile, counts = report.profile, report.metrics.mission_counts
-    if profile.missions == 0:
+    """Returns what became of the missions, and how many went the expected way."""
+    account, profile = report.metrics.account, report.profile
+    if account.counts is None:
+        return Finding("Unknown: the source does not tell what became of the missions", "watch")
+    if not account.total:
         return Finding("No mission, so no event sequence", "quiet")
-    if counts is None:
-        return Finding("Unknown: the source does not tell the missions' statuses", "watch")
-    failed = sum(counts.get(status, 0) for status in FAILED_STATUSES)
-    words = f"{failed:,} of {formatting.count(sum(counts.values()), 'mission')} failed or timed out"
-    hanging = next((found.missions for found in profile.deviations if found.kind == "missing_completion"), 0)
-    if hanging:
-        words += f", {hanging:,} hang without an end"
+    words = f"{account.count('failed'):,} of {formatting.count(account.total, 'mission')} failed or timed out"
+    for outcome, text in (("overdue", "overdue"), ("unaccounted", "unaccounted for")):
+        if account.count(outcome):
+            words += f", {account.count(outcome):,} {text}"
     if profile.as_expected is not None and not incomplete(report):
         words += f", {profile.as_expected:,} went as expected"
     return Finding(words, gate_tone(report, "failures", "completions"))
@@ -143,8 +140,13 @@ def checklist(report: WindowReport) -> Finding:
     return Finding(f"{now} of {formatting.count(len(report.checklist), 'step')} to take now", "plain")
 
 
-def gate_tone(report: WindowReport, *gates: Gate) -> Tone:
+def gate_tone(report: WindowReport, *gates: str) -> Tone:
     """Returns the accent of the most cautious thing that one of ``gates`` found; plain when none was judged."""
     judged = [*report.verdict.reasons, *report.verdict.passed]
     cautions = [reason.caution for reason in judged if reason.gate in gates and reason.caution]
     return TONES[max(cautions, key=CAUTION.index)] if cautions else "plain"
+
+
+def strength(evidence: Evidence) -> str:
+    """Returns how far the claim on fallbacks carries, in words."""
+    return "this lane does not report fallbacks" if evidence.signal == "not recorded" else _STRENGTHS[evidence.strength]

@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter
 from vpanalysis import formatting
 from vpanalysis.analysis.intervals import SurvivalCurve
 from vpanalysis.analysis.latency import LatencyProfile, run_times
+from vpanalysis.formatting import seconds_limit
 from vpanalysis.report import bins, drawing
-from vpanalysis.report.findings import seconds_limit
 from vpanalysis.report.style import BAND, BLUE, DENSE, INK, MUTED, PURPLE, SURFACE, WATCH, Ink
 from vpanalysis.report.window_report import WindowReport
 
@@ -26,8 +26,8 @@ def latency_over_time(report: WindowReport, ax: Axes | None = None) -> Axes:
 
 def _latency_over_time(report: WindowReport, ax: Axes) -> str:
     missions, policy = report.metrics.missions, report.policy
-    known = None if missions is None else missions.dropna(subset=["created_at", "duration_seconds"])
-    if known is None or known.empty:
+    known = missions.dropna(subset=["created_at", "duration_seconds"])
+    if known.empty:
         return drawing.nothing(ax, "No mission has a run time to draw over time")
     seconds, dense = known["duration_seconds"], len(known) > DENSE
     ax.scatter(
@@ -61,9 +61,9 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
 
 def _mark_running(report: WindowReport, ax: Axes) -> str:
     """Marks missions that still run by hollow arrows at their time so far, at the top edge when that is beyond."""
-    times = run_times(report.metrics.missions, report.metrics.generated_at)
+    times = run_times(report.metrics)
     running = times.loc[times["state"] == "running", "seconds"].dropna()
-    if running.empty or report.metrics.missions is None:
+    if running.empty:
         return ""
     places = report.metrics.missions.loc[running.index, "created_at"]
     bottom, top = ax.get_ylim()

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from vpanalysis import formatting
+from vpanalysis.formatting import percent_limit, seconds_limit
 from vpanalysis.report import bins, drawing, findings
-from vpanalysis.report.findings import percent_limit, seconds_limit
 from vpanalysis.report.latency_plots import distributions_compared as distributions_compared
 from vpanalysis.report.latency_plots import latency_distribution as latency_distribution
 from vpanalysis.report.latency_plots import latency_over_time as latency_over_time
@@ -33,7 +33,7 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     rolling = report.rolling.dropna(subset=["created_at"])
     share, proof, policy = report.metrics.fallback, report.verdict.evidence, report.policy
     missions = report.metrics.missions
-    if rolling.empty or missions is None:
+    if rolling.empty:
         return drawing.nothing(ax, "No mission whose fallback could be drawn over time")
     full = rolling[rolling["missions"] >= _ROLLING]
     over, whole = (f"newest {_ROLLING} missions", full) if len(full) else ("missions so far", rolling)
@@ -53,7 +53,7 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
         ax.plot(rolling["created_at"], rolling["rate"], "o", color=BLUE.light)
     top = max(policy.fallback_critical * 1.3, float(whole["rate"].max()) * 1.12, proof.interval_high or 0)
     top = min(top, 1.05)
-    _mark_fallbacks(ax, missions.loc[missions["fallback_seen"], "created_at"].dropna(), -0.06 * top)
+    _mark_fallbacks(ax, missions.loc[missions["fell_back"], "created_at"].dropna(), -0.06 * top)
     drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
     ax.set_ylim(-0.12 * top, top)
     drawing.share_axis(ax, top)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vpanalysis.analysis.verdict import Verdict
-from vpanalysis.data.endpoint import Snapshot
+from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.report.document import ReportDocument
 
 MODELS: dict[str, type[BaseModel]] = {"snapshot": Snapshot, "verdict": Verdict, "report": ReportDocument}

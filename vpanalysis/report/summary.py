@@ -4,20 +4,15 @@ import re
 from typing import Any
 
 from vpanalysis import formatting
-from vpanalysis.data.schema import FAILED_STATUSES
+from vpanalysis.analysis.gates import BY_NAME
+from vpanalysis.formatting import percent_limit, seconds_limit
 from vpanalysis.report import findings
-from vpanalysis.report.evidence import COLUMNS
-from vpanalysis.report.findings import TONES, percent_limit, seconds_limit
+from vpanalysis.report.findings import TONES
 from vpanalysis.report.piece import MARKS, Piece, Tone, columns_of_text
+from vpanalysis.report.row import COLUMNS
 from vpanalysis.report.window_report import WindowReport
 
 _ACTIONS = {"continue": "continue", "hold": "hold", "force_fallback": "force the fallback path"}
-_STRENGTHS = {
-    "supports": "supported",
-    "refutes": "refuted",
-    "insufficient": "not enough data yet",
-    "none": "no data",
-}
 #: Width of a scale in its own units; the value's mark must stay inside.
 _SCALE, _MARK = 200.0, 4.0
 #: Reasons that the banner shows; the others are a link away.
@@ -40,7 +35,7 @@ def verdict(report: WindowReport) -> Piece:
             "Missions considered",
             [formatting.NOT_AVAILABLE if judged.missions_considered is None else f"{judged.missions_considered:,}"],
         ),
-        (f"Claim: true fallback rate below {limit}", [_STRENGTHS[judged.evidence.strength]]),
+        (f"Claim: true fallback rate below {limit}", [findings.strength(judged.evidence)]),
         ("Judged as of", [formatting.time(judged.generated_at)]),
         (
             "Source, policy",
@@ -49,7 +44,8 @@ def verdict(report: WindowReport) -> Piece:
     ]
     badges = ["SAMPLE: no basis for any rollout"] if judged.sample else []
     if judged.provisional:
-        badges.append("PROVISIONAL: the window is still open")
+        why_open = "the window is still open" if metrics.is_open else "missions of it are pending"
+        badges.append(f"PROVISIONAL: {why_open}")
     content = {
         "page_title": f"{judged.decision}: {name}, {lane}",
         "name": name,
@@ -121,7 +117,7 @@ def _fallback(report: WindowReport) -> dict[str, Any]:
         formatting.percent(rate),
         detail,
         findings.fallback(report).tone,
-        f"watch from {percent_limit(policy.fallback_watch)}, critical from {percent_limit(policy.fallback_critical)}",
+        _limits(report, "fallback_rate"),
         _scale(rate, policy.fallback_watch, policy.fallback_critical, proof.interval_low, proof.interval_high),
     )
 
@@ -134,7 +130,7 @@ def _run_time(report: WindowReport) -> dict[str, Any]:
         formatting.duration(run.p95_seconds),
         f"p50 {formatting.duration(run.p50_seconds)}, longest {formatting.duration(run.max_seconds)}",
         findings.latency(report).tone,
-        f"watch from {seconds_limit(watch)}, critical from {seconds_limit(critical)}",
+        _limits(report, "latency"),
         _scale(run.p95_seconds, watch, critical, proof.p95_low_seconds, proof.p95_high_seconds),
     )
 
@@ -152,42 +148,41 @@ def _queue_wait(report: WindowReport) -> dict[str, Any]:
     return _tile("Queue wait p95", formatting.duration(queue.p95_seconds), detail, tone, limits)
 
 
+def _limits(report: WindowReport, name: str) -> str:
+    """A gate's own limits in words."""
+    settings, gate = report.policy.gate(name), BY_NAME[name]
+    off = settings is None and gate.settings is not None and gate.table is None
+    return "no limit in this policy" if off else gate.limits(settings, report.policy)
+
+
 def _failures(report: WindowReport) -> dict[str, Any]:
-    counts, gate = report.metrics.mission_counts, report.policy.gates.failures
-    if counts is None:
+    account = report.metrics.account
+    if account.counts is None:
         return _tile("Failed or timed out", formatting.NOT_AVAILABLE, "the source does not tell", "plain", "")
-    failed, total = sum(counts.get(status, 0) for status in FAILED_STATUSES), sum(counts.values())
-    others = ", ".join(f"{number:,} {status}" for status, number in counts.items() if status not in FAILED_STATUSES)
+    failed, total = account.count("failed"), account.total
+    others = ", ".join(f"{number:,} {name}" for name, number in account.counts.items() if number and name != "failed")
     value = f"{failed:,} of {total:,}" if total else formatting.NOT_AVAILABLE
-    limits = (
-        f"watch from {percent_limit(gate.share)}, or {gate.in_a_row} in a row" if gate else "no limit in this policy"
-    )
-    return _tile("Failed or timed out", value, others or "no mission", findings.gate_tone(report, "failures"), limits)
+    tone = findings.gate_tone(report, "failures", "completions")
+    return _tile("Failed or timed out", value, others or "no mission", tone, _limits(report, "failures"))
 
 
 def _slow(report: WindowReport) -> dict[str, Any]:
-    slow, gate = report.latency.slow, report.policy.gates.slow_share
+    slow = report.latency.slow
     value = formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}"
     detail = f"slower than {seconds_limit(slow.seconds)}; {report.latency.running:,} still running"
-    limits = f"watch over {percent_limit(gate.share)}" if gate else "no limit in this policy"
-    return _tile("Slow missions", value, detail, findings.gate_tone(report, "slow_share"), limits)
+    tone = findings.gate_tone(report, "slow_share")
+    return _tile("Slow missions", value, detail, tone, _limits(report, "slow_share"))
 
 
 def _session(report: WindowReport) -> dict[str, Any]:
-    metrics, gate = report.metrics, report.policy.gates.session
-    status = metrics.session_status or ("none" if metrics.session_known and metrics.session is None else "unknown")
+    metrics = report.metrics
+    status = metrics.session_status or ("none" if metrics.known.session and metrics.session is None else "unknown")
     degraded = metrics.degraded_events
     detail = (
         "degradations unknown" if degraded is None else f"degraded {formatting.count(degraded, 'time')} in the window"
     )
-    limits = f"watch when degraded now, or {gate.degraded} times" if gate else "no limit in this policy"
-    return _tile(
-        "Session",
-        status if len(status) <= 20 else status[:19] + "…",
-        detail,
-        findings.gate_tone(report, "session"),
-        limits,
-    )
+    short = status if len(status) <= 20 else status[:19] + "…"
+    return _tile("Session", short, detail, findings.gate_tone(report, "session"), _limits(report, "session"))
 
 
 def _scale(
@@ -236,5 +231,6 @@ def in_words(report: WindowReport) -> Piece:
         f"Baseline: {findings.baseline(report).words}",
         f"Data quality: {findings.quality(report).words}",
         f"Evidence: {judged.evidence.strength}. {judged.evidence.distance}".strip(),
+        f"Failures: {judged.evidence.failure.strength}. {judged.evidence.failure.distance}".strip(),
     ]
     return Piece("text", {}, text="\n".join(lines))

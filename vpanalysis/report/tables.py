@@ -9,13 +9,13 @@ from vpanalysis.analysis.contributors import missions_behind
 from vpanalysis.analysis.intervals import ShareDifference
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import LaneStatus, Reason
-from vpanalysis.data.schema import FAILED_STATUSES
+from vpanalysis.formatting import percent_limit, seconds_limit
 from vpanalysis.report import blocks, findings
 from vpanalysis.report.blocks import Block, Column
 from vpanalysis.report.event_tables import events as events
 from vpanalysis.report.event_tables import recent_events as recent_events
 from vpanalysis.report.event_tables import signatures as signatures
-from vpanalysis.report.findings import TONES, percent_limit, seconds_limit
+from vpanalysis.report.findings import TONES
 from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.summary import evidence_row as evidence_row
 from vpanalysis.report.summary import in_words as in_words
@@ -23,6 +23,7 @@ from vpanalysis.report.summary import key_figures as key_figures
 from vpanalysis.report.summary import verdict as verdict
 from vpanalysis.report.window_report import WindowReport
 
+_BASES = {"fixed": "Clopper–Pearson", "anytime": "however often one looks"}
 #: Missions shown of those that count against a lane; a note says how many more there are.
 _AGAINST = 20
 
@@ -43,8 +44,9 @@ def reasons(report: WindowReport) -> Piece:
     sure: list[tuple[Tone, str, str]] = [
         ("plain", name, text)
         for name, text in (
-            ("Distance", proof.distance),
-            ("Fragility", proof.fragility),
+            ("Fallbacks", proof.distance),
+            ("Failures", proof.failure.distance),
+            ("What next", proof.fragility),
             ("p95", proof.p95_sentence),
             ("Caveat", proof.caveat),
         )
@@ -67,16 +69,15 @@ def _gate(reason: Reason) -> str:
 
 
 def _measured(reason: Reason, field: str) -> str:
-    """A reason's value or threshold in its gate's unit: shares are floats, counts whole numbers."""
+    """A reason's value or threshold in its unit."""
     value = getattr(reason, field)
-    if value is None:
-        return formatting.NOT_AVAILABLE
-    if isinstance(value, float):
-        seconds, limit = reason.gate == "latency", field == "threshold"
-        if limit:
-            return seconds_limit(value) if seconds else percent_limit(value)
-        return formatting.duration(value) if seconds else formatting.percent(value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if value is None or isinstance(value, str):
+        return value or formatting.NOT_AVAILABLE
+    if reason.unit == "count":
+        return f"{value:,}"
+    if field == "threshold":
+        return seconds_limit(value) if reason.unit == "seconds" else percent_limit(value)
+    return formatting.duration(value) if reason.unit == "seconds" else formatting.percent(value)
 
 
 def _missions_against(report: WindowReport) -> list[Block]:
@@ -85,7 +86,7 @@ def _missions_against(report: WindowReport) -> list[Block]:
         [
             str(row["mission_id"]),
             formatting.time(row["created_at"]),
-            row["outcome"] if isinstance(row["outcome"], str) else "unfinished",
+            row["outcome"] + (f": {row['why']}" if row["why"] else ""),
             formatting.duration(row["queue_wait_seconds"]),
             formatting.duration(row["duration_seconds"]),
             row["gates"].replace("_", " "),
@@ -95,7 +96,7 @@ def _missions_against(report: WindowReport) -> list[Block]:
     if not rows:
         return []
     columns: list[Column] = [
-        ("Mission", "wide"), ("Created", "time"), ("Outcome", "short"), ("Queue wait", "number"),
+        ("Mission", "wide"), ("Created", "time"), ("Outcome", "text"), ("Queue wait", "number"),
         ("Run time", "number"), ("Counts for", "short"),
     ]  # fmt: skip
     note = f"{len(behind) - _AGAINST:,} older ones not shown." if len(behind) > _AGAINST else ""
@@ -109,9 +110,9 @@ def fallback(report: WindowReport) -> Piece:
     rows = [
         ["Missions with a fallback", formatting.share(share.missions_with_fallback, share.missions_considered)],
         ["True rate, 95 % interval (Wilson)", _ends(proof.interval_low, proof.interval_high, formatting.percent)],
-        ["True rate, at 95 % at most (Clopper–Pearson)", formatting.percent(proof.upper_bound)],
+        [f"True rate, at 95 % at most ({_BASES[proof.basis]})", formatting.percent(proof.upper_bound)],
         ["Watch and critical lines", limits],
-        [f"Evidence that it is below {percent_limit(policy.fallback_watch)}", proof.strength],
+        [f"Evidence that it is below {percent_limit(policy.fallback_watch)}", findings.strength(proof)],
     ]
     return blocks.piece(blocks.pairs("Fallback rate", rows), found=findings.fallback(report))
 
@@ -129,6 +130,10 @@ def latency(report: WindowReport) -> Piece:
     ]
     columns: list[Column] = ["Stage"]
     columns += [(name, "number") for name in ("Missions", "p50", "p95", "Longest", "Mean")]
+    for tier in report.latency.tiers if len(report.latency.tiers) > 1 else ():
+        waits = (formatting.duration(tier.p50_seconds), formatting.duration(tier.p95_seconds))
+        still = f"{tier.waiting:,} waiting" if tier.waiting else ""
+        rows.append([f"Queue wait of {tier.tier.replace('_', ' ')}", f"{tier.missions:,}", *waits, still, ""])
     return blocks.piece(
         blocks.table("Queue wait and run time", columns, rows, note=report.latency.p95_sentence),
         blocks.sentence(report.latency.finding),
@@ -184,16 +189,14 @@ def baseline(report: WindowReport) -> Piece:
 
 
 def _created(side: Metrics | None, which: str) -> datetime | None:
-    if side is None or side.missions is None:
+    if side is None:
         return None
     moment: datetime = getattr(side.missions["created_at"], which)()
     return moment
 
 
 def _failed(side: Metrics | None) -> int | None:
-    if side is None or side.mission_counts is None:
-        return None
-    return sum(side.mission_counts.get(status, 0) for status in FAILED_STATUSES)
+    return None if side is None or side.account.counts is None else side.account.count("failed")
 
 
 def quality(report: WindowReport) -> Piece:

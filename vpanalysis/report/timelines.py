@@ -16,9 +16,10 @@ from vpanalysis.report.window_report import WindowReport
 _OUTCOMES: tuple[tuple[str, Ink, str], ...] = (
     ("completed", BLUE, "o"),
     ("failed", CRITICAL, "X"),
-    ("timed_out", CRITICAL, "v"),
     ("cancelled", MUTED, "s"),
-    ("unfinished", WATCH, "D"),
+    ("pending", BLUE, "D"),
+    ("overdue", WATCH, "v"),
+    ("unaccounted", CRITICAL, "P"),
 )
 _TYPES_SHOWN, _SESSION_TYPES_SHOWN, _NAME_CHARACTERS = 10, 8, 34
 _LIFECYCLE = ("created", "available", "resumed", "recovered", "degraded")
@@ -31,13 +32,13 @@ def mission_timeline(report: WindowReport, ax: Axes | None = None) -> Axes:
 
 def _mission_timeline(report: WindowReport, ax: Axes) -> str:
     missions = report.metrics.missions
-    known = None if missions is None else missions.dropna(subset=["created_at"])
-    if missions is None or known is None or known.empty:
+    known = missions.dropna(subset=["created_at"])
+    if known.empty:
         return drawing.nothing(ax, "No mission to draw over time")
-    outcome = known["outcome"].fillna("unfinished")
+    outcome = known["outcome"]
     counts = {name: int((outcome == name).sum()) for name, *_ in _OUTCOMES}
     shown = [row for row in _OUTCOMES if counts[row[0]]]
-    said = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name, *_ in shown)
+    said = ", ".join(f"{counts[name]:,} {name}" for name, *_ in shown)
     undated = len(missions) - len(known)
     left_out = f" ({undated:,} without a creation time not drawn)" if undated else ""
     drawing.titled(ax, f"Of {formatting.count(len(known), 'mission')}, {said}{left_out}")
@@ -61,7 +62,7 @@ def _mission_timeline(report: WindowReport, ax: Axes) -> str:
             ax.scatter(
                 times, [row] * len(times), s=28, marker=marker, color=ink.light, alpha=0.7, linewidths=0, clip_on=False
             )
-    drawing.rows(ax, [f"{name.replace('_', ' ')}  {counts[name]:,}" for name, *_ in reversed(shown)])
+    drawing.rows(ax, [f"{name}  {counts[name]:,}" for name, *_ in reversed(shown)])
     drawing.window_axis(ax, report, known)
     return f"From {formatting.time(known['created_at'].min())} to {formatting.time(known['created_at'].max())}."
 
@@ -102,8 +103,8 @@ def session_lifecycle(report: WindowReport, ax: Axes | None = None) -> Axes:
 
 def _session_lifecycle(report: WindowReport, ax: Axes) -> str:
     events = report.metrics.session_events
-    known = None if events is None else events.dropna(subset=["created_at"])
-    if known is None or known.empty:
+    known = events.dropna(subset=["created_at"])
+    if known.empty:
         return drawing.nothing(ax, "No event of the session's lifecycle is known")
     kinds = known["event_type"].fillna("").map(lambda name: _cut(name.removeprefix("vp.session.") or "unknown"))
     ranked = kinds.value_counts()

@@ -11,12 +11,14 @@ from typing import Any
 
 import pandas as pd
 
+from vpanalysis.analysis.answer import compare_with_gateway
 from vpanalysis.analysis.decision import classify
 from vpanalysis.analysis.events import EventProfile, event_profile
+from vpanalysis.analysis.gates.data_quality import QualityNote, judge_quality
 from vpanalysis.analysis.latency import LatencyProfile, latency_profile
 from vpanalysis.analysis.metrics import Metrics, summarize
+from vpanalysis.analysis.outlook import outlook
 from vpanalysis.analysis.policy import PROFILES, Policy
-from vpanalysis.analysis.quality import QualityNote, compare_with_gateway, judge_quality
 from vpanalysis.analysis.recovery_checklist import ReenableVerdict, Step, recovery_checklist, reenable
 from vpanalysis.analysis.sessions import SessionStory, session_story
 from vpanalysis.analysis.signatures import Signature, group_signatures
@@ -28,7 +30,7 @@ from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations
-from vpanalysis.report.evidence import evidence_row
+from vpanalysis.report.row import evidence_row
 
 #: The capture helper's limits: what an operator would have been told by the gateway.
 _GATEWAY_MISSIONS, _GATEWAY_EVENTS = 100, 500
@@ -141,11 +143,13 @@ def rollout_report(
     with open_source(locations.real(source)) as opened:
         tables = opened.load(window)
         before = _baseline(opened, tables, baseline_start, baseline_end)
-        metrics = summarize(tables)
+        metrics = summarize(tables).overdue_after(rules.overdue_seconds)
         difference = _gateway_difference(opened, tables, metrics)
-    baseline = summarize(before) if before is not None else None
+    baseline = summarize(before).overdue_after(rules.overdue_seconds) if before is not None else None
     verdict = classify(metrics, rules)
-    parameters = given | {"as_of": tables.as_of.isoformat()}
+    evidence = verdict.evidence.model_copy(update={"fragility": outlook(metrics, rules)})
+    verdict = verdict.model_copy(update={"evidence": evidence})
+    parameters = given | {"as_of": tables.as_of.isoformat() if tables.as_of else ""}
     label = window_label or _bounds(metrics)
     return WindowReport(
         tables=tables,
@@ -154,11 +158,11 @@ def rollout_report(
         policy=rules,
         baseline=baseline,
         comparison=compare(metrics, baseline, slow_seconds=rules.p95_critical_seconds),
-        rolling=rolling_fallback(metrics.missions),
+        rolling=rolling_fallback(metrics),
         latency=latency_profile(metrics, slow_seconds=rules.p95_critical_seconds),
         baseline_latency=latency_profile(baseline, slow_seconds=rules.p95_critical_seconds) if baseline else None,
         signatures=group_signatures(tables.events),
-        quality=judge_quality(metrics),
+        quality=judge_quality(metrics, rules.gate("data_quality")),
         gateway_difference=difference,
         session=session_story(metrics),
         profile=event_profile(metrics),
@@ -196,9 +200,7 @@ def _baseline(source: Source, tables: Tables, start: str, end: str) -> Tables | 
     if start or end:
         return source.load(RolloutWindow(tables.window.vp_id, start=start or None, end=end or None, as_of=tables.as_of))
     window = tables.window.baseline()
-    if window is None or tables.snapshot is not None:
-        return None
-    return source.load(window)
+    return None if window is None or tables.snapshot is not None else source.load(window)
 
 
 def _gateway_difference(source: Source, tables: Tables, metrics: Metrics) -> str | None:
@@ -215,7 +217,7 @@ def _gateway_difference(source: Source, tables: Tables, metrics: Metrics) -> str
 
 def _bounds(metrics: Metrics) -> str:
     window = metrics.window
-    if window is not None and window.last_missions is not None:
+    if window.last_missions is not None:
         known = metrics.fallback.missions_considered if metrics.kind in ("snapshot", "gateway") else None
         return f"Newest {known or window.last_missions} missions"
     start, end = (value and f"{value:%Y-%m-%d %H:%M}" for value in (metrics.start, metrics.end))

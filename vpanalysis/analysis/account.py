@@ -1,0 +1,174 @@
+"""What became of each mission: the account that every gate, claim, table and figure reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from vpanalysis.data.schema import (
+    FAILED_STATUSES,
+    NEVER_STARTED_SECONDS,
+    STALE_SECONDS,
+    STARTED,
+    TERMINAL_EVENTS,
+    UNKNOWN,
+)
+from vpanalysis.data.snapshot import Numbers
+from vpanalysis.data.tables import Tables
+
+#: Each mission has exactly one of these.
+OUTCOMES = ("completed", "failed", "cancelled", "pending", "overdue", "unaccounted")
+_ENDED = OUTCOMES[:3]
+#: The outcome of each known status that is one.
+_OF_STATUS = {"completed": "completed", "cancelled": "cancelled", **dict.fromkeys(FAILED_STATUSES, "failed")}
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """A window's missions, each with one outcome.
+
+    Attributes:
+        missions: One row per mission, oldest first, each id once: the columns of ``Tables.missions``, and
+
+            - ``outcome``: one of `OUTCOMES`;
+            - ``why``: why it is ``unaccounted``; ``""`` for all others;
+            - ``ended_at``: when it completed, failed or was cancelled: ``completed_at``, else its last terminal event,
+              else ``updated_at``; NaT when it has not ended, or nobody knows;
+            - ``begun_at``: when it started (or, running, was dispatched); NaT when it never did;
+            - ``fell_back``: it has a fallback event;
+            - ``settled``: it completed, failed or fell back;
+            - ``recordable``: it could have recorded a fallback: no worker claimed it, or it did record one.
+
+            Empty when the source does not list its missions.
+        listed: Whether it does.
+        counts: Missions by outcome, every outcome named; their sum is that of the missions considered. A source that
+            does not list its missions cannot tell which are overdue: those are among ``pending``. ``None``: it does
+            not tell how its missions ended.
+        fell_back: Missions that fell back; ``None`` when unknown.
+        recordable: Settled missions that could have recorded a fallback; ``None`` when unknown.
+        overdue_seconds: Seconds after its start from which an unfinished mission is overdue.
+    """
+
+    missions: pd.DataFrame
+    listed: bool
+    counts: Mapping[str, int] | None
+    fell_back: int | None
+    recordable: int | None
+    overdue_seconds: float
+
+    @property
+    def total(self) -> int | None:
+        """All missions; ``None`` when unknown."""
+        return None if self.counts is None else sum(self.counts.values())
+
+    @property
+    def finished(self) -> int | None:
+        """Missions that completed or failed; ``None`` when unknown."""
+        return None if self.counts is None else self.counts["completed"] + self.counts["failed"]
+
+    @property
+    def settled(self) -> int | None:
+        """Missions that completed, failed or fell back; ``None`` when unknown."""
+        return int(self.missions["settled"].sum()) if self.listed else self.finished
+
+    def count(self, outcome: str) -> int:
+        """Missions of one outcome; 0 when unknown."""
+        return 0 if self.counts is None else self.counts[outcome]
+
+
+def account_of(tables: Tables, numbers: Numbers, overdue_seconds: float = STALE_SECONDS) -> Account:
+    """Returns the account of a window's missions as of its moment of judgement.
+
+    Args:
+        tables: The window.
+        numbers: Its numbers: of missions that the source does not list, all there is.
+        overdue_seconds: From so many seconds after its start an unfinished mission is overdue; one that never started,
+            from `NEVER_STARTED_SECONDS` after its creation, or later when this is more.
+    """
+    if not tables.known.missions:
+        counts = _counts_of_statuses(numbers.mission_counts)
+        recordable = None
+        if counts is not None:
+            # An in-process mission has no started event.
+            by_workers = (numbers.event_counts or {}).get(STARTED, 0)
+            recordable = max(0, counts["completed"] + counts["failed"] - by_workers)
+        missions = with_outcomes(tables.missions, tables.as_of, overdue_seconds)
+        return Account(missions, False, counts, numbers.fallback.missions_with_fallback, recordable, overdue_seconds)
+    return accounted(with_outcomes(tables.missions, tables.as_of, overdue_seconds), overdue_seconds)
+
+
+def accounted(missions: pd.DataFrame, overdue_seconds: float = STALE_SECONDS) -> Account:
+    """Returns the account of missions that have their outcomes already."""
+    counts = missions["outcome"].value_counts()
+    return Account(
+        missions=missions,
+        listed=True,
+        counts={outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES},
+        fell_back=int(missions["fell_back"].sum()),
+        recordable=int((missions["settled"] & missions["recordable"]).sum()),
+        overdue_seconds=overdue_seconds,
+    )
+
+
+def with_outcomes(missions: pd.DataFrame, as_of: datetime | None, overdue_seconds: float) -> pd.DataFrame:
+    """Returns each mission once, with the columns that `Account` adds; rows and columns else as they are."""
+    named = missions["mission_id"].fillna("") != ""
+    fell_back = missions["fallback_events"].groupby(missions["mission_id"].where(named)).transform("max") > 0
+    fell_back |= missions["fallback_events"] > 0
+    single = ~named | ~missions["mission_id"].duplicated(keep="last")
+    missions, named, fell_back = missions[single], named[single], fell_back[single]
+    by_status, by_event = missions["status"].map(_OF_STATUS), missions["ended_event"].map(TERMINAL_EVENTS)
+    known, terminal, told = missions["status"] != UNKNOWN, by_status.notna(), by_event.notna()
+    now = pd.Timestamp(as_of) if as_of is not None else pd.NaT
+    why = pd.Series("", index=missions.index, dtype=object)
+    for reason, applies in (  # the first that applies is the one that is named
+        ("no id", ~named),
+        ("no readable creation time", missions["created_at"].isna() | (missions["created_at"] > now)),
+        ("status and last event disagree", known & told & (by_status != by_event)),
+        ("neither a known status nor a terminal event", ~known & ~told),
+        ("ended without a single event", terminal & missions["events"].eq(0).fillna(False).astype(bool)),
+    ):
+        why = why.mask(applies & (why == ""), reason)
+    started = missions["started_at"].fillna(missions["started_event_at"]).where(missions["status"] != "blocked")
+    begun = started.fillna(missions["dispatched_at"].where(missions["status"] == "running"))
+    never_started = max(NEVER_STARTED_SECONDS, overdue_seconds)
+    late = (_seconds(begun, now) >= overdue_seconds) | (
+        begun.isna() & (_seconds(missions["created_at"], now) >= never_started)
+    )
+    outcome = pd.Series("pending", index=missions.index, dtype=object).mask(late, "overdue")
+    outcome = by_status.fillna(by_event).astype(object).fillna(outcome).mask(why != "", "unaccounted")
+    ended = missions["completed_at"].fillna(missions["ended_event_at"]).fillna(missions["updated_at"])
+    worker = missions["worker_id"].fillna("").astype(str) != ""
+    return missions.assign(
+        outcome=outcome,
+        why=why,
+        ended_at=ended.where(outcome.isin(_ENDED)),
+        begun_at=begun,
+        fell_back=fell_back,
+        settled=outcome.isin(("completed", "failed")) | fell_back,
+        recordable=~worker | fell_back,
+    )
+
+
+def in_order_of_end(missions: pd.DataFrame) -> pd.DataFrame:
+    """Returns the missions that completed or failed, in the order in which they ended."""
+    finished = missions[missions["outcome"].isin(("completed", "failed"))]
+    ended = finished["ended_at"].fillna(finished["begun_at"]).fillna(finished["created_at"])
+    return finished.loc[ended.sort_values(kind="stable", na_position="first").index]
+
+
+def _seconds(since: "pd.Series[Any]", now: Any) -> "pd.Series[Any]":
+    seconds: pd.Series[Any] = (now - since).dt.total_seconds()
+    return seconds
+
+
+def _counts_of_statuses(statuses: Mapping[str, int] | None) -> dict[str, int] | None:
+    if statuses is None:
+        return None
+    counts = dict.fromkeys(OUTCOMES, 0)
+    for status, number in statuses.items():
+        outcome = _OF_STATUS.get(status, "pending" if status in ("queued", "running", "blocked") else "unaccounted")
+        counts[outcome] += number
+    return counts

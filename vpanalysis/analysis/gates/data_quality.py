@@ -1,0 +1,255 @@
+"""Gate ``data_quality``: what is wrong with the data, in sentences, and whether it forbids a verdict."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+
+from vpanalysis import formatting
+from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
+from vpanalysis.analysis.masking import shown
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.verdict import WATCH
+from vpanalysis.data.schema import BEYOND_SECONDS, FAILED, FALLBACK, MISSION_STATUSES
+
+#: How far a stated rate may be from its counts: it may have been rounded to three digits.
+_ROUNDED = 0.0006
+
+
+class DataQualityGate(Settings):
+    """Data quality: what is wrong with the data forbids a healthy verdict.
+
+    Attributes:
+        unaccounted: Share of missions nobody can account for over which the gate trips, when there are two or more.
+        backwards: Share of missions with clocks that run backwards over which the gate trips.
+        without_mission: Share of fallback and failure events without a mission over which the gate trips.
+    """
+
+    unaccounted: float = Field(default=0.05, ge=0, lt=1)
+    backwards: float = Field(default=0.10, ge=0, lt=1)
+    without_mission: float = Field(default=0.02, ge=0, lt=1)
+
+
+@dataclass(frozen=True)
+class QualityNote:
+    """One thing that is wrong with the data.
+
+    Attributes:
+        code: What it is, such as ``duplicate_missions``: a field of
+            :class:`~vpanalysis.data.tables.DataQuality`.
+        count: How many rows, values or missions it concerns; 1 for a thing that is or is not.
+        sentence: For the reviewer: what, how many, and for a veto what to do.
+        veto: Whether it forbids a healthy verdict.
+    """
+
+    code: str
+    count: int
+    sentence: str
+    veto: bool
+
+
+def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> tuple[QualityNote, ...]:
+    """Returns what is wrong with a window's data: vetoes first, and an empty tuple when nothing is.
+
+    Args:
+        metrics: The window.
+        settings: From when on it is a veto; ``None``: the gate's defaults.
+    """
+    limits, found, account = settings or DataQualityGate(), metrics.quality, metrics.account
+    missions = account.total or metrics.fallback.missions_considered or 0
+    unaccounted = account.count("unaccounted")
+    signals = sum((metrics.event_counts or {}).get(name, 0) for name in (FALLBACK, FAILED)) + found.orphan_signals
+    lost_signals = found.orphan_signals > limits.without_mission * signals
+    contradicting = contradiction(metrics)
+    backwards = f"Clocks run backwards in {formatting.share(found.backwards_clocks, missions)} missions"
+    too_many = missions > 0 and found.backwards_clocks > limits.backwards * missions
+    notes = [
+        _note(
+            "duplicate_missions",
+            found.duplicate_missions,
+            f"{formatting.count(found.duplicate_missions, 'row')} repeat a mission id: counts and rates are not to be "
+            "trusted until the source holds each mission once.",
+            veto=True,
+        ),
+        _note(
+            "truncated_events",
+            int(found.truncated_events is True),
+            "The snapshot does not hold all events of its missions (the gateway counts only the lane's oldest): its "
+            "fallback rate is not to be trusted. Read the database itself, or 'vpanalysis serve' beside it.",
+            veto=True,
+        ),
+        _note(
+            "ends_before_window",
+            int(found.ends_before_window is not None),
+            f"The source ends at {formatting.time(found.ends_before_window)}, before the window does: what came "
+            "later is not in it. Read a newer source, or end the window there.",
+            veto=True,
+        ),
+        _note(
+            "backwards_clocks",
+            found.backwards_clocks,
+            f"{backwards}, more than {formatting.percent(limits.backwards)}: durations are not to be trusted."
+            if too_many
+            else f"{backwards}: their durations count as 0.",
+            veto=too_many,
+        ),
+        _note(
+            "unaccounted",
+            unaccounted,
+            f"{formatting.share(unaccounted, missions)} missions are unaccounted for{_why(metrics)}: nobody can say what "
+            "became of them.",
+            veto=unaccounted >= 2 and unaccounted > limits.unaccounted * missions,
+        ),
+        _note(
+            "orphan_signals",
+            found.orphan_signals,
+            f"{formatting.share(found.orphan_signals, signals)} fallback and failure events have no mission: what is gone "
+            "cannot be judged.",
+            veto=lost_signals,
+        ),
+        _note(
+            "beyond_as_of",
+            found.beyond_as_of,
+            f"{formatting.count(found.beyond_as_of, 'row')} of the lane are stamped over {BEYOND_SECONDS} s later than now: "
+            "a clock is wrong, and times cannot be trusted.",
+            veto=True,
+        ),
+        _note("contradiction", int(bool(contradicting)), contradicting, veto=True),
+        _note(
+            "missing_tables",
+            len(found.missing_tables),
+            f"The database lacks {', '.join(found.missing_tables)}: what they would show is unknown.",
+        ),
+        _note(
+            "missing_columns",
+            len(found.missing_columns),
+            f"The database lacks the columns {', '.join(found.missing_columns)}, as older schemas do.",
+        ),
+        _note(
+            "unreadable_times",
+            sum(found.unreadable_times.values()),
+            f"Values that are no time stamp count as missing: {_listed(found.unreadable_times)}.",
+        ),
+        _note(
+            "undecodable_texts",
+            sum(found.undecodable_texts.values()),
+            f"Values that are not valid UTF-8 count as missing: {_listed(found.undecodable_texts)}.",
+        ),
+        _note(
+            "missions_without_created_at",
+            found.missions_without_created_at,
+            f"{formatting.count(found.missions_without_created_at, 'mission')} of the lane without a readable "
+            "created_at: no time window holds them.",
+        ),
+        _note(
+            "missions_without_id",
+            found.missions_without_id,
+            f"{formatting.count(found.missions_without_id, 'mission')} without an id: not in the fallback rate.",
+        ),
+        _note(
+            "unknown_statuses",
+            sum(found.unknown_statuses.values()),
+            f"Statuses outside the contract are no status: {_listed(found.unknown_statuses)}.",
+        ),
+        _note(
+            "orphan_events",
+            found.orphan_events,
+            f"{formatting.count(found.orphan_events, 'event')} of the lane belong to no mission: they count nowhere.",
+        ),
+        _note(
+            "lane_events",
+            sum(found.lane_events.values()),
+            f"Events of the lane that name no mission count nowhere: {_listed(found.lane_events)}.",
+        ),
+        _note(
+            "foreign_events",
+            found.foreign_events,
+            f"{formatting.count(found.foreign_events, 'event')} of these missions name another lane: they count here.",
+        ),
+    ]
+    return tuple(sorted((note for note in notes if note.count), key=lambda note: not note.veto))
+
+
+def _why(metrics: Metrics) -> str:
+    """Why missions are unaccounted for, most frequent first; of a source that does not list them, their statuses."""
+    reasons = Counter(str(why) for why in metrics.missions["why"] if why)
+    if not metrics.known.missions:
+        counts = metrics.mission_counts or {}
+        reasons = Counter({f"status {name}": n for name, n in counts.items() if name not in MISSION_STATUSES})
+    return f" ({_listed(reasons)})" if reasons else ""
+
+
+def contradiction(metrics: Metrics) -> str:
+    """How the source's own numbers contradict each other; ``""`` when they do not."""
+    share = metrics.fallback
+    n, k, rate = share.missions_considered, share.missions_with_fallback, share.rate
+    rows = None if metrics.mission_counts is None else sum(metrics.mission_counts.values())
+    known = "The source contradicts itself: it counts"
+    events = metrics.event_counts
+    if n is not None and k is not None:
+        if k > n:
+            return f"{known} {k:,} fallbacks in {formatting.count(n, 'mission')}."
+        if rate is not None and abs(rate - (k / n if n else 0.0)) > _ROUNDED:
+            return f"{known} {k:,} of {formatting.count(n, 'mission')} with a fallback, and a rate of {rate:.3f}."
+    if n is not None and rows is not None and rows < n:
+        return f"{known} {formatting.count(n, 'mission')}, but statuses of {rows:,} only."
+    if rows is not None and metrics.latency_seconds.count > rows:
+        return f"{known} run times of {metrics.latency_seconds.count:,} missions, but statuses of {rows:,} only."
+    if k is not None and metrics.known.missions and int(metrics.missions["fell_back"].sum()) != k:
+        return f"{known} {k:,} missions with a fallback, and lists {int(metrics.missions['fell_back'].sum()):,}."
+    if k is not None and events is not None and k > events.get(FALLBACK, 0) and events:
+        return f"{known} {k:,} missions with a fallback, but {formatting.count(events.get(FALLBACK, 0), 'fallback event')}."
+    return ""
+
+
+def runs_backwards(missions: pd.DataFrame) -> "pd.Series[Any]":
+    """Returns which missions started before they were created, or completed before they started."""
+    return (missions["started_at"] < missions["created_at"]) | (missions["completed_at"] < missions["started_at"])
+
+
+def _note(code: str, count: int, sentence: str, veto: bool = False) -> QualityNote:
+    return QualityNote(code, count, sentence, veto)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """Names with their counts, the most frequent first, at most six of them."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    parts = [f"{shown(name, 40) or '(empty)'} ({count:,})" for name, count in ordered[:6]]
+    return ", ".join(parts) + (f" and {len(ordered) - 6:,} more" if len(ordered) > 6 else "")
+
+
+def judge(metrics: Metrics, settings: DataQualityGate, policy: Thresholds) -> Finding:
+    """Judges whether the data can carry a verdict at all."""
+    vetoes = [note for note in judge_quality(metrics, settings) if note.veto]
+    if vetoes:
+        brief = f"data quality ({', '.join(note.code.replace('_', ' ') for note in vetoes)})"
+        return Finding(WATCH, len(vetoes), 0, brief, " ".join(note.sentence for note in vetoes))
+    if not metrics.known.missions:
+        return not_assessed(0, "Whether the source holds every event and each mission once is unknown.")
+    complete = "its events complete" if metrics.quality.truncated_events is None else "no sign of missing events"
+    unaccounted = metrics.account.count("unaccounted")
+    counted = f"all but {unaccounted:,} accounted for" if unaccounted else "each accounted for"
+    sentence = f"Each mission once and {counted}, {complete}, clocks in order in enough missions."
+    return Finding("HEALTHY", 0, 0, "data quality sufficient", sentence)
+
+
+def behind(metrics: Metrics, settings: DataQualityGate, policy: Thresholds) -> "pd.Series[Any]":
+    """Returns the missions nobody can account for, and those whose clocks run backwards."""
+    return (metrics.missions["outcome"] == "unaccounted") | runs_backwards(metrics.missions)
+
+
+GATE = Gate(
+    name="data_quality",
+    unit="count",
+    trips="over 5 % of the missions (and 2 or more) are unaccounted for; ids occur twice; events are missing from a "
+    "snapshot; clocks run backwards in over 10 % of the missions; over 2 % of the fallback and failure events have no "
+    "mission; rows are stamped more than 60 s after the moment of reading; counts contradict the rate; the source ends "
+    "before the window",
+    look="mend the data or read another source: on these no verdict can rest",
+    judge=judge,
+    settings=DataQualityGate,
+    behind=behind,
+)

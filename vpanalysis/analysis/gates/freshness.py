@@ -1,0 +1,54 @@
+"""Gate ``freshness``: an open window whose source lives, and whose missions are of these days."""
+
+from pydantic import Field
+
+from vpanalysis import formatting
+from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.verdict import WATCH
+
+
+class FreshnessGate(Settings):
+    """Freshness: an open window without a sign of life, or without a mission, for so long.
+
+    Attributes:
+        silent_seconds: Seconds without any row or heartbeat of the lane from which the gate trips.
+        newest_seconds: Seconds since the newest mission was created over which the gate trips.
+    """
+
+    silent_seconds: float = Field(default=86_400.0, gt=0)
+    newest_seconds: float = Field(default=604_800.0, gt=0)
+
+
+def judge(metrics: Metrics, settings: FreshnessGate, policy: Thresholds) -> Finding:
+    """Judges how long ago the lane last gave a sign of life, and its newest mission came."""
+    limit, now = settings.silent_seconds, metrics.generated_at
+    if not metrics.is_open:
+        return Finding(
+            "HEALTHY", None, limit, "closed window", "The window is closed: what it shows no longer changes."
+        )
+    if now is None or metrics.last_activity is None:
+        return not_assessed(limit, "When the lane last gave a sign of life is unknown.")
+    silent = (now - metrics.last_activity).total_seconds()
+    if silent >= limit:
+        since = f"No row and no heartbeat of the lane is newer than {formatting.time(metrics.last_activity)}"
+        sentence = f"{since}, {formatting.duration(silent)} before the moment of judgement: is this the right database?"
+        return Finding(WATCH, silent, limit, f"source silent ({silent:.0f}s >= {limit:.0f}s)", sentence)
+    newest = metrics.missions["created_at"].max()
+    if newest == newest and (age := (now - newest.to_pydatetime()).total_seconds()) > settings.newest_seconds:
+        brief = f"newest mission old ({age:.0f}s > {settings.newest_seconds:.0f}s)"
+        sentence = f"The newest mission is {formatting.duration(age)} old: the window says nothing about today."
+        return Finding(WATCH, age, settings.newest_seconds, brief, sentence)
+    sentence = f"The lane's last sign of life was {formatting.duration(silent)} before the moment of judgement."
+    return Finding("HEALTHY", silent, limit, f"source fresh ({silent:.0f}s < {limit:.0f}s)", sentence)
+
+
+GATE = Gate(
+    name="freshness",
+    unit="seconds",
+    trips="the window is open, and its lane shows no sign of life (any row, event or heartbeat) for 24 h, or its newest "
+    "mission is over 7 days old",
+    look="check that this is the database the runtime writes to, and that missions reach the lane",
+    judge=judge,
+    settings=FreshnessGate,
+)

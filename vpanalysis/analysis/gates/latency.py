@@ -1,0 +1,98 @@
+"""Gate ``latency``: p95 by the rule table, and in a rollout a critical p95 that more than one mission carries."""
+
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+
+from vpanalysis import formatting
+from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.verdict import FORCE, WATCH
+
+
+class LatencyGate(Settings):
+    """Latency: p95 at or above ``p95_critical_seconds``, and so many ``missions`` that slow."""
+
+    missions: int = Field(default=2, ge=1)
+
+
+def table(metrics: Metrics, policy: Thresholds) -> Finding:
+    """Judges p95 by the table's rules: unknown is no health; its thresholds count in ``sustained`` only."""
+    value, limit = metrics.latency_seconds.p95_seconds, policy.p95_watch_seconds
+    if value is None or value < 0:
+        sentence = "The p95 run time is unknown: no mission has one."
+        return Finding(WATCH, None, limit, "p95 latency unknown", sentence)
+    if policy.profile == "rollout":
+        brief, sentence = f"p95 latency observed ({formatting.log_seconds(value)})", "has no threshold in a rollout."
+        return Finding("HEALTHY", value, limit, brief, f"{_subject(value)} {sentence}")
+    for limit, status, line, word in (
+        (policy.p95_critical_seconds, FORCE, "critical", "high"),
+        (policy.p95_watch_seconds, WATCH, "watch", "elevated"),
+    ):
+        if value >= limit:
+            brief = f"p95 latency {word} ({value:.3f}s >= {limit:.3f}s)"
+            sentence = f"{_subject(value)} is at or above the {line} line of {formatting.duration(limit)}."
+            return Finding(status, value, limit, brief, sentence)
+    brief = f"p95 latency within target ({value:.3f}s < {limit:.3f}s)"
+    sentence = f"{_subject(value)} is below the watch line of {formatting.duration(limit)}."
+    return Finding("HEALTHY", value, limit, brief, sentence)
+
+
+def judge(metrics: Metrics, settings: LatencyGate | None, policy: Thresholds) -> Finding:
+    """Judges p95 by the table, and where that lets it through, whether it is critical by more than a single mission."""
+    row, limit = table(metrics, policy), policy.p95_critical_seconds
+    value = metrics.latency_seconds.p95_seconds
+    if settings is None or row.caution != "HEALTHY" or policy.profile == "sustained" or value is None:
+        return row
+    line = f"the critical line of {formatting.duration(limit)}"
+    if value < limit:
+        brief = f"p95 latency within target ({value:.3f}s < {limit:.3f}s)"
+        return Finding("HEALTHY", value, limit, brief, f"{_subject(value)} is below {line}.")
+    slow, brief = _as_slow(metrics, limit), f"p95 latency high ({value:.3f}s >= {limit:.3f}s)"
+    above = f"{_subject(value)} is at or above {line}"
+    if slow >= settings.missions:
+        sentence = f"{above}, and {formatting.count(slow, 'mission')} took as long."
+        return Finding(WATCH, value, limit, brief, sentence)
+    if not metrics.known.missions:
+        return not_assessed(limit, f"{above}, but how many missions took as long is unknown.")
+    sentence = f"{above}, but by {formatting.count(slow, 'mission')}: it takes {settings.missions}."
+    return Finding("HEALTHY", value, limit, f"{brief} by {slow} of {settings.missions}", sentence)
+
+
+def _subject(p95: float) -> str:
+    return f"The p95 run time of {formatting.duration(p95)}"
+
+
+def _as_slow(metrics: Metrics, seconds: float) -> int:
+    """How many missions took ``seconds`` or more; from p95 alone, as many as its rank leaves above it."""
+    if metrics.known.missions:
+        return int((metrics.missions["duration_seconds"] >= seconds).sum())
+    n = metrics.latency_seconds.count
+    return n - round((n - 1) * 0.95) if n else 0
+
+
+def behind(metrics: Metrics, settings: LatencyGate | None, policy: Thresholds) -> "pd.Series[Any]":
+    """Returns the missions that took as long as the threshold that p95 reached, or the next one."""
+    p95 = metrics.latency_seconds.p95_seconds or 0.0
+    reached = policy.p95_critical_seconds
+    if policy.profile == "sustained" and p95 < reached:
+        reached = policy.p95_watch_seconds
+    return metrics.missions["duration_seconds"] >= reached
+
+
+GATE = Gate(
+    name="latency",
+    unit="seconds",
+    trips="rollout: p95 is at or above `p95_critical_seconds` by two missions or more; sustained: p95 is at or above "
+    "a threshold, whatever the rate; both: p95 is unknown",
+    look="compare queue wait and fallback rate with the baseline: load, or a degrading runtime (§3.2)",
+    judge=judge,
+    settings=LatencyGate,
+    behind=behind,
+    limits=lambda settings, policy: (
+        f"watch from {formatting.seconds_limit(policy.p95_watch_seconds)}, "
+        f"critical from {formatting.seconds_limit(policy.p95_critical_seconds)}"
+    ),
+    table=table,
+)

@@ -1,0 +1,83 @@
+"""Gate ``recent_change``: the newest missions fall back at a rate that the whole window's average hides."""
+
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+
+from vpanalysis import formatting
+from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
+from vpanalysis.analysis.intervals import lower_bound
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.verdict import WATCH
+
+
+class RecentChangeGate(Settings):
+    """Recent change: a rate shown to be at or above ``fallback_watch`` over one of the suffixes of newest missions.
+
+    Attributes:
+        newest: The shortest suffix; each next one is twice as long.
+        chance: Probability, over all suffixes together, that a rate right below ``fallback_watch`` shows the same.
+    """
+
+    newest: int = Field(default=20, ge=1)
+    chance: float = Field(default=0.01, gt=0, lt=1)
+
+
+def judge(metrics: Metrics, settings: RecentChangeGate, policy: Thresholds) -> Finding:
+    """Judges each suffix of the newest settled missions that could have recorded a fallback (Clopper–Pearson bounds)."""
+    watch = policy.fallback_watch
+    if not metrics.known.missions:
+        return not_assessed(watch, "Which missions fell back is unknown.")
+    flags = _flags(metrics)
+    sizes = _sizes(len(flags), settings)
+    if not sizes:
+        few = f"{formatting.count(len(flags), 'settled mission')} that could record a fallback: fewer than the "
+        return not_assessed(watch, f"{few}{settings.newest:,} of the shortest stretch.")
+    level = 1 - settings.chance / len(sizes)
+    bounds = {size: lower_bound(int(sum(flags[-size:])), size, level) or 0.0 for size in sizes}
+    size = max(sizes, key=lambda size: bounds[size])
+    fell_back = int(sum(flags[-size:]))
+    what = f"{formatting.share(fell_back, size)} of the newest settled missions fell back"
+    if bounds[size] >= watch:
+        brief = f"recent change ({fell_back}/{size} >= {watch:.3f} shown)"
+        sentence = f"{what}: the newest missions are shown to be above the watch line of {formatting.percent(watch)}."
+        return Finding(WATCH, fell_back / size, watch, brief, sentence)
+    stretches = f"no stretch of the newest {', '.join(f'{size:,}' for size in sizes)} settled missions"
+    brief = f"no recent change ({fell_back}/{size})"
+    sentence = f"By its fallbacks {stretches} is shown to be above the watch line of {formatting.percent(watch)}."
+    return Finding("HEALTHY", fell_back / size, watch, brief, sentence)
+
+
+def _flags(metrics: Metrics) -> list[bool]:
+    missions = metrics.missions
+    return [bool(flag) for flag in missions.loc[missions["settled"] & missions["recordable"], "fell_back"]]
+
+
+def _sizes(n: int, settings: RecentChangeGate) -> list[int]:
+    """20, 40, 80, … as far as there are missions."""
+    sizes, size = [], settings.newest
+    while size <= n:
+        sizes.append(size)
+        size *= 2
+    return sizes
+
+
+def behind(metrics: Metrics, settings: RecentChangeGate, policy: Thresholds) -> "pd.Series[Any]":
+    """Returns the missions that fell back among the newest, as far as the longest suffix reaches."""
+    missions = metrics.missions
+    counted = missions.index[missions["settled"] & missions["recordable"]]
+    longest = max(_sizes(len(counted), settings), default=0)
+    return missions["fell_back"] & missions.index.isin(counted[len(counted) - longest :])
+
+
+GATE = Gate(
+    name="recent_change",
+    unit="share",
+    trips="for one of the newest 20, 40, 80, … settled missions the fallback rate is shown to be at or above "
+    "`fallback_watch` although the whole window's is below (exact bound, 1 % over all stretches together)",
+    look="find out what changed when the fallbacks began, and inspect the newest fallback payload errors (§3.1)",
+    judge=judge,
+    settings=RecentChangeGate,
+    behind=behind,
+)

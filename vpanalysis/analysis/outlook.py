@@ -1,0 +1,103 @@
+"""What the next missions would change: how far the verdict is from another one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from vpanalysis.analysis.account import accounted, with_outcomes
+from vpanalysis.analysis.decision import judge
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.policy import Policy
+from vpanalysis.analysis.verdict import CAUTION, LaneStatus
+from vpanalysis.data.schema import COMPLETED, FAILED
+from vpanalysis.data.snapshot import FallbackShare, count_names, latency
+from vpanalysis.data.tables import missions_frame
+
+#: More missions than this are not the next ones any more.
+MOST = 1000
+#: What the next missions may do: the verb for one and for more of them, and what their rows hold.
+_KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fallback": ("falling back", {"fallback_events": 1}),
+    "failure": ("failing", {"status": "failed", "ended_event": FAILED}),
+    "clean": ("completing without a fallback", {}),
+}
+
+
+def outlook(metrics: Metrics, policy: Policy) -> str:
+    """Returns, in a sentence, how few of the next missions would change the verdict; empty without missions.
+
+    Each of three courses is looked at alone: all of the next missions fall back, all fail, or all complete without a
+    fallback. Named is the smallest number that turns the verdict into a more cautious one, and the one that turns it
+    into a less cautious one.
+    """
+    if not metrics.fallback.missions_considered or not metrics.known.missions or metrics.generated_at is None:
+        return ""
+    now = judge(metrics, policy).status
+    turns: list[tuple[int, int, str, LaneStatus]] = []
+    for kind, (verb, _) in _KINDS.items():
+        status_after = partial(_status_after, metrics, policy, kind)
+        number = _fewest(status_after, now)
+        if number is not None:
+            status = status_after(number)
+            worse = CAUTION.index(status) > CAUTION.index(now)
+            turns.append((int(worse), number, verb, status))
+    named = [min(side) for side in ([turn for turn in turns if turn[0] == worse] for worse in (0, 1)) if side]
+    if not named:
+        return "No course of the next missions would change the verdict soon."
+    parts = []
+    for _, number, verb, status in named:
+        who = "next mission" if number == 1 else f"next {number:,} missions"
+        parts.append(f"the {who} {verb} would turn {_plain(now)} into {_plain(status)}")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _status_after(metrics: Metrics, policy: Policy, kind: str, number: int) -> LaneStatus:
+    return judge(after(metrics, policy, kind, number), policy).status
+
+
+def after(metrics: Metrics, policy: Policy, kind: str, number: int) -> Metrics:
+    """Returns the window with ``number`` more missions of one kind, run in the median run time right now."""
+    assert metrics.generated_at is not None
+    now, share = metrics.generated_at, metrics.fallback
+    seconds = metrics.latency_seconds.p50_seconds or 0.0
+    started = now - timedelta(seconds=max(policy.p95_critical_seconds, seconds))  # long enough ago to be judged as fast
+    row = {
+        "status": "completed", "created_at": now, "started_at": started, "completed_at": now, "updated_at": now,
+        "duration_seconds": seconds, "ended_event": COMPLETED, "ended_event_at": now, "events": 2, **_KINDS[kind][1],
+    }  # fmt: skip
+    added = missions_frame([row | {"mission_id": f"next mission {n}"} for n in range(number)])
+    account = metrics.account
+    rows = with_outcomes(added, now, account.overdue_seconds)
+    missions = pd.concat([metrics.missions, rows[metrics.missions.columns]], ignore_index=True)
+    considered = (share.missions_considered or 0) + number
+    fell_back = (share.missions_with_fallback or 0) + (number if kind == "fallback" else 0)
+    return replace(
+        metrics,
+        account=accounted(missions, account.overdue_seconds),
+        fallback=FallbackShare(considered, fell_back, fell_back / considered),
+        latency_seconds=latency(missions["duration_seconds"].dropna()),
+        mission_counts=count_names(missions["status"]),
+        last_activity=now,
+    )
+
+
+def _fewest(status_after: Callable[[int], LaneStatus], now: LaneStatus) -> int | None:
+    """The fewest missions that change the verdict: the more, the further it moves, so doubling and halving find it."""
+    same, changed = 0, 1
+    while status_after(changed) == now:
+        same, changed = changed, 2 * changed
+        if changed > MOST:
+            return None
+    while changed - same > 1:
+        middle = (same + changed) // 2
+        same, changed = (middle, changed) if status_after(middle) == now else (same, middle)
+    return changed
+
+
+def _plain(status: LaneStatus) -> str:
+    return status.replace("_", " ")

@@ -1,0 +1,211 @@
+"""One read of a runtime database: a SQLite transaction whose query results become DuckDB tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import adbc_driver_sqlite.dbapi as adbc
+import duckdb
+import pandas as pd
+
+from vpanalysis.data.schema import FIELD_FILES, REQUIRED_TABLES, TABLES
+from vpanalysis.data.timestamps import STRICT_PATTERN, parse_time
+from vpanalysis.errors import InputError
+
+
+class _Stream:
+    """An SQLite query as an Arrow stream that can be asked for more than once, as DuckDB does."""
+
+    def __init__(self, connection: Any, sql: str) -> None:
+        self._connection = connection
+        self._sql = sql
+        self._cursors: list[Any] = []
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        cursor = self._connection.cursor()
+        self._cursors.append(cursor)  # kept: a collected cursor crashes the process while its stream is read
+        cursor.execute(self._sql)
+        return cursor.fetch_arrow().__arrow_c_stream__(requested_schema)
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+
+
+class Reading:
+    """One SQLite transaction whose query results become DuckDB tables."""
+
+    def __init__(self, uri: str) -> None:
+        self._sqlite = adbc.connect(uri)
+        self._duck = duckdb.connect()
+        self._duck.execute("SET TimeZone = 'UTC'")
+        self.undecodable: Counter[str] = Counter()
+        self.unreadable: dict[str, int] = {}
+        self.columns: dict[str, tuple[str, ...]] = {}
+
+    def read_schema(self) -> None:
+        """Fills ``columns``: those of each VP table that the database has."""
+        tables = ", ".join(f"('{table}')" for table in TABLES)
+        self.copy(
+            "schema_columns",
+            ["name", "columns"],
+            f"SELECT 0, 0, CAST(t.column1 AS BLOB), CAST(c.name AS BLOB) "
+            f"FROM (VALUES {tables}) t, pragma_table_info(t.column1) c",
+        )
+        for row in self.rows("SELECT name, list(columns ORDER BY rowid) AS names FROM schema_columns GROUP BY name"):
+            self.columns[row["name"]] = tuple(row["names"])
+
+    def close(self) -> None:
+        """Closes both and lets go of them: a traceback that a notebook keeps must not keep them alive."""
+        self._duck.close()
+        self._sqlite.close()
+        del self._duck, self._sqlite
+
+    def copy(self, into: str, columns: Sequence[str], sql: str) -> None:
+        """Creates the DuckDB table ``into`` from an SQLite query: a zero, ``rid`` and blobs, read as text.
+
+        Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows. For
+        each column ``X``, ``lost X`` says where a blob is not valid UTF-8 and the text therefore NULL.
+        """
+        names = [quote(column) for column in columns]
+        sentinel = "SELECT 1 AS sentinel, 0 AS rid, " + ", ".join(f"x'' AS {name}" for name in names)
+        stream = _Stream(self._sqlite, f"{sentinel} UNION ALL SELECT * FROM ({sql})")
+        texts = [
+            f"try(decode({quote(column)})) AS {quote(column)}, "
+            f"{quote(column)} IS NOT NULL AND try(decode({quote(column)})) IS NULL AS {quote('lost ' + column)}"
+            for column in columns
+        ]
+        try:
+            self._duck.execute(
+                f"CREATE OR REPLACE TABLE {into} AS SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0"
+            )
+        finally:
+            stream.close()
+
+    def fetch(
+        self,
+        into: str,
+        table: str,
+        columns: Sequence[str],
+        where: str,
+        *,
+        order: str = "",
+        replacing: Mapping[str, str] | None = None,
+        count: bool = True,
+    ) -> None:
+        """Creates the DuckDB table ``into`` from an SQLite table: ``rid`` (its rowid) and text ``columns``.
+
+        Columns that the database lacks are NULL; a table that it lacks is empty; a value that is not valid
+        UTF-8 is NULL and counted in ``undecodable``. ``replacing`` gives SQL for columns to be read otherwise.
+        """
+        present = self.columns.get(table)
+        if present is None:
+            sql = f"SELECT 0, 0, {', '.join(['NULL'] * len(columns))} WHERE 0"
+        else:
+            read = {column: quote(column) if column in present else "NULL" for column in columns} | dict(
+                replacing or {}
+            )
+            blobs = [f"CAST({read[column]} AS BLOB)" for column in columns]
+            sql = f"SELECT 0, rowid, {', '.join(blobs)} FROM {quote(table)} WHERE {where} {order}"
+        self.copy(into, columns, sql)
+        if count:
+            lost = [f"count(*) FILTER ({quote('lost ' + column)}) AS {quote(column)}" for column in columns]
+            [found] = self.rows(f"SELECT {', '.join(lost)} FROM {into}")
+            self.undecodable.update({f"{table}.{column}": n for column, n in found.items() if n})
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Runs a DuckDB statement."""
+        self._duck.execute(sql, list(parameters))
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """Returns the rows of a DuckDB query as a frame, times in UTC."""
+        return self._duck.execute(sql).df()
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Returns the rows of a DuckDB query as mappings."""
+        result = self._duck.execute(sql)
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def read_times(self, table: str, columns: Sequence[str], label: str = "") -> None:
+        """Replaces each column by ``X_text`` (as stored) and ``X`` (the moment in UTC; NULL when unreadable).
+
+        DuckDB casts the forms that it reads exactly as Python does; Python parses the distinct others.
+        """
+        casts = [
+            f"{column} AS {column}_text, CASE WHEN regexp_full_match({column}, '{STRICT_PATTERN}') "
+            f"THEN TRY_CAST({column} AS TIMESTAMPTZ) END AS {column}"
+            for column in columns
+        ]
+        self.execute(
+            f"CREATE OR REPLACE TABLE {table} AS "
+            f"SELECT * EXCLUDE ({', '.join(columns)}), {', '.join(casts)} FROM {table} ORDER BY rowid"
+        )
+        for column in columns:
+            odd = f"{column} IS NULL AND {column}_text IS NOT NULL"
+            texts = [
+                row["text"] for row in self.rows(f"SELECT DISTINCT {column}_text AS text FROM {table} WHERE {odd}")
+            ]
+            if not texts:
+                continue
+            moments = [parse_time(text) for text in texts]
+            self.execute(
+                f"UPDATE {table} SET {column} = odd.moment FROM (SELECT unnest(?::VARCHAR[]) AS text, "
+                f"CAST(unnest(?::VARCHAR[]) AS TIMESTAMPTZ) AS moment) odd WHERE {odd} AND {column}_text = odd.text",
+                [texts, [moment.isoformat() if moment else None for moment in moments]],
+            )
+            [found] = self.rows(f"SELECT count(*) AS n FROM {table} WHERE {odd} AND trim({column}_text) <> ''")
+            if label and found["n"]:
+                self.unreadable[f"{label}.{column}"] = found["n"]
+
+
+@contextmanager
+def open_reading(uri: str, name: str, opened: Callable[[], None]) -> Iterator[Reading]:
+    reading = Reading(uri)
+    try:
+        reading.read_schema()
+        opened()
+        missing = [table for table in REQUIRED_TABLES if table not in reading.columns]
+        if missing:
+            raise InputError(
+                f"{name} lacks the table{'s' if len(missing) > 1 else ''} {', '.join(missing)}: expected one of "
+                f"the runtime's {', '.join(FIELD_FILES[:-1])} or {FIELD_FILES[-1]}."
+            )
+        yield reading
+    finally:
+        reading.close()
+
+
+def session_row(reading: Reading, lane: str) -> dict[str, Any] | None:
+    """Returns the lane's ``vp_sessions`` row, unknown columns included; numbers stay numbers."""
+    columns = reading.columns["vp_sessions"]
+    values = [f"CAST({quote(column)} AS BLOB), CAST(typeof({quote(column)}) AS BLOB)" for column in columns]
+    reading.copy(
+        "session_rows",
+        [name for column in columns for name in (column, f"type of {column}")],
+        f"SELECT 0, 0, {', '.join(values)} FROM vp_sessions WHERE {lane} LIMIT 1",
+    )
+    numbers = {"integer": int, "real": float}
+    for row in reading.rows("FROM session_rows"):
+        typed = {column: (row[column], numbers.get(row[f"type of {column}"])) for column in columns}
+        return {column: number(value) if number and value else value for column, (value, number) in typed.items()}
+    return None
+
+
+def quote(name: str) -> str:
+    """Returns ``name`` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Returns ``text`` as an SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def moment(value: datetime) -> str:
+    """Returns ``value`` as a DuckDB literal."""
+    return f"TIMESTAMPTZ '{value.astimezone(UTC).isoformat()}'"
