@@ -173,6 +173,7 @@ INTERNAL = {"code": "vp_internal_error", "message": "VP operation failed unexpec
         (500, LOCKED | {"message": None, "request_id": 7}, "500 vp_db_locked: ask again in a minute", 3),
         (503, LOCKED | {"retryable": False}, "busy; retry shortly\"): see the gateway's log", 1),
         (503, LOCKED | {"retryable": "yes"}, "busy; retry shortly\"): see the gateway's log", 1),
+        (404, LOCKED, "is not there (404)", 1),
         (502, {"message": "no lane"}, 'answered with 502 ("no lane"): see the gateway\'s log.', 1),
     ],
 )

@@ -38,7 +38,13 @@ def test_without_a_lane_the_first_set_variable_is_taken_unseen(monkeypatch: pyte
     monkeypatch.setenv("UA_VP_DB_PATH", "vp.db")
     assert resolve_source(None) == "vp.db"
     monkeypatch.setenv("UA_CODER_VP_DB_PATH", " ")
-    assert resolve_source(None, " ") == "vp.db"
+    assert resolve_source(None) == "vp.db"
+
+
+def test_a_blank_lane_is_looked_for_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UA_VP_DB_PATH", "vp.db")
+    with pytest.raises(InputError, match="vp_id is blank"):
+        resolve_source(None, " ")
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ DEVIATIONS = {
     "missing_completion": "overdue: no end, or no start",
     "unaccounted": "unaccounted for: nobody can say what became of them",
     "cancelled": "cancelled",
+    "cancel_requested": "cancellation requested, but not cancelled yet",
     "missing_dispatched": "no dispatched event",
     "missing_terminal_event": "ended by status, but without a terminal event",
     "several_terminals": "more than one terminal event",
@@ -138,6 +139,8 @@ def _deviations(row: Mapping[Any, Any], sequence: tuple[str, ...]) -> Iterator[s
         yield "cancelled"
     if outcome == "overdue":
         yield "missing_completion"
+    if row["cancel_requested"] and outcome in ("pending", "overdue"):
+        yield "cancel_requested"
     if why == "status and last event disagree":
         yield "status_disagrees"
     elif outcome == "unaccounted":

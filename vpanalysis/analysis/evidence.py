@@ -118,8 +118,8 @@ def _fallback(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
         return Claim(strength="insufficient", claim_below=below, distance=_CONTRADICTORY)
     if signal(metrics) == "not recorded":
         text = (
-            "This lane's runtime does not report fallbacks: every settled mission was claimed by a worker, which cannot "
-            "record one. Read the claim on failures."
+            "This lane's runtime does not report fallbacks: every settled mission was claimed by a worker, which "
+            "cannot record one. Read the claim on failures."
         )
         return Claim(claim_below=below, missions=0, against=0, distance=text)
     found = claim(k, max(account.recordable, k), below, basis, "fallback rate")
@@ -184,6 +184,6 @@ def _caveat(metrics: Metrics, looks: int | None) -> str:
     if not looks:
         return text
     return (
-        f"{text} {formatting.count(looks, 'earlier look')} at it in the evidence log: the claims hold however often one "
-        "looks, the verdict's own thresholds do not."
+        f"{text} {formatting.count(looks, 'earlier look')} at it in the evidence log: the claims hold however often "
+        "one looks, the verdict's own thresholds do not."
     )

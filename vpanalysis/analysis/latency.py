@@ -82,7 +82,7 @@ class LatencyProfile:
         p95_with_running_seconds: Run time by which 95 % of missions finish, running ones included; ``None`` when
             the curve stays below 95 %.
         p95_sentence: p95 with its interval, or "no upper bound yet (12 of 59)".
-        tiers: Queue wait by priority tier, the most urgent first: missions are claimed by tier, then priority, then age.
+        tiers: Queue wait by priority tier, the most urgent first: missions are claimed by tier, priority, then age.
         queue_wait_p50_seconds: p50 of created → started; ``None`` when unknown.
         queue_wait_p95_seconds: p95 of created → started; ``None`` when unknown.
         waiting: Missions still in the queue; ``None`` when the source cannot tell.

@@ -174,7 +174,7 @@ def texts(column: "pd.Series[Any]") -> list[str | None]:
 
 
 def degraded_since(session_events: pd.DataFrame, start: datetime | None) -> pd.DataFrame:
-    """Returns the degraded events from ``start`` on; one without a readable time may be of any, and so is among them."""
+    """Returns the degraded events from ``start`` on, and those without a readable time, which may be as late."""
     degraded = session_events[session_events["event_type"] == SESSION_DEGRADED]
     return degraded if start is None else degraded[degraded["created_at"].isna() | (degraded["created_at"] >= start)]
 

@@ -11,6 +11,7 @@ from vpanalysis import formatting
 from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.data.schema import (
+    DISPATCH_HELD,
     ORPHANED_STATUSES,
     SESSION_CREATED,
     SESSION_DEGRADED,
@@ -121,6 +122,8 @@ def _deviations(metrics: Metrics, types: Sequence[str]) -> list[str]:
     if metrics.session_health is not None and metrics.session_health.orphan_signals:
         open_ones = formatting.count(metrics.session_health.orphan_signals, "degradation")
         found.append(f"{open_ones} not resumed by the window's end")
+    if counts[DISPATCH_HELD]:
+        found.append(f"dispatch held {formatting.count(counts[DISPATCH_HELD], 'time')}")
     unknown = sum(count for name, count in counts.items() if name not in SESSION_EVENT_TYPES)
     if unknown:
         found.append(f"{formatting.count(unknown, 'event')} of a type outside the contract")

@@ -57,8 +57,8 @@ class Comparison:
         slow_before: The baseline's matured missions and the slow ones; ``None`` without a baseline.
         slow_after: The window's.
         slow: Change of the slow share; ``None`` when either window has no matured mission.
-        overdue: The window's overdue missions: they hang. Those that started are in ``slow``, but never make the run time
-            count as up.
+        overdue: The window's overdue missions: they hang. Those that started are in ``slow``, but never make the run
+            time count as up.
         run_p50: p50 of the run time (started → completed), before and after.
         run_p95: p95 of the run time.
         queue_p50: p50 of the queue wait (created → started); missions still queued count with their wait so far.

@@ -44,7 +44,7 @@ class Claim(_Part):
 
     strength: Strength = Field(
         default="none",
-        description="supports: the claim is shown at 95 %; refutes: its opposite is; none: no mission to show anything; "
+        description="supports: the claim is shown at 95 %; refutes: its opposite is; none: no mission to show it; "
         "insufficient: all else.",
     )
     claim_below: float | None = Field(default=None, description="The share that the true rate is claimed to be below.")
@@ -65,7 +65,7 @@ class Claim(_Part):
 
 
 class Evidence(Claim):
-    """How far the data carry the verdict, beside the decision: the claim on fallbacks, with those on failures and p95."""
+    """How far the data carry the verdict: the claim on fallbacks, and with it those on failures and p95."""
 
     basis: Basis = Field(
         default="fixed",
@@ -152,7 +152,7 @@ class Verdict(_Part):
     mission_counts: dict[str, int] = Field(description="Missions by status; empty: unknown or none.")
     outcomes: dict[str, int] = Field(
         default_factory=dict,
-        description="Missions by outcome (completed, failed, cancelled, pending, overdue, unaccounted); empty: unknown.",
+        description="Missions by outcome: completed, failed, cancelled, pending, overdue, unaccounted; empty: unknown.",
     )
     event_counts: dict[str, int] = Field(description="Events of the missions by type; empty: unknown or none.")
     signatures: list[SignatureCount] = Field(

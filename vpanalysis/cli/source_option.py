@@ -12,6 +12,7 @@ import click
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
 from vpanalysis.data.schema import REQUIRED_TABLES, SOURCE_ENVIRONMENT, TABLES
 from vpanalysis.data.sqlite_file import read_consistently
+from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,21 +76,23 @@ def resolve_source(source: str | None, vp_id: str | None = None) -> str:
 
     Args:
         source: The option's value; ``None`` when it was not given.
-        vp_id: The lane; ``None`` or blank: none is looked for, and the first set variable is taken.
+        vp_id: The lane; ``None``: none is looked for, and the first set variable is taken.
 
     Raises:
-        InputError: There is none, or the option's value is blank (a variable that is not set, in CI).
+        InputError: There is none, the option's value is blank (a variable that is not set, in CI), or the lane is.
     """
     if source is not None:
         if not source.strip():
             raise InputError("--source is empty: give a runtime database, a URL or a snapshot (is a variable unset?).")
         return source
+    if vp_id is not None:
+        RolloutWindow(vp_id)  # it refuses what is no lane's name
     passed_over: list[str] = []
     for variable in SOURCE_ENVIRONMENT:
         location = os.environ.get(variable, "").strip()
         if not location:
             continue
-        if vp_id is None or not vp_id.strip():
+        if vp_id is None:
             return location
         fault = _why_not(Path(location), vp_id)
         name = "a URL" if "://" in location else Path(location).name or location

@@ -1,9 +1,9 @@
 """A realistic VP runtime database with chosen faults: seeded, in the real schema, written like any other.
 
-A sample covers six days of one lane, `sample_lane` draws its rows. Its older 7/12 of missions are healthy in nearly
-every scenario; the newest 5/12 (100 of 240) carry the scenario's fault, so that the newest 100 can be compared with
-the 100 before. How many missions carry a fault is fixed per 100 and never left to chance; which ones, and all else,
-comes from the seed.
+A sample covers six days of one lane, whose rows `sample_lane` draws. Its older 7/12 of missions are healthy in every
+scenario; the newest 5/12 (100 of 240) carry the scenario's fault, so that the newest 100 can be compared with the 100
+before. How many missions carry a fault is fixed per 100 and never left to chance; which ones, and all else, comes from
+the seed.
 """
 
 import json

@@ -182,9 +182,9 @@ class Lane:
         if status == "completed":
             events.append((finished, schema.COMPLETED, ended))
         elif status == "cancelled":
-            reason = trace | {"reason": "superseded by a newer request"}
-            events.append((finished - rng.uniform(0.05, 0.3) * run, schema.CANCEL_REQUESTED, reason))
-            events.append((finished, schema.CANCELLED, reason))
+            why = trace | {"reason": "superseded by a newer request"}
+            events.append((finished - rng.uniform(0.05, 0.3) * run, schema.CANCEL_REQUESTED, why))
+            events.append((finished, schema.CANCELLED, why))
         elif status in schema.FAILED_STATUSES:
             events.append((finished, schema.FAILED, self._failure(status, plan, scenario) | ended))
         return events

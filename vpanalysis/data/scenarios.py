@@ -1,4 +1,4 @@
-"""The sample's scenarios: what the newest missions of a lane carry, which of them, and the error texts they leave."""
+"""The sample's scenarios: what the newest missions of a lane carry, and the error texts they leave."""
 
 import math
 import random

@@ -438,8 +438,9 @@ def snapshot_tables(
 ) -> Tables:
     """Returns what a snapshot tells, as the tables of a window.
 
-    Of a mission, ``created_at`` is the time of its dispatched event or, failing that, its earliest stamp, for snapshots
-    do not hold it; ``queue_wait_seconds`` and ``worker_id`` are unknown. A snapshot that does not list all its missions has none.
+    Of a mission, ``created_at`` is the time of its dispatched event or, failing that, its earliest stamp, for
+    snapshots do not hold it; ``queue_wait_seconds`` and ``worker_id`` are unknown. A snapshot that does not list all
+    its missions has none.
 
     Args:
         content: The snapshot, as `snapshot_of` returns it.

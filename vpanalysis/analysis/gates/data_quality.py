@@ -99,22 +99,22 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
         _note(
             "unaccounted",
             unaccounted,
-            f"{formatting.share(unaccounted, missions)} missions are unaccounted for{_why(metrics)}: nobody can say what "
-            "became of them.",
+            f"{formatting.share(unaccounted, missions)} missions are unaccounted for{_why(metrics)}: nobody can say "
+            "what became of them.",
             veto=unaccounted >= 2 and unaccounted > limits.unaccounted * missions,
         ),
         _note(
             "orphan_signals",
             found.orphan_signals,
-            f"{formatting.share(found.orphan_signals, signals)} fallback and failure events have no mission: what is gone "
-            "cannot be judged.",
+            f"{formatting.share(found.orphan_signals, signals)} fallback and failure events have no mission: what is "
+            "gone cannot be judged.",
             veto=lost_signals,
         ),
         _note(
             "beyond_as_of",
             found.beyond_as_of,
-            f"{formatting.count(found.beyond_as_of, 'row')} of the lane are stamped over {BEYOND_SECONDS} s later than now: "
-            "a clock is wrong, and times cannot be trusted.",
+            f"{formatting.count(found.beyond_as_of, 'row')} of the lane are stamped over {BEYOND_SECONDS} s later than "
+            "now: a clock is wrong, and times cannot be trusted.",
             veto=True,
         ),
         _note("contradiction", int(bool(contradicting)), contradicting, veto=True),

@@ -46,8 +46,8 @@ def judge(metrics: Metrics, settings: FreshnessGate, policy: Thresholds) -> Find
 GATE = Gate(
     name="freshness",
     unit="seconds",
-    trips="the window is open, and its lane shows no sign of life (any row, event or heartbeat) for 24 h, or its newest "
-    "mission is over 7 days old",
+    trips="the window is open, and its lane shows no sign of life (any row, event or heartbeat) for 24 h, or its "
+    "newest mission is over 7 days old",
     look="check that this is the database the runtime writes to, and that missions reach the lane",
     judge=judge,
     settings=FreshnessGate,

@@ -25,7 +25,7 @@ class RecentChangeGate(Settings):
 
 
 def judge(metrics: Metrics, settings: RecentChangeGate, policy: Thresholds) -> Finding:
-    """Judges each suffix of the newest settled missions that could have recorded a fallback (Clopper–Pearson bounds)."""
+    """Judges each stretch of the newest settled missions that could have recorded a fallback (Clopper–Pearson)."""
     watch = policy.fallback_watch
     if not metrics.known.missions:
         return not_assessed(watch, "Which missions fell back is unknown.")

@@ -1,0 +1,276 @@
+"""The account of missions, against a second implementation: plain loops over the rows of the database.
+
+The oracle is written from the design alone: each mission has exactly one outcome as of a moment, and nothing that
+happens later changes it.
+"""
+
+import random
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import LANE, NOON, SCHEMA
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vpanalysis as vp
+
+M = "vp.mission."
+TERMINAL = ("completed", "failed", "cancelled")
+OUTCOMES = (*TERMINAL, "pending", "overdue", "unaccounted")
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+Row = dict[str, Any]
+Fate = tuple[str, str, bool, bool, bool]  # id, outcome, fell_back, settled, recordable
+
+
+# The oracle ----------------------------------------------------------------------------------------------------------
+
+
+def read(stamp: Any) -> datetime | None:
+    """Returns the moment of a stored stamp: ISO text, blanks around it stripped, no offset meaning UTC."""
+    try:
+        moment = datetime.fromisoformat(stamp.strip())
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def happened(stamp: Any, as_of: datetime) -> datetime | None:
+    """Returns the stamp's moment when it has come by ``as_of``."""
+    moment = read(stamp)
+    return moment if moment and moment <= as_of else None
+
+
+def first(events: Sequence[Row], name: str) -> datetime | None:
+    """Returns the first readable time of an event of this type."""
+    moments = [read(event["created_at"]) for event in events if event["event_type"] == M + name]
+    return min((moment for moment in moments if moment), default=None)
+
+
+def overdue(status: str, row: Row, events: Sequence[Row], as_of: datetime) -> bool:
+    """Whether a mission without an end should have one: 900 s from its start, else 3,600 s from its creation."""
+    begun = happened(row["started_at"], as_of) or first(events, "started")
+    if not begun and status == "running":
+        begun = first(events, "dispatched")
+    if begun and status != "blocked":
+        return as_of - begun >= timedelta(seconds=900)
+    created = read(row["created_at"])
+    assert created is not None
+    return as_of - created >= timedelta(seconds=3600)
+
+
+def outcome(row: Row, events: Sequence[Row], as_of: datetime) -> str:
+    """Returns what became of a mission; ``events`` are its own that have happened by ``as_of``, in order of time."""
+    if not row["mission_id"] or read(row["created_at"]) is None:
+        return "unaccounted"
+    status, event = row["status"], None
+    for one in events:
+        if str(one["event_type"]).removeprefix(M) in TERMINAL:
+            event = str(one["event_type"]).removeprefix(M)
+    if status in (*TERMINAL, "timed_out"):
+        written = read(row["completed_at"]) or read(row["updated_at"])
+        if written is None or written <= as_of:
+            end = "failed" if status == "timed_out" else str(status)
+            return end if events and event in (None, end) else "unaccounted"
+        if event:
+            return event
+        status = "running" if happened(row["started_at"], as_of) else "queued"
+    elif status not in ("queued", "running", "blocked"):
+        return event or "unaccounted"
+    if event:
+        return "unaccounted"
+    if status == "running" and read(row["started_at"]) and not happened(row["started_at"], as_of):
+        status = "queued"
+    return "overdue" if overdue(status, row, events, as_of) else "pending"
+
+
+def expected(path: Path, window: vp.RolloutWindow, as_of: datetime) -> list[Fate]:
+    """Returns each mission's fate, sorted: by the rows alone; the window holds all missions of its range."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = [dict(row) for row in connection.execute("SELECT rowid, * FROM vp_missions WHERE vp_id = ?", (LANE,))]
+        events = [dict(row) for row in connection.execute("SELECT rowid, * FROM vp_events")]
+    considered: dict[Any, Row] = {}
+    for row in sorted(rows, key=lambda row: (read(row["created_at"]) or NEVER, row["rowid"])):
+        created = read(row["created_at"])
+        if created and created > as_of:
+            continue
+        if window.start and not (created and window.start <= created):
+            continue
+        if window.end and not (created and created < window.end):
+            continue
+        considered[row["mission_id"] or row["rowid"]] = row  # a later row of an id replaces the earlier one
+    fates = []
+    for key, row in considered.items():
+        own = [event for event in events if event["mission_id"] == key]
+        own = [event for event in own if read(event["created_at"]) is None or happened(event["created_at"], as_of)]
+        own.sort(key=lambda event: (read(event["created_at"]) or NEVER, event["rowid"]))
+        end = outcome(row, own, as_of)
+        fell_back = any(event["event_type"] == M + "fallback" for event in own)
+        settled = end in ("completed", "failed") or fell_back
+        fates.append((row["mission_id"] or "", end, fell_back, settled, fell_back or not row["worker_id"]))
+    return sorted(fates)
+
+
+# What the package says -----------------------------------------------------------------------------------------------
+
+
+def loaded(path: Path, window: vp.RolloutWindow) -> vp.Metrics:
+    """Returns the metrics of a window of the database."""
+    with vp.open_source(path) as source:
+        return vp.summarize(source.load(window))
+
+
+def found(metrics: vp.Metrics) -> list[Fate]:
+    """Returns each mission's fate, sorted, from the package's account."""
+    frame = metrics.account.missions
+    names = [name if isinstance(name, str) else "" for name in frame["mission_id"]]
+    flags = [frame[flag].tolist() for flag in ("outcome", "fell_back", "settled", "recordable")]
+    return sorted(zip(names, *flags, strict=True))
+
+
+def check_sums(metrics: vp.Metrics) -> None:
+    """Outcomes add up, and the account's totals are those of its missions."""
+    account, fates = metrics.account, found(metrics)
+    assert account.counts is not None
+    assert set(account.counts) == set(OUTCOMES)
+    assert {name: number for name, number in account.counts.items() if number} == Counter(fate[1] for fate in fates)
+    assert account.total == sum(account.counts.values()) == len(fates)
+    assert account.fell_back == sum(fell_back for _, _, fell_back, _, _ in fates)
+    assert account.settled == sum(settled for _, _, _, settled, _ in fates)
+    assert account.recordable == sum(settled and recordable for _, _, _, settled, recordable in fates)
+
+
+# Databases -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mission:
+    """A mission's row, and its events as ``(type, stamp, lane)``."""
+
+    row: Row
+    events: tuple[tuple[Any, Any, str], ...] = ()
+
+
+def write(path: Path, missions: Sequence[Mission], *, keys: bool = True, seed: int = 0) -> None:
+    """Writes missions and, in any order, their events; where ids are keys, the first row of an id stays."""
+    schema = SCHEMA if keys else SCHEMA.replace(" PRIMARY KEY", "")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"PRAGMA synchronous = OFF; BEGIN; {schema} COMMIT;")
+        connection.execute("INSERT INTO vp_sessions (vp_id, status) VALUES (?, 'idle')", (LANE,))
+        insert(connection, missions, seed)
+        connection.commit()
+
+
+def insert(connection: sqlite3.Connection, missions: Sequence[Mission], seed: int) -> None:
+    """Adds missions and events to an open database."""
+    for mission in missions:
+        row = {"vp_id": LANE} | mission.row
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        connection.execute(f"INSERT OR IGNORE INTO vp_missions ({names}) VALUES ({marks})", tuple(row.values()))
+    events = [(mission.row["mission_id"], *event) for mission in missions for event in mission.events]
+    random.Random(seed).shuffle(events)
+    connection.executemany(
+        "INSERT INTO vp_events (event_id, mission_id, event_type, created_at, vp_id) VALUES (hex(randomblob(8)), ?, ?, ?, ?)",
+        events,
+    )
+
+
+def form(moment: datetime, style: int) -> str:
+    """Returns a stamp of the moment in one of the field's forms."""
+    forms: tuple[Callable[[], str], ...] = (
+        lambda: moment.isoformat(),
+        lambda: moment.isoformat().replace("+00:00", "Z"),
+        lambda: moment.replace(tzinfo=None).isoformat(),
+        lambda: f"  {moment.isoformat(sep=' ')} ",
+        lambda: moment.astimezone(timezone(timedelta(hours=5.5))).isoformat(),
+        lambda: moment.astimezone(timezone(timedelta(hours=-8))).isoformat(timespec="microseconds"),
+        lambda: moment.strftime("%Y%m%dT%H%M%S.%fZ"),
+    )
+    return forms[style]()
+
+
+NO_TIMES = (None, "", " ", "soon", "2026-13-01", 17, b"\xff\xfe", "0001-01-01T00:00:00+14:00")
+TINY = 1e-6
+#: Seconds before ``as_of``: the borders, and a microsecond on either side; below zero is after it.
+AGES = (0, TINY, 1, 500, 899, 900 - TINY, 900, 900 + TINY, 2000, 3600 - TINY, 3600, 3600 + TINY, 7200, 90_000)
+LATER = (-TINY, -1, -61, -4000)
+TYPES = tuple(
+    M + name
+    for name in ("dispatched", "started", "progress", "completed", "failed", "cancelled", "fallback", "cancel_requested")
+)
+ODD_TYPES = ("", None, "vp.mission.exploded", "VP.MISSION.FAILED", "completed", 3)
+STATUSES = ("queued", "running", "blocked", *TERMINAL, "timed_out")
+ODD_STATUSES = ("FAILED", "Completed", " completed ", "", " ", None, "archived", 7, "unknown", "résumé")
+
+
+def mostly(usual: Sequence[Any], odd: Sequence[Any], share: int = 5) -> st.SearchStrategy[Any]:
+    """Draws from the usual values, once in ``share`` from the odd ones."""
+    return st.integers(1, share).flatmap(lambda pick: st.sampled_from(odd if pick == share else usual))
+
+
+def stamps(odd: bool = True) -> st.SearchStrategy[Any]:
+    """Draws a stored stamp around ``as_of`` (noon), at its borders too."""
+    moments = st.builds(
+        lambda age, style: form(NOON - timedelta(seconds=age), style), mostly(AGES, LATER), st.integers(0, 6)
+    )
+    return st.one_of(moments, moments, moments, st.sampled_from(NO_TIMES)) if odd else moments
+
+
+EVENTS = st.tuples(mostly(TYPES, ODD_TYPES, 12), stamps(), mostly((LANE,), ("vp.other", None), 8))
+IDS = mostly([f"m{number}" for number in range(30)] + ["bridge-1", "bridge-2"], (None, "", "' OR 1=1 --", "é\n"), 9)
+MISSIONS = st.builds(
+    lambda name, status, created, started, completed, updated, worker, events: Mission(
+        {
+            "mission_id": name,
+            "status": status,
+            "created_at": created,
+            "started_at": started,
+            "completed_at": completed,
+            "updated_at": updated,
+            "worker_id": worker,
+            "source": "redis_bridge" if str(name).startswith("bridge") else None,
+        },
+        tuple(events),
+    ),
+    IDS,
+    mostly(STATUSES, ODD_STATUSES),
+    stamps(),
+    stamps(),
+    stamps(),
+    stamps(),
+    st.sampled_from((None, None, "", "worker-1")),
+    st.one_of(
+        st.lists(EVENTS, max_size=5),
+        st.just([("vp.mission.dispatched", form(NOON - timedelta(hours=2), 0), LANE)]),
+    ),
+)
+WINDOWS = st.sampled_from(
+    (
+        vp.RolloutWindow(LANE, last_missions=1000, as_of=NOON),
+        vp.RolloutWindow(LANE, start=NOON - timedelta(hours=1), as_of=NOON),
+        vp.RolloutWindow(LANE, end=NOON - timedelta(seconds=900), as_of=NOON),
+        vp.RolloutWindow(LANE, start=NOON - timedelta(days=2), end=NOON + timedelta(days=1), as_of=NOON),
+    )
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(missions=st.lists(MISSIONS, min_size=1, max_size=25), keys=st.booleans(), window=WINDOWS, seed=st.integers(0, 99))
+def test_each_mission_has_the_outcome_that_the_design_gives_it(
+    missions: list[Mission], keys: bool, window: vp.RolloutWindow, seed: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vp_state.db"
+        write(path, missions, keys=keys, seed=seed)
+        metrics = loaded(path, window)
+        assert found(metrics) == expected(path, window, NOON)
+        check_sums(metrics)
