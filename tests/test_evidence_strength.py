@@ -3,75 +3,177 @@
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_frames import metrics_from_snapshot, metrics_of, mission
+from lane_frames import LANE, NOON, metrics_from_snapshot, metrics_of, mission
+from scipy.special import betainc, betaincc, betaln
 from scipy.stats import binomtest, quantile_test
 
-from vpanalysis.analysis.evidence import weigh
+from vpanalysis.analysis.evidence import claim, weigh
+from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.verdict import Evidence
+from vpanalysis.analysis.verdict import Claim, Evidence
 from vpanalysis.data.tables import DataQuality
+from vpanalysis.data.window import RolloutWindow
 
 POLICY = Policy.load("playbook")
+CLOSED = RolloutWindow(LANE, start=NOON - timedelta(hours=6), end=NOON - timedelta(hours=1), as_of=NOON)
+OPEN = RolloutWindow(LANE, last_missions=1000, as_of=NOON)
 
 
-def weighed(k: Any, n: Any, claim: float = 0.05, **latency: Any) -> Evidence:
-    content = {"fallback": {"missions_considered": n, "missions_with_fallback": k}, "latency_seconds": latency}
-    return weigh(metrics_from_snapshot(content), Policy.load("playbook", fallback_watch=claim))
+def lane(n: int, fallbacks: int = 0, failures: int = 0, window: RolloutWindow = CLOSED, **columns: Any) -> Metrics:
+    """So many missions within the closed window; the first fell back, the last failed."""
+    rows = [
+        mission(
+            -9000.0 + at, fallback=at < fallbacks, status="failed" if at >= n - failures else "completed", **columns
+        )
+        for at in range(n)
+    ]
+    return metrics_of(rows, window=window)
+
+
+def stated(k: Any, n: Any, finished: Any = None, **latency: Any) -> Evidence:
+    """A snapshot's evidence, without its missions; ``finished`` are said to have completed."""
+    content: dict[str, Any] = {
+        "fallback": {"missions_considered": n, "missions_with_fallback": k}, "latency_seconds": latency,
+    }  # fmt: skip
+    if finished is not None:
+        content["mission_counts"] = {"completed": finished, "running": n - finished}
+    return weigh(metrics_from_snapshot(content), POLICY)
+
+
+# --- a claim
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_bounds_interval_and_strength_are_scipys(data: st.DataObject) -> None:
+def test_one_looks_bounds_interval_and_strength_are_scipys(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 600))
     k = data.draw(st.integers(0, n))
-    claim = data.draw(st.sampled_from([0.01, 0.05, 0.19]))
-    found = weighed(k, n, claim)
+    below = data.draw(st.sampled_from([0.01, 0.05, 0.19]))
+    found = claim(k, n, below, "fixed")
     upper = binomtest(k, n, alternative="less").proportion_ci(0.95, "exact").high
     lower = binomtest(k, n, alternative="greater").proportion_ci(0.95, "exact").low
     wilson = binomtest(k, n).proportion_ci(0.95, "wilson")
     assert found.upper_bound == pytest.approx(upper)
     assert found.lower_bound == pytest.approx(lower)
     assert (found.interval_low, found.interval_high) == pytest.approx((wilson.low, wilson.high), abs=1e-12)
-    if min(abs(upper - claim), abs(lower - claim)) > 1e-9:
-        assert found.strength == ("supports" if upper < claim else "refutes" if lower >= claim else "insufficient")
+    if min(abs(upper - below), abs(lower - below)) > 1e-9:
+        assert found.strength == ("supports" if upper < below else "refutes" if lower >= below else "insufficient")
+    assert (found.missions, found.against, found.claim_below) == (n, k, below)
+
+
+def log_mixture_below(k: int, n: int, p0: float) -> float:
+    """The design's M against "rate >= p0", by SciPy's incomplete beta function."""
+    spread = math.log(betainc(k + 0.5, n - k + 0.5, p0)) + betaln(k + 0.5, n - k + 0.5)
+    spread -= betaln(0.5, 0.5) + math.log(betainc(0.5, 0.5, p0))
+    mixture = 0.5 * math.exp(spread) + (0.5 if k == 0 else 0.0)
+    return math.log(mixture) - k * math.log(p0) - (n - k) * math.log1p(-p0)
+
+
+def log_mixture_above(k: int, n: int, p0: float) -> float:
+    """Its mirror: the bet is Beta(1/2, 2) above p0."""
+    spread = math.log(betaincc(k + 0.5, n - k + 2, p0)) + betaln(k + 0.5, n - k + 2)
+    spread -= math.log(betaincc(0.5, 2, p0)) + betaln(0.5, 2)
+    return spread - k * math.log(p0) - (n - k) * math.log1p(-p0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_an_open_windows_strength_is_the_e_processes(data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, 400))
+    k = data.draw(st.integers(0, min(n, 60)))
+    below = data.draw(st.sampled_from([0.01, 0.05, 0.10, 0.19]))
+    found = claim(k, n, below, "anytime")
+    supports, refutes = log_mixture_below(k, n, below) - math.log(20), log_mixture_above(k, n, below) - math.log(20)
+    if min(abs(supports), abs(refutes)) > 1e-9:
+        assert found.strength == ("supports" if supports > 0 else "refutes" if refutes > 0 else "insufficient")
+    # the bounds are where the same claim about another share would be shown
+    if k < n:
+        assert found.upper_bound is not None
+        assert log_mixture_below(k, n, found.upper_bound) == pytest.approx(math.log(20), abs=1e-6)
+    if k > 0:
+        assert found.lower_bound is not None
+        assert log_mixture_above(k, n, found.lower_bound) == pytest.approx(math.log(20), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("basis", "needed"), [("fixed", [59, 93, 124, 153, 181]), ("anytime", [65, 148, 193, 233, 270])]
+)
+def test_missions_needed_are_the_designs(basis: Any, needed: Sequence[int]) -> None:
+    for k, n in enumerate(needed):
+        assert claim(k, n, 0.05, basis).strength == "supports"
+        assert claim(k, n, 0.05, basis).missions_needed == 0
+        assert claim(k, n - 1, 0.05, basis).strength == "insufficient"
+        assert claim(k, n - 1, 0.05, basis).missions_needed == 1
+        assert claim(k, max(k, 1), 0.05, basis).missions_needed == n - max(k, 1)
 
 
 @pytest.mark.parametrize(
     ("k", "n", "needed", "distance"),
     [
-        (0, 4, 55, "0 of 4: 55 more clean missions would show a rate below 0.05 at 95 %."),
-        (0, 58, 1, "0 of 58: 1 more clean mission would show a rate below 0.05 at 95 %."),
-        (0, 59, 0, "0 of 59 show a rate below 0.05 at 95 %."),
-        (1, 92, 1, "1 of 92: 1 more clean mission would show a rate below 0.05 at 95 %."),
-        (1, 93, 0, "1 of 93 show a rate below 0.05 at 95 %."),
-        (4, 180, 1, "4 of 180: 1 more clean mission would show a rate below 0.05 at 95 %."),
+        (0, 4, 55, "0 of 4: 55 more clean missions would show a fallback rate below 0.05 at 95 %."),
+        (0, 58, 1, "0 of 58: 1 more clean mission would show a fallback rate below 0.05 at 95 %."),
+        (0, 59, 0, "0 of 59 show a fallback rate below 0.05 at 95 %."),
+        (1, 92, 1, "1 of 92: 1 more clean mission would show a fallback rate below 0.05 at 95 %."),
+        (1, 93, 0, "1 of 93 show a fallback rate below 0.05 at 95 %."),
+        (4, 180, 1, "4 of 180: 1 more clean mission would show a fallback rate below 0.05 at 95 %."),
     ],
 )
 def test_distance_in_missions(k: int, n: int, needed: int, distance: str) -> None:
-    found = weighed(k, n)
+    found = weigh(lane(n, k), POLICY)
     assert (found.missions_needed, found.distance) == (needed, distance)
     assert found.strength == ("insufficient" if needed else "supports")
-    assert found.claim_below == 0.05
+    assert (found.basis, found.signal, found.claim_below) == ("fixed", "recorded", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("window", "basis"),
+    [
+        (CLOSED, "fixed"),
+        (OPEN, "anytime"),
+        (RolloutWindow(LANE, start=NOON - timedelta(hours=6), as_of=NOON), "anytime"),
+        (RolloutWindow(LANE, start=NOON - timedelta(hours=6), end=NOON, as_of=NOON), "fixed"),
+        (RolloutWindow(LANE, start=NOON - timedelta(hours=6), end=NOON + timedelta(seconds=1), as_of=NOON), "anytime"),
+    ],
+)
+def test_a_closed_window_is_looked_at_once(window: RolloutWindow, basis: str) -> None:
+    found = weigh(lane(64, window=window), POLICY)
+    assert found.basis == basis
+    assert found.strength == ("supports" if basis == "fixed" else "insufficient")
+    assert weigh(lane(65, window=window), POLICY).strength == "supports"
 
 
 def test_missions_needed_is_where_scipys_bound_gets_below_the_claim() -> None:
     for k, n in ((2, 10), (5, 40), (9, 9)):
-        total = n + (weighed(k, n).missions_needed or 0)
+        total = n + (claim(k, n, 0.05, "fixed").missions_needed or 0)
         assert binomtest(k, total, alternative="less").proportion_ci(0.95, "exact").high < 0.05
         assert binomtest(k, total - 1, alternative="less").proportion_ci(0.95, "exact").high >= 0.05
 
 
-def test_no_missions() -> None:
-    found = weighed(0, 0)
-    assert (found.strength, found.missions_needed) == ("none", 59)
-    assert found.distance == "0 of 0: 59 more clean missions would show a rate below 0.05 at 95 %."
+@pytest.mark.parametrize(("basis", "needed"), [("fixed", 59), ("anytime", 65)])
+def test_no_missions(basis: Any, needed: int) -> None:
+    found = claim(0, 0, 0.05, basis)
+    assert (found.strength, found.missions_needed) == ("none", needed)
+    assert found.distance == f"0 of 0: {needed} more clean missions would show a rate below 0.05 at 95 %."
     assert (found.interval_low, found.interval_high, found.lower_bound, found.upper_bound) == (None,) * 4
+    for whole in (weigh(metrics_of([]), POLICY), stated(0, 0)):
+        assert (whole.strength, whole.failure.strength, whole.p95.strength) == ("none",) * 3
+        assert whole.signal == "unknown"
+
+
+def test_a_claim_that_no_rate_can_break_is_never_shown() -> None:
+    for basis in ("fixed", "anytime"):
+        for n in (0, 10):
+            found = claim(0, n, 1.0, basis)  # type: ignore[arg-type]
+            assert found.missions_needed is None
+            assert "no number of missions can show a rate below 1" in found.distance or found.strength == "supports"
 
 
 @pytest.mark.parametrize(
@@ -79,37 +181,186 @@ def test_no_missions() -> None:
     [(0, 1, "insufficient"), (1, 1, "refutes"), (20, 20, "refutes"), (10, 100, "refutes"), (8, 100, "insufficient")],
 )
 def test_one_mission_and_all_fallbacks(k: int, n: int, strength: str) -> None:
-    found = weighed(k, n)
+    found = claim(k, n, 0.05, "fixed")
     assert found.strength == strength
     assert found.upper_bound == pytest.approx(1.0 if k == n else 1 - 0.05 ** (1 / n) if k == 0 else found.upper_bound)
     assert found.lower_bound == pytest.approx(0.05 ** (1 / n) if k == n else found.lower_bound)
+    if strength == "refutes":
+        assert "show a rate of 0.05 or more at 95 %; " in found.distance
+
+
+# --- settled missions
+
+
+def test_only_settled_missions_carry_the_claims() -> None:
+    rows = [mission(-9000.0 + at) for at in range(58)]
+    unsettled = [
+        mission(-8000.0, status="cancelled"),
+        mission(-7999.0, wait=None, status="queued"),
+        mission(-7998.0, run=None, status="running"),
+        mission(-7997.0, status="unknown"),
+        mission(-7996.0, ended_event="vp.mission.failed"),
+        mission(-7995.0, events=0, ended_event=None),
+    ]
+    found = weigh(metrics_of(rows + unsettled, window=CLOSED), POLICY)
+    assert (found.missions, found.against, found.strength) == (58, 0, "insufficient")
+    assert (found.failure.missions, found.failure.against) == (58, 0)
+    fell_back = mission(-7000.0, run=None, status="running", fallback=True)  # settled by its fallback
+    found = weigh(metrics_of([*rows, *unsettled, fell_back], window=CLOSED), POLICY)
+    assert (found.missions, found.against) == (59, 1)
+    one_more = weigh(metrics_of([*rows, *unsettled, mission(-7000.0)], window=CLOSED), POLICY)
+    assert (one_more.missions, one_more.strength) == (59, "supports")
+
+
+def test_missions_that_a_worker_claimed_say_nothing_of_fallbacks() -> None:
+    own = [mission(-9000.0 + at) for at in range(58)]
+    claimed = [mission(-8000.0 + at, worker_id="w1") for at in range(100)]
+    found = weigh(metrics_of(own + claimed, window=CLOSED), POLICY)
+    assert (found.missions, found.strength, found.signal) == (58, "insufficient", "recorded")
+    assert (found.failure.missions, found.failure.strength) == (158, "supports")
+    recorded = mission(-7000.0, worker_id="w1", fallback=True)  # one that did record a fallback, counts
+    found = weigh(metrics_of([*own, *claimed, recorded], window=CLOSED), POLICY)
+    assert (found.missions, found.against) == (59, 1)
+
+
+def test_a_lane_whose_runtime_does_not_report_fallbacks() -> None:
+    found = weigh(lane(100, worker_id="w1"), POLICY)
+    assert (found.strength, found.signal, found.missions, found.against) == ("none", "not recorded", 0, 0)
+    assert (found.upper_bound, found.missions_needed) == (None, None)
+    assert found.distance == (
+        "This lane's runtime does not report fallbacks: every settled mission was claimed by a worker, which cannot "
+        "record one. Read the claim on failures."
+    )
+    assert found.failure.strength == "supports"
+    waiting = [mission(-9000.0, wait=None, status="queued")]
+    assert weigh(metrics_of(waiting), POLICY).signal == "unknown"
+
+
+def test_a_snapshots_claimed_missions_are_those_with_a_started_event() -> None:
+    def of(started: int) -> Evidence:
+        content = {
+            "fallback": {"missions_considered": 100, "missions_with_fallback": 0, "rate": 0.0},
+            "latency_seconds": {},
+            "mission_counts": {"completed": 100},
+            "event_counts": {"vp.mission.started": started, "vp.mission.dispatched": 100},
+            "events_complete": True,
+        }
+        return weigh(metrics_from_snapshot(content), POLICY)
+
+    assert (of(0).missions, of(0).strength) == (100, "supports")
+    assert (of(36).missions, of(36).strength) == (64, "insufficient")
+    assert (of(100).signal, of(100).strength) == ("not recorded", "none")
+
+
+# --- failures
+
+
+@pytest.mark.parametrize(
+    ("failures", "n", "strength"),
+    [
+        (0, 28, "insufficient"),
+        (0, 29, "supports"),  # 0.9 ** 29 = 0.047
+        (5, 102, "insufficient"),  # the bound is 10.03 %
+        (5, 103, "supports"),  # 9.94 %
+        (10, 60, "insufficient"),
+        (11, 60, "refutes"),
+        (40, 40, "refutes"),
+    ],
+)
+def test_the_claim_on_failures_is_below_the_gates_share(failures: int, n: int, strength: str) -> None:
+    upper = binomtest(failures, n, alternative="less").proportion_ci(0.95, "exact").high
+    lower = binomtest(failures, n, alternative="greater").proportion_ci(0.95, "exact").low
+    assert strength == ("supports" if upper < 0.10 else "refutes" if lower >= 0.10 else "insufficient")
+    found = weigh(lane(n, failures=failures), POLICY).failure
+    assert (found.strength, found.claim_below) == (strength, 0.10)
+    assert (found.missions, found.against) == (n, failures)
+    assert found.upper_bound == pytest.approx(upper)
+    assert "a failure rate" in found.distance
+
+
+def test_the_claim_on_failures_follows_the_policys_share(tmp_path: Any) -> None:
+    path = tmp_path / "strict.toml"
+    path.write_text('name = "strict"\nversion = "1"\n[rollout.gates.failures]\nshare = 0.05\n', "utf-8")
+    assert weigh(lane(58), Policy.load(path)).failure.strength == "insufficient"
+    assert weigh(lane(59), Policy.load(path)).failure.claim_below == 0.05
+
+
+def test_without_knowing_how_missions_ended_nothing_is_said_of_failures() -> None:
+    assert (
+        stated(0, 100).failure.model_dump()
+        == Claim(claim_below=0.10, distance="How the missions ended is unknown: nothing is shown.").model_dump()
+    )
+
+
+# --- what is unknown, and what contradicts itself
 
 
 @pytest.mark.parametrize(("k", "n"), [(None, 4), (math.nan, 4), (-1, 4), (1.5, 4), (0, None), (0, math.inf), (0, -3)])
 def test_unknown_counts_carry_nothing(k: Any, n: Any) -> None:
-    found = weighed(k, n)
+    found = stated(k, n)
     assert (found.strength, found.missions_needed, found.upper_bound) == ("none", None, None)
-    assert found.distance == "How many missions fell back is unknown: nothing is shown about the rate."
+    assert found.distance == "How many missions fell back is unknown: nothing is shown."
+
+
+def test_what_is_not_known_to_have_finished_shows_no_low_rate_but_can_show_a_high_one() -> None:
+    found = stated(0, 1000)
+    assert (found.strength, found.missions_needed, found.missions) == ("insufficient", None, 1000)
+    assert found.distance == "How many of the missions have finished is unknown, so nothing is shown yet."
+    assert stated(30, 100).strength == "refutes"
+    assert stated(0, 100, finished=65).strength == "supports"
+    assert stated(0, 100, finished=64).strength == "insufficient"
 
 
 def test_counts_that_contradict_themselves_carry_nothing() -> None:
-    found = weighed(5, 3)
-    assert (found.strength, found.upper_bound) == ("insufficient", None)
-    assert found.distance == "The source says that 5 of 3 missions fell back: nothing is shown."
+    for finished in (None, 3):
+        found = stated(5, 3, finished=finished)
+        assert (found.strength, found.upper_bound) == ("insufficient", None)
+        assert found.distance == "The source contradicts itself: nothing is shown."
+    # 0 of 100 would be a proof, but the rate says otherwise
+    content = {
+        "fallback": {"missions_considered": 100, "missions_with_fallback": 0, "rate": 0.3},
+        "latency_seconds": {},
+        "mission_counts": {"completed": 100},
+    }
+    both = weigh(metrics_from_snapshot(content), POLICY)
+    assert (both.strength, both.failure.strength) == ("insufficient", "insufficient")
+    assert both.distance == both.failure.distance == "The source contradicts itself: nothing is shown."
+    # against the lane they are held all the same
+    content["fallback"] = {"missions_considered": 100, "missions_with_fallback": 50, "rate": 0.0}
+    assert weigh(metrics_from_snapshot(content), POLICY).strength == "refutes"
 
 
 def test_missing_events_can_hide_fallbacks_but_not_make_them() -> None:
     lost = DataQuality(truncated_events=True)
-    clean = [mission(-3600.0 + at) for at in range(100)]
+    clean = [mission(-9000.0 + at) for at in range(100)]
     found = weigh(metrics_of(clean, quality=lost), POLICY)
     assert found.strength == "insufficient"
     assert found.distance == "Not all events are known, so more missions may have fallen back."
-    assert weigh(metrics_of(clean), POLICY).strength == "supports"
-    fell_back = [mission(-3600.0 + at, fallback=True) for at in range(10)]
+    for quality in (DataQuality(), DataQuality(truncated_events=False)):
+        assert weigh(metrics_of(clean, quality=quality), POLICY).strength == "supports"
+    fell_back = [mission(-9000.0 + at, fallback=True) for at in range(10)]
     assert weigh(metrics_of(fell_back, quality=lost), POLICY).strength == "refutes"
 
 
 # --- p95
+
+
+@pytest.mark.parametrize(
+    ("slow", "n", "strength"), [(0, 58, "insufficient"), (0, 59, "supports"), (11, 100, "refutes")]
+)
+def test_the_claim_on_p95_counts_missions_slower_than_critical(slow: int, n: int, strength: str) -> None:
+    rows = [mission(-9000.0 + at, run=90.001 if at < slow else 90.0) for at in range(n)]
+    rows += [mission(-60.0 - at, run=5.0) for at in range(31)]  # had no 90 s to run: they say nothing
+    found = weigh(metrics_of(rows, window=CLOSED), POLICY)
+    assert (found.p95.missions, found.p95.against, found.p95.claim_below) == (n, slow, 0.05)
+    assert (found.p95.strength, found.p95_claim_seconds) == (strength, 90.0)
+    assert "a share of slow missions" in found.p95.distance
+
+
+def test_p95s_claim_is_on_the_policys_line() -> None:
+    policy = Policy.load("playbook", p95_watch_seconds=4.0, p95_critical_seconds=5.0)
+    found = weigh(lane(20), policy)  # 10 s each
+    assert (found.p95.strength, found.p95.against, found.p95_claim_seconds) == ("refutes", 20, 5.0)
 
 
 @pytest.mark.parametrize("n", [72, 100, 500])
@@ -136,14 +387,14 @@ def test_p95_without_finished_missions_or_without_their_run_times() -> None:
     assert weigh(metrics_of([mission(run=None, status="running")]), POLICY).p95_sentence == (
         "p95 unknown: no mission has a run time."
     )
-    found = weighed(0, 100, p95_seconds=3.0, count=100)
-    assert (found.p95_low_seconds, found.p95_high_seconds) == (None, None)
+    found = stated(0, 100, p95_seconds=3.0, count=100)
+    assert (found.p95_low_seconds, found.p95_high_seconds, found.p95.strength) == (None, None, "none")
     assert found.p95_sentence == "p95 3.00 s; without the run times behind it, no interval."
 
 
 def test_run_times_that_are_none_are_left_out() -> None:
     rows = [mission(-9000.0 - at, run=10.0) for at in range(100)]
-    odd = [mission(-100.0, duration_seconds=value) for value in (math.nan, math.inf, -5.0)]
+    odd = [mission(-100.0 - at, duration_seconds=value) for at, value in enumerate((math.nan, math.inf, -5.0))]
     found = weigh(metrics_of(rows + odd), POLICY)
     assert (found.p95_low_seconds, found.p95_high_seconds) == (10.0, 10.0)
 
@@ -152,21 +403,34 @@ def test_run_times_that_are_none_are_left_out() -> None:
 
 
 def test_looks_at_an_open_window() -> None:
-    metrics = metrics_of([mission()])
+    metrics = lane(1, window=OPEN)
     assert metrics.provisional
     assert weigh(metrics, POLICY).caveat == "Provisional: more missions may still join the window."
     assert weigh(metrics, POLICY, looks=0).caveat == weigh(metrics, POLICY).caveat
     found = weigh(metrics, POLICY, looks=1)
     assert found.looks == 1
-    assert "1 earlier look at it in the evidence log" in found.caveat
+    assert found.caveat.endswith(
+        " 1 earlier look at it in the evidence log: the claims hold however often one looks, the verdict's own "
+        "thresholds do not."
+    )
     assert "12 earlier looks" in weigh(metrics, POLICY, looks=12).caveat
+    assert weigh(lane(1), POLICY, looks=3).caveat == ""  # closed and settled: nothing will change
+
+
+def test_pending_missions_make_a_window_provisional() -> None:
+    running = [mission(-9000.0), mission(-4200.0, wait=4000.0, run=None, status="running")]
+    found = weigh(metrics_of(running, window=CLOSED), POLICY)
+    assert (found.caveat, found.basis) == ("Provisional: not every mission has ended.", "fixed")
+    assert weigh(metrics_of(running, window=OPEN), POLICY).caveat == (
+        "Provisional: more missions may still join the window, and 1 mission of it is pending."
+    )
 
 
 def test_a_small_window_is_weighed_without_scipy_stats() -> None:
     program = (
         "import sys; from vpanalysis.analysis.decision import classify; from vpanalysis.analysis.policy import Policy\n"
         "content = {'fallback': {'missions_considered': 100, 'missions_with_fallback': 0, 'rate': 0.0},"
-        " 'latency_seconds': {'p95_seconds': 1.0}}\n"
+        " 'latency_seconds': {'p95_seconds': 1.0}, 'mission_counts': {'completed': 100}}\n"
         "assert classify(content, Policy.load()).evidence.strength == 'supports'\n"
         "assert 'scipy.stats' not in sys.modules and 'matplotlib' not in sys.modules"
     )

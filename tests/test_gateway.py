@@ -2,6 +2,7 @@
 
 import gzip
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -226,6 +227,27 @@ def test_a_refusal_that_breaks_off_is_as_if_it_said_nothing(serving: Callable[..
     with refused(server.url, "has no runtime database to read (503)"):
         load(server.url)
     assert len(server.requests) == 3
+
+
+def test_a_refusal_that_comes_byte_by_byte_is_not_waited_for(
+    serving: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", 0.3)
+    stop = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(500)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        while not stop.wait(0.05):
+            handler.wfile.write(b" ")
+
+    server = serving(drip)
+    began = time.monotonic()
+    with refused("HTTP status 500"):
+        load(server.url)
+    assert time.monotonic() - began < 10  # 50 s for all of it
+    stop.set()
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,29 @@
 """Run times with missions that still run: counted by hand, by loops, and by SciPy."""
 
 from datetime import timedelta
+from itertools import count
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_frames import NOON, metrics_from_snapshot, metrics_of, mission, missions_frame
+from lane_frames import NOON, metrics_from_snapshot, metrics_of, mission
 from scipy.stats import CensoredData, binomtest, ecdf, quantile_test
 
-from vpanalysis.analysis.latency import (
-    latency_profile,
-    matured_slow,
-    overdue,
-    run_times,
-    slowness,
-    waiting_seconds,
-)
+from vpanalysis.analysis.latency import TierWait, latency_profile, matured_slow, run_times, slowness, waiting
 
 T = 90.0
+numbers = count()
 
 
 def started(ago: float, run: float | None, status: str = "completed", **columns: object) -> dict:
-    """A mission that started ``ago`` seconds before noon."""
-    return mission(-ago - 1, run=run, status=status, **columns)
+    """A mission of its own that started ``ago`` seconds before noon."""
+    return mission(-ago - 1, run=run, status=status, **{"mission_id": f"s{next(numbers)}"} | columns)
 
 
 def test_only_missions_with_the_time_to_be_slow_are_matured():
-    missions = missions_frame(
+    metrics = metrics_of(
         [
             started(3600, 10),  # matured, fast
             started(3600, 91),  # matured, slow
@@ -38,9 +33,9 @@ def test_only_missions_with_the_time_to_be_slow_are_matured():
             mission(-3600, wait=None, run=None, status="queued"),  # never started
         ]
     )
-    share = matured_slow(missions, NOON, T)
+    share = matured_slow(metrics, T)
     assert (share.slow, share.matured, share.share) == (2, 3, 2 / 3)
-    assert slowness(missions, NOON, T).tolist() == [False, True, True, pd.NA, pd.NA, pd.NA]
+    assert slowness(metrics, T).tolist() == [False, True, True, pd.NA, pd.NA, pd.NA]
 
 
 @pytest.mark.parametrize(
@@ -57,36 +52,71 @@ def test_only_missions_with_the_time_to_be_slow_are_matured():
         (started(3600, T + 1, "cancelled"), (1, 1)),
         (started(3600, 5, "failed"), (0, 1)),
         (started(3600, 300, "timed_out"), (1, 1)),
-        (started(3600, None, "completed", ended_at=None), (0, 0)),  # ended, nobody knows when
-        (started(3600, None, "completed", ended_at=NOON - timedelta(seconds=3500)), (1, 1)),  # the event tells
-        (started(3600, None, "cancelled", ended_at=None), (0, 0)),
+        (started(3600, None), (0, 0)),  # ended, nobody knows when
+        (started(3600, None, ended_event_at=NOON - timedelta(seconds=3500)), (1, 1)),  # the event tells
+        (started(3600, None, updated_at=NOON - timedelta(seconds=3590)), (0, 1)),  # failing that the last update
+        (started(3600, None, "cancelled"), (0, 0)),
+        (started(3600, None, "running", ended_event="vp.mission.completed"), (0, 0)),  # running or over: nobody knows
+        (started(3600, None, "failed", ended_event="vp.mission.completed"), (0, 0)),
+        (started(3600, None, "unknown"), (1, 1)),  # nothing says that it ended
         (started(3600, 30, "unknown"), (0, 1)),  # an unknown status with both stamps has a duration
         (started(3600, 0.0, "completed"), (0, 1)),  # clocks that ran backwards count as 0 s
         (started(-60, None, "running"), (0, 0)),  # starts after the moment of judgement
     ],
 )
 def test_edges_of_slow_and_matured(row, expected):
-    share = matured_slow(missions_frame([row]), NOON, T)
+    share = matured_slow(metrics_of([row]), T)
     assert (share.slow, share.matured) == expected
 
 
-@pytest.mark.parametrize("missions", [None, missions_frame([]), missions_frame([mission(wait=None, run=None)])])
-def test_no_matured_mission_proves_nothing(missions):
-    share = matured_slow(missions, NOON, T)
-    assert (share.slow, share.matured, share.share, share.upper_bound) == (0, 0, None, None)
+@pytest.mark.parametrize(("ago", "overdue"), [(900, 1), (900 - 1e-6, 0)])
+def test_overdue_missions_are_left_out_on_request(ago, overdue):
+    metrics = metrics_of([started(ago, None, "running"), started(3600, 10)])
+    assert metrics.account.count("overdue") == overdue
+    assert (matured_slow(metrics, T).slow, matured_slow(metrics, T).matured) == (1, 2)
+    in_time = matured_slow(metrics, T, overdue=False)
+    assert (in_time.slow, in_time.matured) == (1 - overdue, 2 - overdue)
+
+
+@pytest.mark.parametrize("rows", [[], [mission(wait=None, run=None)]])
+def test_no_matured_mission_proves_nothing(rows):
+    share = matured_slow(metrics_of(rows), T)
+    assert (share.slow, share.matured, share.cut_short, share.share, share.upper_bound) == (0, 0, 0, None, None)
     assert not share.proven_fast
 
 
+def test_missions_cut_short_are_counted_apart():
+    rows = [started(3600, 5, "cancelled"), started(3600, T, "cancelled"), started(60, 5, "cancelled")]
+    share = matured_slow(metrics_of(rows), T)
+    assert (share.slow, share.matured, share.cut_short) == (0, 1, 1)
+
+
 def test_without_a_moment_of_judgement_nothing_is_matured():
-    missions = missions_frame([started(3600, 10)])
-    assert matured_slow(missions, None, T).matured == 0
-    assert waiting_seconds(missions, None) == []
-    assert not overdue(missions, None).any()
+    content = {
+        "fallback": {"missions_considered": 1, "missions_with_fallback": 0, "rate": 0.0},
+        "latency_seconds": {"count": 1},
+        "mission_counts": {"completed": 1},
+        "recent_missions": [
+            {
+                "mission_id": "m",
+                "status": "completed",
+                "started_at": "2026-02-16T10:00:00Z",
+                "completed_at": "2026-02-16T10:05:00Z",
+                "duration_seconds": 300.0,
+            }
+        ],
+    }
+    metrics = metrics_from_snapshot(content)
+    assert (len(metrics.missions), metrics.generated_at) == (1, None)
+    assert matured_slow(metrics, T).matured == 0
+    assert waiting(metrics).empty
+    at_eleven = metrics_from_snapshot(content | {"generated_at": "2026-02-16T11:00:00Z"})
+    assert matured_slow(at_eleven, T).slow == 1
 
 
 @pytest.mark.parametrize(("fast", "proven"), [(58, False), (59, True)])
 def test_proven_fast_needs_59_fast_missions(fast, proven):
-    share = matured_slow(missions_frame([started(3600 + i, 10) for i in range(fast)]), NOON, T)
+    share = matured_slow(metrics_of([started(3600 + i, 10) for i in range(fast)]), T)
     assert share.proven_fast is proven
     exact = binomtest(0, fast, alternative="less").proportion_ci(0.95, method="exact")
     assert share.upper_bound == pytest.approx(exact.high)
@@ -113,7 +143,7 @@ def test_slow_share_equals_a_plain_loop(lane):
             continue
         matured += 1
         slow += (run if ended else ago) > T
-    share = matured_slow(missions_frame(rows), NOON, T)
+    share = matured_slow(metrics_of(rows), T)
     assert (share.slow, share.matured) == (slow, matured)
 
 
@@ -123,47 +153,48 @@ def test_bound_on_matured_missions_holds_where_completed_ones_deceive():
     sigma = 1.0
     mean = np.log(T) - 1.6448536269514722 * sigma  # 5 % above T
     by_matured = by_completed = 0
-    for _ in range(300):
+    for _ in range(150):
         ago = rng.uniform(0, 240, size=120)
         runs = rng.lognormal(mean, sigma, size=120)
         done = runs <= ago
-        begun = pd.to_datetime([NOON] * 120, utc=True) - pd.to_timedelta(ago, unit="s")
-        missions = pd.DataFrame(
-            {
-                "started_at": begun,
-                "ended_at": (begun + pd.to_timedelta(runs, unit="s")).where(done),
-                "duration_seconds": np.where(done, runs, np.nan),
-                "outcome": np.where(done, "completed", None),
-            }
-        )
-        by_matured += matured_slow(missions, NOON, T).proven_fast
+        rows = [
+            started(float(since), float(run) if over else None, "completed" if over else "running")
+            for since, run, over in zip(ago, runs, done, strict=True)
+        ]
+        by_matured += matured_slow(metrics_of(rows), T).proven_fast
         slow, n = int((runs[done] > T).sum()), int(done.sum())
         by_completed += binomtest(slow, n, alternative="less").proportion_ci(0.95, method="exact").high < 0.05
-    assert by_matured / 300 <= 0.05
-    assert by_completed / 300 > 0.10
+    assert by_matured / 150 <= 0.05
+    assert by_completed / 150 > 0.10
     assert by_completed > 2 * by_matured
 
 
 def test_run_times_tell_finished_cancelled_and_running_apart():
-    missions = missions_frame(
-        [started(600, 10), started(600, 20, "cancelled"), started(600, None, "running"), mission(wait=None, run=None)]
-    )
-    times = run_times(missions, NOON)
-    assert times["seconds"].tolist()[:3] == [10, 20, 600]
+    rows = [
+        started(600, 10),
+        started(601, 20, "cancelled"),
+        started(602, None, "running"),
+        mission(wait=None, run=None),
+    ]
+    times = run_times(metrics_of(rows))
+    assert times["seconds"].tolist()[:3] == [10, 20, 602]
     assert np.isnan(times["seconds"].iloc[3])
     assert times["state"].tolist()[:3] == ["finished", "cancelled", "running"]
+    assert times["available_seconds"].tolist()[:3] == [600, 601, 602]
 
 
 def test_clocks_that_run_backwards_give_no_negative_run_time():
     rows = [
-        started(600, None, "completed", ended_at=NOON - timedelta(seconds=700)),  # ended before it started
+        started(600, None, ended_event_at=NOON - timedelta(seconds=700)),  # ended before it started
         started(-60, None, "running"),  # starts after the moment of judgement
+        started(0, None, "running"),  # starts in this very moment
     ]
-    times = run_times(missions_frame(rows), NOON)
-    assert times["seconds"].iloc[0] == 0
+    metrics = metrics_of(rows)
+    times = run_times(metrics)
+    assert times["seconds"].iloc[[0, 2]].tolist() == [0, 0]
     assert np.isnan(times["seconds"].iloc[1])
-    profile = latency_profile(metrics_of(rows), slow_seconds=T)
-    assert (profile.finished, profile.running) == (1, 0)
+    profile = latency_profile(metrics, slow_seconds=T)
+    assert (profile.finished, profile.running) == (1, 1)
 
 
 def test_curve_is_kaplan_meier_with_cancelled_and_running_missions_censored():
@@ -237,17 +268,41 @@ def test_snapshot_without_missions_keeps_its_own_p95():
     assert profile.p95_upper_bound is None
 
 
+def test_queue_wait_is_told_by_priority_tier_the_most_urgent_first():
+    """Missions are claimed by tier, then priority, then age: a background wait says nothing of an operator's."""
+    rows = [mission(-900 - i, wait=wait, priority_tier="background") for i, wait in enumerate([100, 200, 300])]
+    rows += [mission(-800 - i, wait=wait, priority_tier="operator_daily") for i, wait in enumerate([4, 2])]
+    rows += [mission(-700, wait=7, priority_tier="aged")]  # a tier that the contract does not know comes last
+    rows += [mission(-600, wait=5), mission(-599, wait=6, priority_tier="")]  # no tier
+    rows += [mission(-30 - i, wait=None, run=None, status="queued", priority_tier="maintenance") for i in range(2)]
+    profile = latency_profile(metrics_of(rows), slow_seconds=T)
+    assert profile.tiers == (
+        TierWait("operator_daily", missions=2, p50_seconds=2, p95_seconds=4, waiting=0),  # index round(0.5) = 0
+        TierWait("maintenance", missions=0, p50_seconds=None, p95_seconds=None, waiting=2),
+        TierWait("background", missions=3, p50_seconds=200, p95_seconds=300, waiting=0),
+        TierWait("aged", missions=1, p50_seconds=7, p95_seconds=7, waiting=0),
+    )
+
+
 @pytest.mark.parametrize(
-    ("row", "late"),
+    ("row", "waited"),
     [
-        (started(900, None, "running"), True),
-        (started(899, None, "running"), False),
-        (started(5000, 10), False),
-        (mission(-900, wait=None, run=None, status="queued"), True),  # dispatched, never started
-        (mission(-5000, wait=None, run=None, status="queued", dispatched_at=None), False),  # never dispatched
-        (started(5000, None, "unknown"), True),
-        (started(5000, 30, "unknown"), False),  # both stamps: it ended, whatever its status says
+        (mission(-45, wait=None, run=None, status="queued"), [45]),
+        (mission(-5000, wait=None, run=None, status="queued"), [5000]),  # overdue, and waiting all the same
+        (mission(0, wait=None, run=None, status="queued"), [0]),
+        (started(44, None, "blocked"), [45]),  # blocked counts as not started
+        (started(44, None, "running"), []),
+        (mission(-45, wait=None, run=None, status="running"), []),  # dispatched and running: no longer in the queue
+        (mission(-45, wait=None, run=None, status="unknown"), []),
+        (mission(-45, wait=None, run=None, status="cancelled"), []),
     ],
 )
-def test_overdue_missions_have_no_end_900_s_after_their_start(row, late):
-    assert overdue(missions_frame([row]), NOON).tolist() == [late]
+def test_missions_that_wait_in_the_queue(row, waited):
+    assert waiting(metrics_of([row]))["waited_seconds"].tolist() == waited
+
+
+def test_frames_are_not_changed():
+    metrics = metrics_of([started(600, 10), mission(-45, wait=None, run=None, status="queued")])
+    copy = metrics.missions.copy(deep=True)
+    latency_profile(metrics, slow_seconds=T)
+    pd.testing.assert_frame_equal(metrics.missions, copy)

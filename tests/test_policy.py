@@ -21,16 +21,21 @@ THRESHOLDS = {
     "require_evidence": False,
 }
 #: The gates as the design's table has them.
-GATES = {
-    "failures": {"in_a_row": 3, "newest": 20, "share": 0.10, "least": 3, "force_share": None},
-    "completions": {"missions": 3, "seconds": 900.0},
-    "session": {"degraded": 3},
-    "rolling_fallback": {"newest": 20, "share": 0.10},
+GATES: dict[str, dict[str, Any]] = {
+    "traffic": {},
     "latency": {"missions": 2},
-    "slow_share": {"matured": 20, "share": 0.05},
-    "data_quality": True,
-}
-NO_GATES = {name: False if name == "data_quality" else None for name in GATES}
+    "failures": {
+        "in_a_row": 3, "newest": 20, "rate": 0.05, "chance": 0.01, "share": 0.10, "least": 3, "force_share": None,
+    },
+    "completions": {"seconds": 900.0, "newest": 60, "rate": 0.005, "chance": 0.01, "least": 2, "missions": 3},
+    "session": {"degraded": 3, "newest": 60, "per_mission": 0.006, "chance": 0.01},
+    "rolling_fallback": {"newest": 20, "share": 0.10},
+    "recent_change": {"newest": 20, "chance": 0.01},
+    "slow_share": {"matured": 20, "share": 0.05, "rate": 0.02, "chance": 0.05},
+    "freshness": {"silent_seconds": 86_400.0, "newest_seconds": 604_800.0},
+    "data_quality": {"unaccounted": 0.05, "backwards": 0.10, "without_mission": 0.02},
+}  # fmt: skip
+NO_GATES = dict.fromkeys(GATES)
 
 
 @pytest.fixture
@@ -48,10 +53,10 @@ def policy_file(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_playbook_is_the_design_table(profile: Any) -> None:
     content = Policy.load("playbook", profile).model_dump()
-    gates = dict(GATES)
+    gates: dict[str, Any] = dict(GATES)
     if profile == "sustained":
-        gates |= {"latency": None, "failures": GATES["failures"] | {"force_share": 0.50}}  # type: ignore[operator]
-    assert content == {"name": "playbook", "version": "1", "profile": profile, "gates": gates} | THRESHOLDS
+        gates |= {"latency": None, "failures": GATES["failures"] | {"force_share": 0.50}}
+    assert content == {"name": "playbook", "version": "2", "profile": profile, "gates": gates} | THRESHOLDS
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -60,8 +65,28 @@ def test_capture_has_the_thresholds_and_no_gates(profile: Any) -> None:
     assert (
         policy.model_dump() == {"name": "capture", "version": "1", "profile": profile, "gates": NO_GATES} | THRESHOLDS
     )
-    assert not policy.gates.any_on
-    assert Policy.load("playbook", profile).gates.any_on
+    assert not policy.gated
+    assert Policy.load("playbook", profile).gated
+
+
+def test_a_gates_settings_are_asked_for_by_its_name() -> None:
+    policy = Policy.load("playbook")
+    for name, settings in GATES.items():
+        assert policy.gate(name).model_dump() == settings
+        assert Policy.load("capture").gate(name) is None
+    assert policy.gate("fallback_rate") is None  # the table's own row has thresholds only
+    assert policy.gate("no such gate") is None
+
+
+def test_what_the_evidence_and_the_account_take_from_the_gates_outlives_their_being_off(
+    policy_file: Callable[[str], Path],
+) -> None:
+    for policy in (Policy.load("playbook"), Policy.load("capture")):
+        assert (policy.overdue_seconds, policy.failure_share) == (900.0, 0.10)
+    own = Policy.load(
+        policy_file("[rollout.gates.completions]\nseconds = 7200.0\n[rollout.gates.failures]\nshare = 0.2\n")
+    )
+    assert (own.overdue_seconds, own.failure_share) == (7200.0, 0.2)
 
 
 def test_the_playbook_for_a_rollout_is_the_default() -> None:
@@ -72,18 +97,35 @@ def test_what_a_file_does_not_say_is_the_playbooks(policy_file: Callable[[str], 
     own = Policy.load(policy_file("[rollout]\nfallback_watch = 0.02\n[rollout.gates.failures]\nleast = 5\n"))
     base = Policy.load("playbook")
     assert own.fallback_watch == 0.02
-    assert own.gates.failures == base.gates.failures.model_copy(update={"least": 5})  # type: ignore[union-attr]
+    assert own.gate("failures") == base.gate("failures").model_copy(update={"least": 5})
     assert own.gates.model_copy(update={"failures": None}) == base.gates.model_copy(update={"failures": None})
     assert (own.name, own.version) == ("strict", "2")
     assert Policy.load(policy_file("[rollout]\nfallback_watch = 0.02\n"), "sustained").fallback_watch == 0.05
+    sustained = Policy.load(policy_file("[sustained.gates.failures]\nleast = 5\n"), "sustained")
+    assert (sustained.gate("failures").least, sustained.gate("failures").force_share) == (5, 0.50)
+    assert sustained.gate("latency") is None
 
 
-def test_a_gate_or_all_of_them_can_be_switched_off(policy_file: Callable[[str], Path]) -> None:
+def test_a_gate_or_all_of_them_can_be_switched_off_and_on(policy_file: Callable[[str], Path]) -> None:
     one = Policy.load(policy_file("[rollout.gates]\nfailures = false\ndata_quality = false\n"))
-    assert one.gates.failures is None
-    assert not one.gates.data_quality
-    assert one.gates.session is not None
-    assert not Policy.load(policy_file("[rollout]\ngates = false\n")).gates.any_on
+    assert [name for name in GATES if one.gate(name) is None] == ["failures", "data_quality"]
+    assert one.gated
+    assert not Policy.load(policy_file("[rollout]\ngates = false\n")).gated
+    only = Policy.load(
+        policy_file("[rollout.gates]\n" + "".join(f"{name} = {name == 'session'}\n".lower() for name in GATES))
+    )
+    assert [name for name in GATES if only.gate(name) is not None] == ["session"]
+    assert only.gated
+    on = Policy.load(policy_file("[sustained.gates]\nlatency = true\n"), "sustained")
+    assert on.gate("latency").model_dump() == GATES["latency"]
+    assert Policy.load(policy_file("[sustained.gates.latency]\n"), "sustained").gates == on.gates
+
+
+@pytest.mark.parametrize("body", ["[sustained]\ngates = true\n", "[sustained.gates]\nfailures = true\n"])
+def test_true_keeps_what_the_playbook_says(policy_file: Callable[[str], Path], body: str) -> None:
+    """Who writes ``failures = true`` does not mean to lose the share that forces the fallback."""
+    assert Policy.load(policy_file(body), "sustained").hash == Policy.load("playbook", "sustained").hash
+    assert Policy.load(policy_file("[rollout]\ngates = true\n")).hash == Policy.load("playbook").hash
 
 
 def test_overrides_replace_thresholds_and_none_keeps_them() -> None:
@@ -136,9 +178,17 @@ def test_the_hash_stands_for_all_that_decides_and_for_nothing_else(policy_file: 
         ("[rollout.gates.failure]\nleast = 3", "table [rollout.gates]: there is no key 'failure'"),
         ("[rollout.gates.failures]\nin_a_row = 30", "[rollout.gates.failures]: in_a_row (30) must not exceed newest"),
         ("[sustained.gates.failures]\nforce_share = 0.05", "share (0.1) must not exceed force_share (0.05)"),
-        ("[sustained.gates.latency]", "table [sustained.gates.latency]: the key 'missions' is missing"),
-        ("[rollout.gates]\nfailures = true", "failures = True is wrong; it should be a table, or false"),
-        ("[rollout]\ngates = true", "gates = True is wrong; it should be a table, or false"),
+        (
+            "[sustained.gates.latency]\nmissions = 0",
+            "[sustained.gates.latency]: missions = 0 is wrong; it should be gr",
+        ),
+        ("[rollout.gates]\nfailures = 3", "[rollout.gates]: failures = 3 is wrong; it should be a table, or false"),
+        ("[rollout.gates]\nfailures = 'on'", "failures = 'on' is wrong; it should be a table, or false"),
+        ("[rollout]\ngates = 3", "table [rollout]: gates = 3 is wrong; it should be a table, or false"),
+        ("[rollout.gates]\nfallback_rate = false", "[rollout.gates]: there is no key 'fallback_rate'"),
+        ("[rollout.gates.traffic]\nleast = 3", "table [rollout.gates.traffic]: there is no key 'least'"),
+        ("[rollout.gates.session]\nchance = 1.0", "[rollout.gates.session]: chance = 1.0 is wrong; it should be less"),
+        ("[rollout.gates.failures]\nforce_share = false", "force_share = False is wrong; it should be a valid number"),
         ("[rollout]\nfallback_watch = nan", "fallback_watch = nan is wrong; it should be a finite number"),
         ("[rollout]\np95_watch_seconds = inf", "p95_watch_seconds = inf is wrong; it should be a finite number"),
         ("[rollout]\nfallback_watch = '5 %'", "fallback_watch = '5 %' is wrong; it should be a valid number"),
@@ -160,6 +210,11 @@ def test_a_mistake_in_a_file_is_a_sentence_with_file_table_and_key(
     assert sentence in str(error.value)
     assert str(error.value).startswith(f"Policy {path}")
     assert str(error.value).endswith(".")
+
+
+def test_settings_may_meet_where_they_must_not_cross(policy_file: Callable[[str], Path]) -> None:
+    policy = Policy.load(policy_file("[rollout.gates.failures]\nin_a_row = 20\nforce_share = 0.1\n"))
+    assert (policy.gate("failures").in_a_row, policy.gate("failures").force_share) == (20, 0.1)
 
 
 @pytest.mark.parametrize("head", ["", 'name = "x"\n', 'version = "1"\n', 'name = ""\nversion = "1"\n', "name = true\n"])
@@ -194,12 +249,22 @@ def test_what_cannot_be_loaded_is_a_sentence(tmp_path: Path) -> None:
         Policy.load("playbook", fallback_watch=float("nan"))
 
 
-@pytest.mark.parametrize("name", ["playbook", "capture", "file"])
+BODIES = {
+    "one off": "[rollout]\nfallback_watch = 0.02\n[rollout.gates]\nslow_share = false\n",
+    "all off": "[rollout]\ngates = false\n[sustained]\ngates = false\n",
+    "each off": "[sustained.gates]\n" + "".join(f"{name} = false\n" for name in GATES),
+    "one on": "[sustained.gates]\nfailures = true\nlatency = true\n",
+    "all on": "[sustained]\ngates = true\n",
+    "forced in a rollout": "[rollout.gates.failures]\nforce_share = 0.8\n",
+}
+
+
+@pytest.mark.parametrize("name", ["playbook", "capture", *BODIES])
 def test_show_prints_a_file_that_decides_the_same(
     capsys: pytest.CaptureFixture[str], policy_file: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
-    if name == "file":
-        name = str(policy_file("[rollout]\nfallback_watch = 0.02\n[rollout.gates]\nslow_share = false\n"))
+    if name in BODIES:
+        name = str(policy_file(BODIES[name]))
     shown = run_command(capsys, "policy", "show", name)
     assert shown.code == 0
     copy = tmp_path / "copy.toml"

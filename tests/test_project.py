@@ -5,43 +5,104 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vpanalysis"
-#: Each layer may import itself and those before it.
-LAYERS = ["data", "analysis", "report", "cli"]
-FREE = {"errors", "formatting"}
+#: Each layer may import itself and those before it; what stands at the top of the package is a layer of its own.
+LAYERS = ["errors", "formatting", "data", "analysis", "report", "batch", "serve", "cli", "__main__"]
 
 
-def imported_names(module: Path) -> set[str]:
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+#: Every module by its dotted name, but for the package's own ``__init__``, which only hands on what others hold.
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"}
+
+
+def imported_names(path: Path) -> set[str]:
+    """What a module imports anywhere: at its top, within functions, for type checkers only, or by a name in quotes."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+    package = module_name(path).split(".") if path.stem == "__init__" else module_name(path).split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            home = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{home}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            names |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
     return names
 
 
-@pytest.mark.parametrize("module", sorted(PACKAGE.glob("*/*.py")), ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_imports_run_from_data_to_the_command_line(module: Path) -> None:
-    allowed = FREE | set(LAYERS[: LAYERS.index(module.parent.name) + 1])
-    if module.parent.name == "cli":
-        allowed |= {"serve"}
-    inside = {name.split(".")[1] for name in imported_names(module) if name.startswith("vpanalysis.")}
-    assert inside <= allowed, f"{module} imports {inside - allowed}"
+def imported_modules(path: Path) -> set[str]:
+    """The package's own modules among them: of ``from module import name`` the module, unless the name is one."""
+    found = {name if name in MODULES else name.rpartition(".")[0] for name in imported_names(path)}
+    return found & set(MODULES)
 
 
-def test_only_the_source_imports_duckdb_and_adbc() -> None:
-    readers = {
-        module.relative_to(PACKAGE).as_posix()
-        for module in PACKAGE.rglob("*.py")
-        if any(name.startswith(("duckdb", "adbc")) for name in imported_names(module))
+GRAPH = {name: imported_modules(path) for name, path in MODULES.items()}
+
+
+def test_the_graph_of_imports_sees_every_kind_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / "vpanalysis" / "report" / "odd.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "import vpanalysis.errors\n"
+        "from vpanalysis import formatting\n"
+        "from vpanalysis.data.window import RolloutWindow\n"
+        "from . import html\n"
+        "from ..analysis import metrics\n"
+        "if TYPE_CHECKING:\n    from vpanalysis.analysis.policy import Policy\n"
+        "def late():\n    from vpanalysis.data.source import open_source\n    import_module('vpanalysis.serve')\n"
+    )
+    found = {name.removeprefix("vpanalysis.") for name in imported_modules(path)}
+    assert found == {
+        *("errors", "formatting", "serve", "data.window", "data.source"),
+        *("analysis.metrics", "analysis.policy", "report.html"),
     }
-    assert readers == {"data/source.py"}
+
+
+def test_imports_run_in_no_circle() -> None:
+    try:
+        order = list(TopologicalSorter(GRAPH).static_order())
+    except CycleError as error:
+        pytest.fail(" → ".join(reversed(error.args[1])))
+    assert len(order) == len(MODULES)
+
+
+@pytest.mark.parametrize("module", list(MODULES))
+def test_imports_run_down_the_layers(module: str) -> None:
+    def layer(name: str) -> int:
+        return LAYERS.index(name.split(".")[1])
+
+    upwards = {name for name in GRAPH[module] if layer(name) > layer(module)}
+    assert not upwards, f"{module} imports {upwards}"
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """Within ``cli`` a module is named after its command."""
+    homes: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        if name.split(".")[1] in ("data", "analysis", "report") and path.stem != "__init__":
+            homes.setdefault(path.stem, []).append(name)
+    assert {stem: names for stem, names in homes.items() if len(names) > 1} == {}
+
+
+def test_only_reading_and_source_import_duckdb_and_adbc() -> None:
+    readers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(name.startswith(("duckdb", "adbc")) for name in imported_names(path))
+    }
+    assert readers == {"data/reading.py", "data/source.py"}
 
 
 def test_environment_and_constraints_pin_the_same_versions() -> None:

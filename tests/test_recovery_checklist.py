@@ -172,9 +172,30 @@ def test_probes_worse_than_before_the_incident_do_not_pass():
     assert found.change.change == pytest.approx(0.12)
 
 
+@pytest.mark.parametrize(("run", "late"), [(44.999, False), (45.0, True)])
+def test_p95_must_be_below_the_watch_line(run, late):
+    found = against(lane(20, run=run), lane(100, run=run))
+    assert ("is not below 45.0 s" in found) is late
+
+
 def test_windows_must_not_overlap():
-    before = lane(100, window=RolloutWindow(LANE, start=NOON - timedelta(hours=9), end=NOON, as_of=NOON))
-    assert "begins before the other one ends, at 2026-02-16T12:00:00Z" in against(lane(20), before)
+    def ended(end):
+        return lane(100, window=RolloutWindow(LANE, start=NOON - timedelta(hours=9), end=end, as_of=NOON))
+
+    probes = lane(20)  # the first of them is created 5,000 s before noon
+    assert "begins before the other one ends, at 2026-02-16T12:00:00Z" in against(probes, ended(NOON))
+    first = NOON - timedelta(seconds=5000)
+    assert against(probes, ended(first)) == ""
+    assert "begins before the other one ends" in against(probes, ended(first + timedelta(microseconds=1)))
+
+
+def test_probes_that_hang_or_that_nobody_can_account_for_do_not_pass():
+    rows = [mission(-5000 + i) for i in range(20)]
+    hanging = [mission(-4000 + i, run=None, status="running") for i in range(5)]
+    assert "5 missions not finished" in steps_of(metrics_of([*rows, *hanging], session=SESSION))[3].text
+    assert "finds the probes WATCH" in against(metrics_of([*rows, *hanging], session=SESSION))
+    unknown = [mission(-4000 + i, status="unknown", ended_event=None) for i in range(5)]
+    assert "unaccounted for" in against(metrics_of([*rows, *unknown], session=SESSION))
 
 
 def test_unknown_numbers_justify_nothing():

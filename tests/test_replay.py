@@ -15,6 +15,7 @@ from conftest import LANE, NOON, RuntimeDatabase
 import vpanalysis as vp
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.replay import MOST_WINDOWS, replay, windows_by_missions, windows_by_time
+from vpanalysis.data.source import SqliteSource
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 LATER = datetime(2026, 2, 18, 18, 0, tzinfo=UTC)
@@ -51,6 +52,16 @@ def test_windows_end_with_the_newest_mission_however_long_ago() -> None:
     assert len(windows_by_time(LANE, created(0, 1), LATER + 300 * DAY, DAY)) == 1
 
 
+def test_a_mission_at_midnight_belongs_to_the_day_that_begins() -> None:
+    midnight = NOON + 12 * HOUR
+    found = windows_by_time(LANE, [NOON, midnight], midnight + DAY, DAY)
+    assert [(window.start, window.is_open(midnight + DAY)) for window in found] == [
+        (midnight - DAY, False),
+        (midnight, False),  # it ends at the moment of reading
+    ]
+    assert len(windows_by_time(LANE, [NOON, midnight - timedelta(microseconds=1)], LATER, DAY)) == 1
+
+
 def test_windows_of_missions_are_counted_back_from_the_newest() -> None:
     assert bounds(windows_by_missions(LANE, created(0, 1, 2, 3, 4), LATER, 2)) == [
         (NOON, NOON + HOUR, NOON + HOUR),
@@ -76,13 +87,16 @@ def test_too_many_windows_are_refused() -> None:
     assert len(windows_by_time(LANE, created(0, MOST_WINDOWS - 1), NOON + 90 * DAY, HOUR)) == MOST_WINDOWS
     with pytest.raises(vp.InputError, match="give a larger --last-missions"):
         windows_by_missions(LANE, created(*range(MOST_WINDOWS + 1)), LATER, 1)
+    assert len(windows_by_missions(LANE, created(*range(MOST_WINDOWS)), LATER, 1)) == MOST_WINDOWS
 
 
 @pytest.fixture
-def three_days(make_database: Callable[..., RuntimeDatabase]) -> Path:
-    """Three days of 20 missions: clean ones; one fallback, and one that ends the day after; failures."""
+def three_days(make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three days of 20 missions: clean ones; one fallback, and one that ends the day after; failures. Read later on."""
+    monkeypatch.setattr(SqliteSource, "_now", lambda source: LATER)
     database = make_database()
     database.session(at=LATER)
+    database.session_event("vp.session.created", NOON - HOUR)  # the row is from later: the event tells of then
     for day in range(3):
         for number in range(20):
             at = NOON + day * DAY + number * timedelta(minutes=5)
@@ -114,8 +128,8 @@ def test_a_past_window_does_not_see_what_happened_later(three_days: Path) -> Non
     with vp.open_source(three_days) as source:
         second = replay(source.load, LANE, [Policy.load("playbook")], every=DAY)[1].metrics
         now = source.load(vp.RolloutWindow(LANE, start=NOON + 0.5 * DAY, end=NOON + 1.5 * DAY, as_of=LATER))
-    assert second.missions is not None
     assert second.missions["status"].tolist() == ["completed"] * 19 + ["running"]
+    assert second.account.count("overdue") == 1
     assert not second.provisional
     assert now.missions["status"].tolist() == ["completed"] * 20
 

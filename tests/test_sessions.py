@@ -85,10 +85,54 @@ def test_deviations_in_words(events, deviation):
 def test_stale_heartbeat_is_shown():
     found = story((CREATED, -300), heartbeat=-20)
     assert (found.stale, found.status) == (True, "active")
-    assert found.stale_reason == "last_heartbeat_at older than 900 s"
+    assert found.stale_reason == "heartbeat_timeout"
     assert "its heartbeat stale" in found.finding
     assert found.deviations == ()
     assert story((CREATED, -300), heartbeat=-15).stale is False
+
+
+@pytest.mark.parametrize(
+    ("status", "times", "reason"),
+    [
+        ("active", {"last_heartbeat_at": at(-15)}, None),  # exactly 900 s
+        ("active", {"last_heartbeat_at": at(-15) - timedelta(microseconds=1)}, "heartbeat_timeout"),
+        ("active", {"last_heartbeat_at": at(-16), "updated_at": at(0)}, "heartbeat_timeout"),
+        ("active", {"last_heartbeat_at": "no time", "updated_at": at(-15)}, None),
+        ("active", {"updated_at": at(-16)}, "update_timeout"),
+        ("active", {}, "missing_timestamps"),
+        (" Running ", {}, "missing_timestamps"),
+        ("HEALTHY", {"last_heartbeat_at": at(-16)}, "heartbeat_timeout"),
+        ("idle", {}, None),  # nobody expects a heartbeat of it
+        ("degraded", {"last_heartbeat_at": at(-999)}, None),
+        (None, {}, None),
+    ],
+)
+def test_stale_in_the_gateways_words(status, times, reason):
+    row = {name: value if isinstance(value, str) else value.isoformat() for name, value in times.items()}
+    metrics = metrics_of(at=at(0), session={"vp_id": LANE, "status": status} | row)
+    assert session_story(metrics).stale_reason == reason
+    assert metrics.session["stale"] is (reason is not None)
+    lowered = (status or "unknown").strip().lower()
+    assert metrics.session["effective_status"] == ("stale" if reason else lowered)
+
+
+@pytest.mark.parametrize(
+    ("setting", "stale_from"), [(None, 900), ("300", 300), ("60", 60), ("5", 60), ("soon", 900), ("", 900)]
+)
+def test_the_gateways_own_setting_says_when_a_heartbeat_is_stale(monkeypatch, setting, stale_from):
+    monkeypatch.delenv("UA_VP_STALE_SESSION_SECONDS", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("UA_VP_STALE_SESSION_SECONDS", setting)
+    assert story((CREATED, -300), heartbeat=-stale_from / 60).stale is False
+    assert story((CREATED, -300), heartbeat=-(stale_from + 1) / 60).stale is True
+
+
+def test_status_is_read_stripped_and_lowered():
+    found = story((CREATED, -300), status="  Degraded\n")
+    assert found.status == "degraded"
+    assert "1 degradation not resumed by the window's end" in found.deviations  # orphaned, although no event says so
+    assert story((CREATED, -300), status="ACTIVE").deviations == ()
+    assert story((CREATED, -300), status="").status == "unknown"
 
 
 def test_missing_row_although_missions_exist():
@@ -116,6 +160,10 @@ def test_snapshot_tells_only_its_counts():
     assert silent.known is False
     assert silent.finding == "The source does not tell about the session."
     assert (silent.attempts, silent.degraded_in_window, silent.orphan_rate) == (None, None, None)
+    assert (silent.status, silent.sequence, silent.deviations) == (None, (), ())
+    nothing = session_story(metrics_from_snapshot(content | {"session": None}))
+    assert (nothing.known, nothing.status) == (True, None)
+    assert nothing.finding.startswith("No session row")
     content |= {
         "session": {"status": "degraded", "stale": False},
         "recovery": {"attempts": 2, "successes": 1, "success_rate": 0.5},

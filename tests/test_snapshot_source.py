@@ -10,6 +10,8 @@ from conftest import LANE, NOON, RuntimeDatabase
 from lane_frames import metrics_from_snapshot
 
 import vpanalysis as vp
+from vpanalysis.data.snapshot import snapshot_tables
+from vpanalysis.data.tables import Known
 
 DONE = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")
 FELL_BACK = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.fallback", "vp.mission.completed")
@@ -96,6 +98,8 @@ def test_the_snapshot_of_a_snapshot_is_itself(busy_lane: RuntimeDatabase, tmp_pa
     content = content_of(busy_lane)
     tables = load(saved(tmp_path, content | {"a later gateway's key": 1}))
     assert vp.snapshot(tables, event_limit=1000).model_dump(mode="json") == content
+    assert vp.snapshot(tables, event_limit=18).model_dump(mode="json") == content  # exactly its events
+    assert len(vp.snapshot(tables, event_limit=17).recent_events) == 17
     short = vp.snapshot(tables, event_limit=2)
     assert [event["event_type"] for event in short.recent_events] == ["vp.mission.dispatched", "vp.mission.started"]
     assert short.event_counts == content["event_counts"]
@@ -142,23 +146,124 @@ def test_a_mapping_without_event_counts_is_not_called_truncated() -> None:
     content = {"fallback": {"missions_considered": 10, "rate": 0.0}, "latency_seconds": {}}
     metrics = metrics_from_snapshot(content)
     assert metrics.quality.truncated_events is False
-    assert metrics.missions is None
-    assert metrics.events is None
-    assert metrics.session_events is None
-    assert not metrics.session_known
+    assert metrics.known == Known(missions=False, events=False, queue_wait=False, session=False, session_events=False)
+    assert metrics.missions.empty  # a frame all the same, as from any source
+    assert metrics.events.empty
+    assert metrics.session_events.empty
     assert metrics.degraded_events is None
+    assert (metrics.account.listed, metrics.account.counts, metrics.account.settled) == (False, None, None)
 
 
 def test_a_shortened_list_of_missions_is_no_list(busy_lane: RuntimeDatabase) -> None:
     content = content_of(busy_lane)
+    assert metrics_from_snapshot(content).known.missions
     del content["recent_missions"][0]
-    assert metrics_from_snapshot(content).missions is None
+    metrics = metrics_from_snapshot(content)
+    assert not metrics.known.missions
+    assert metrics.missions.empty
+    counts = {name: count for name, count in (metrics.account.counts or {}).items() if count}
+    assert counts == {"completed": 4, "failed": 1, "pending": 1}  # by their statuses: which are overdue is unknown
+
+
+def test_the_account_of_listed_missions_is_that_of_the_database(busy_lane: RuntimeDatabase, tmp_path: Path) -> None:
+    with vp.open_source(busy_lane.path) as source:
+        of_database = vp.summarize(source.load(vp.RolloutWindow(LANE)))
+    of_snapshot = vp.summarize(load(saved(tmp_path, content_of(busy_lane))))
+    assert of_snapshot.account.counts == of_database.account.counts
+    assert of_snapshot.account.counts["overdue"] == 1  # m5 runs since the day the database was filled
+    assert (of_snapshot.account.settled, of_snapshot.account.fell_back) == (5, 1)
+
+
+def test_what_a_source_can_tell(busy_lane: RuntimeDatabase) -> None:
+    assert metrics_from_snapshot(content_of(busy_lane)).known == Known(queue_wait=False)
+    assert metrics_from_snapshot(gateway_content(busy_lane, 200)).known == Known(queue_wait=False)
+    content = {key: value for key, value in content_of(busy_lane).items() if key != "recent_session_events"}
+    assert metrics_from_snapshot(content).known == Known(queue_wait=False, session_events=False)
+    metrics = metrics_from_snapshot(content | {"session": None})
+    assert (metrics.known.session, metrics.session, metrics.session_status) == (True, None, None)
+    assert metrics.queue_wait_seconds is None
+    assert metrics.last_activity is not None
+
+
+def test_a_mission_whose_events_are_not_all_listed_may_have_any(busy_lane: RuntimeDatabase) -> None:
+    """``events`` is unknown then: a mission without a listed event is no mission without an event."""
+    all_listed = metrics_from_snapshot(content_of(busy_lane)).missions
+    assert all_listed["events"].tolist() == [3, 3, 3, 3, 4, 2]
+    some_listed = metrics_from_snapshot(content_of(busy_lane, event_limit=1))
+    assert some_listed.missions["events"].isna().all()
+    assert some_listed.account.count("unaccounted") == 0
+    silent = content_of(busy_lane)
+    silent["recent_events"] = [event for event in silent["recent_events"] if event["mission_id"] != "m0"]
+    silent["event_counts"] = {name: count - (name in DONE) for name, count in silent["event_counts"].items()}
+    metrics = metrics_from_snapshot(silent)
+    assert metrics.missions["why"].tolist() == ["ended without a single event"] + [""] * 5
 
 
 def test_oldest_session_events_do_not_count_the_newest_degraded(busy_lane: RuntimeDatabase) -> None:
     content = gateway_content(busy_lane, 200)
+    assert metrics_from_snapshot(content).degraded_events == 2
     content["session_event_counts"] = {"vp.session.resumed": 200}
     assert metrics_from_snapshot(content).degraded_events is None
+
+
+@pytest.mark.parametrize(("limit", "degraded"), [(4, None), (5, 2), (None, 2)])
+def test_session_events_that_reach_the_limit_asked_for_may_be_the_oldest(
+    busy_lane: RuntimeDatabase, limit: int | None, degraded: int | None
+) -> None:
+    content = gateway_content(busy_lane, 1000)
+    assert len(content["recent_session_events"]) == 4
+    assert vp.summarize(snapshot_tables(content, event_limit=limit)).degraded_events == degraded
+
+
+@pytest.mark.parametrize(("first", "known"), [(NOON, True), (NOON + timedelta(microseconds=1), False)])
+def test_the_newest_session_events_know_the_window_when_they_reach_back_to_its_start(
+    busy_lane: RuntimeDatabase, first: datetime, known: bool
+) -> None:
+    content = content_of(busy_lane)
+    del content["recent_session_events"][:2]
+    content["recent_session_events"][0]["created_at"] = first.isoformat()
+    metrics = metrics_from_snapshot(content)
+    assert metrics.known.session_events is known
+    assert metrics.degraded_events == (1 if known else None)
+    content["recent_session_events"] = []
+    assert not metrics_from_snapshot(content).known.session_events
+
+
+def test_bridge_missions_do_not_prove_lost_events(busy_lane: RuntimeDatabase, tmp_path: Path) -> None:
+    """They never have a dispatched event."""
+    for number in range(3):
+        busy_lane.mission(f"bridge-{number}", NOON + timedelta(minutes=7), events=DONE[1:], source="redis_bridge")
+    content = gateway_content(busy_lane, 1000)
+    assert metrics_from_snapshot(content).quality.truncated_events is False
+    text = json.dumps(content).replace("bridge-", "other-")
+    assert metrics_from_snapshot(json.loads(text)).quality.truncated_events is True
+    counted = content | {"recent_events": []}  # where no event is listed, their numbers decide
+    assert metrics_from_snapshot(counted).quality.truncated_events is False
+    assert metrics_from_snapshot(json.loads(text) | {"recent_events": []}).quality.truncated_events is True
+
+
+@pytest.mark.parametrize(("limit", "truncated"), [(17, True), (18, True), (19, False), (None, False)])
+def test_counts_that_reach_the_limit_asked_for_show_truncation(
+    busy_lane: RuntimeDatabase, limit: int | None, truncated: bool
+) -> None:
+    content = gateway_content(busy_lane, 1000)
+    assert sum(content["event_counts"].values()) == 18
+    tables = snapshot_tables(content, event_limit=limit)
+    assert tables.quality.truncated_events is truncated
+    assert snapshot_tables(content | {"events_complete": True}, event_limit=limit).quality.truncated_events is None
+
+
+@pytest.mark.parametrize(("late", "beyond"), [(60, 0), (60.000001, 1)])
+@pytest.mark.parametrize("column", ["started_at", "completed_at"])
+def test_stamps_over_a_minute_after_the_snapshot_are_counted(
+    busy_lane: RuntimeDatabase, column: str, late: float, beyond: int
+) -> None:
+    content = content_of(busy_lane)
+    taken = datetime.fromisoformat(content["generated_at"])
+    content["recent_missions"][0][column] = (taken + timedelta(seconds=late)).isoformat()
+    assert metrics_from_snapshot(content).quality.beyond_as_of == beyond
+    del content["generated_at"]
+    assert metrics_from_snapshot(content).quality.beyond_as_of == 0  # nobody knows when it was taken
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), -0.5, "0.1", True, [], {}, 10**400])

@@ -6,19 +6,22 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from conftest import LANE, NOON, SCHEMA, RuntimeDatabase
 
-from vpanalysis.data.source import open_source
-from vpanalysis.data.tables import Tables
+from vpanalysis.data.source import SqliteSource, open_source
+from vpanalysis.data.tables import MISSION_FRAME, Tables, missions_frame
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
 DISPATCHED, PROGRESS, COMPLETED = "vp.mission.dispatched", "vp.mission.progress", "vp.mission.completed"
 FAILED, FALLBACK = "vp.mission.failed", "vp.mission.fallback"
+STARTED, CANCELLED = "vp.mission.started", "vp.mission.cancelled"
 LATER = NOON + timedelta(days=1)
+MOMENT, TICK = NOON + timedelta(minutes=30, milliseconds=250), timedelta(microseconds=1)
 
 MakeDatabase = Callable[..., RuntimeDatabase]
 
@@ -36,9 +39,12 @@ def ids(tables: Tables) -> list[str]:
 
 
 def test_a_range_holds_its_start_and_not_its_end(fresh_database: RuntimeDatabase) -> None:
-    for name, minutes in (("before", -1), ("first", 0), ("last", 59), ("after", 60)):
-        fresh_database.mission(name, NOON + timedelta(minutes=minutes))
-    assert ids(load(fresh_database, start=NOON, end=NOON + timedelta(hours=1))) == ["first", "last"]
+    hour = timedelta(hours=1)
+    for name, at in (("before", -TICK), ("first", timedelta(0)), ("last", hour - TICK), ("after", hour)):
+        fresh_database.mission(name, NOON + at)
+    assert ids(load(fresh_database, start=NOON, end=NOON + hour)) == ["first", "last"]
+    assert ids(load(fresh_database, start=NOON + hour)) == ["after"]
+    assert ids(load(fresh_database, end=NOON)) == ["before"]
 
 
 @pytest.mark.parametrize(
@@ -118,9 +124,80 @@ def test_what_happened_after_as_of_is_not_seen(fresh_database: RuntimeDatabase) 
     rows = tables.missions.set_index("mission_id")
     assert sorted(rows.index) == ["done", "failed", "waiting"]
     assert rows["status"].to_dict() == {"done": "completed", "failed": "running", "waiting": "queued"}
-    assert rows["outcome"].isna().to_dict() == {"done": False, "failed": True, "waiting": True}
     assert rows["duration_seconds"].isna().to_dict() == {"done": False, "failed": True, "waiting": True}
+    assert rows["completed_at_text"].isna().to_dict() == {"done": False, "failed": True, "waiting": True}
+    assert rows["started_at_text"].isna().to_dict() == {"done": False, "failed": False, "waiting": True}
+    assert rows["ended_event"].dropna().to_dict() == {"done": COMPLETED}
     assert tables.event_counts == {DISPATCHED: 1, COMPLETED: 1}
+
+
+@pytest.mark.parametrize("window", [{"start": NOON}, {"last_missions": 4}])
+@pytest.mark.parametrize(("late", "seen"), [(-TICK, True), (timedelta(0), True), (TICK, False)])
+def test_what_happens_exactly_at_as_of_is_seen(
+    fresh_database: RuntimeDatabase, late: timedelta, seen: bool, window: dict[str, Any]
+) -> None:
+    moment, run = MOMENT + late, (MOMENT + late - NOON).total_seconds()
+    fresh_database.session()
+    fresh_database.mission("created", moment, status="queued", wait=None)
+    fresh_database.mission("started", NOON, status="running", wait=run, run=None)
+    fresh_database.mission("ended", NOON, wait=0, run=run)
+    fresh_database.mission("fell back", NOON, events=[DISPATCHED])
+    fresh_database.event("fell back", FALLBACK, moment)
+    fresh_database.session_event("vp.session.created", moment)
+    tables = load(fresh_database, **window, as_of=MOMENT)
+    rows = tables.missions.set_index("mission_id")
+    assert ("created" in rows.index) is seen
+    assert rows.loc["started", "status"] == ("running" if seen else "queued")
+    assert pd.isna(rows.loc["started", "started_at"]) is not seen
+    assert rows.loc["ended", "status"] == ("completed" if seen else "running")
+    assert pd.isna(rows.loc["ended", "duration_seconds"]) is not seen
+    assert rows.loc["fell back", "fallback_events"] == int(seen)
+    assert pd.isna(rows.loc["fell back", "fallback_at"]) is not seen
+    assert tables.event_counts.get(FALLBACK, 0) == len(tables.events) - 1 == int(seen)
+    assert len(tables.session_events) == int(seen)
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "started", "seen"),
+    [
+        (COMPLETED, "completed", True, "completed"),
+        (FAILED, "timed_out", True, "failed"),
+        (FAILED, "completed", True, "failed"),  # what it became later contradicts what it was then
+        (None, "completed", True, "running"),
+        (None, "failed", False, "queued"),
+        ("after", "completed", True, "running"),  # the event came later, too
+    ],
+)
+def test_a_status_written_after_as_of_is_taken_back(
+    fresh_database: RuntimeDatabase, event: str | None, status: str, started: bool, seen: str
+) -> None:
+    after = (MOMENT + TICK).isoformat()
+    fresh_database.mission("m", NOON, status=status, wait=1 if started else None, run=None, updated_at=after)
+    if event == "after":
+        fresh_database.event("m", COMPLETED, MOMENT + TICK)
+    elif event:
+        fresh_database.event("m", event, MOMENT)
+    row = load(fresh_database, as_of=MOMENT).missions.iloc[0]
+    assert (row["status"], row["status_text"]) == (seen, seen)
+    now = load(fresh_database, as_of=MOMENT + TICK).missions.iloc[0]
+    assert now["status"] == status
+
+
+@pytest.mark.parametrize(("late", "seen"), [(timedelta(0), "running"), (TICK, "queued")])
+def test_what_ended_later_had_started_by_then_or_not(
+    fresh_database: RuntimeDatabase, late: timedelta, seen: str
+) -> None:
+    wait = (MOMENT + late - NOON).total_seconds()
+    fresh_database.mission("m", NOON, wait=wait, run=60)
+    row = load(fresh_database, as_of=MOMENT).missions.iloc[0]
+    assert (row["status"], pd.isna(row["started_at"])) == (seen, seen == "queued")
+
+
+@pytest.mark.parametrize("completed_at", [None, NOON.isoformat(), "no time"])
+def test_a_status_written_by_as_of_stays(fresh_database: RuntimeDatabase, completed_at: str | None) -> None:
+    written = MOMENT + timedelta(hours=5) if completed_at == NOON.isoformat() else MOMENT  # touched after it ended
+    fresh_database.mission("m", NOON, status="failed", updated_at=written.isoformat(), completed_at=completed_at)
+    assert load(fresh_database, as_of=MOMENT).missions["status"].tolist() == ["failed"]
 
 
 def test_session_events_belong_up_to_the_windows_end(fresh_database: RuntimeDatabase) -> None:
@@ -146,16 +223,56 @@ def test_durations_are_exact_differences_in_microseconds(fresh_database: Runtime
     assert load(fresh_database).quality.backwards_clocks == 1
 
 
-def test_an_outcome_comes_from_the_status_or_failing_that_the_last_terminal_event(
+def test_a_row_holds_what_the_missions_events_tell(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.mission("quiet", NOON, status="timed_out", events=[DISPATCHED])
+    events = [DISPATCHED, STARTED, PROGRESS, FALLBACK, FAILED, STARTED, "", FALLBACK, COMPLETED]
+    fresh_database.mission("busy", NOON, events=events)
+    fresh_database.mission("mute", NOON)
+    rows = load(fresh_database).missions.set_index("mission_id")
+    busy = rows.loc["busy"]
+    assert (busy["events"], busy["fallback_events"], busy["starts"]) == (9, 2, 2)
+    assert busy["dispatched_at"] == NOON
+    assert busy["started_event_at"] == NOON + timedelta(seconds=1)  # the first
+    assert busy["fallback_at"] == NOON + timedelta(seconds=3)
+    assert (busy["ended_event"], busy["ended_event_at"]) == (COMPLETED, NOON + timedelta(seconds=8))  # the last
+    assert busy["sequence"].split(" > ") == [
+        *[DISPATCHED, STARTED, FALLBACK, FAILED, STARTED],
+        *["unknown", FALLBACK, COMPLETED],
+    ]
+    assert rows.loc["quiet", ["events", "starts", "sequence"]].tolist() == [1, 0, DISPATCHED]
+    assert rows.loc["mute", ["events", "fallback_events", "starts", "sequence"]].tolist() == [0, 0, 0, ""]
+    assert rows.loc[["quiet", "mute"], "ended_event"].isna().all()
+
+
+def test_the_last_terminal_event_is_the_newest_and_at_one_moment_the_one_written_last(
     fresh_database: RuntimeDatabase,
 ) -> None:
-    fresh_database.mission("status", NOON, status="timed_out", events=[DISPATCHED])
-    fresh_database.mission("event", NOON, status="running", run=None, events=[DISPATCHED, FAILED, COMPLETED])
-    fresh_database.mission("neither", NOON, status="running", run=None, events=[DISPATCHED, PROGRESS])
-    rows = load(fresh_database).missions.set_index("mission_id")
-    assert rows["outcome"].dropna().to_dict() == {"status": "timed_out", "event": "completed"}
-    assert rows.loc["event", "ended_at"] == NOON + timedelta(seconds=2)
-    assert rows.loc["neither", "sequence"] == DISPATCHED
+    fresh_database.mission("m", NOON)
+    for event_type, at in ((FAILED, NOON + timedelta(seconds=9)), (COMPLETED, NOON), (COMPLETED, "no time")):
+        fresh_database.event("m", event_type, at)
+    assert load(fresh_database).missions["ended_event"].tolist() == [FAILED]
+    fresh_database.event("m", CANCELLED, NOON + timedelta(seconds=9))
+    assert load(fresh_database).missions["ended_event"].tolist() == [CANCELLED]
+
+
+def test_what_a_claim_leaves_in_the_row(fresh_database: RuntimeDatabase) -> None:
+    told = {"worker_id": "worker-1", "priority_tier": "background", "source": "redis_bridge"}
+    for number, cancel in enumerate((1, 0, None, "1", "")):
+        fresh_database.mission(f"m{number}", NOON, cancel_requested=cancel, **told)
+    rows = load(fresh_database).missions
+    assert rows["cancel_requested"].tolist() == [True, False, False, True, False]
+    assert (rows[list(told)] == list(told.values())).all().all()
+
+
+def test_every_kind_of_frame_has_the_same_columns(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.mission("m", NOON)
+    assert list(load(fresh_database).missions.columns) == list(missions_frame([]).columns) == list(MISSION_FRAME)
+    ours, theirs = load(fresh_database).missions, missions_frame([])
+    for column in MISSION_FRAME:
+        if column.endswith("_at"):
+            assert ours[column].dtype == theirs[column].dtype == "datetime64[us, UTC]", column
+    texts = missions_frame([{"mission_id": "m"}])
+    assert (texts["worker_id"].fillna("") == "").all()
 
 
 def test_unknown_and_empty_statuses_are_counted_and_kept(fresh_database: RuntimeDatabase) -> None:
@@ -244,6 +361,83 @@ def test_lane_events_and_orphans_are_counted(fresh_database: RuntimeDatabase) ->
     assert quality.lane_events == {"vp.dispatch.held": 2}
     assert quality.orphan_events == 1
     assert quality.foreign_events == 1
+
+
+def test_missionless_events_count_within_the_windows_time(fresh_database: RuntimeDatabase) -> None:
+    start, end = NOON, NOON + timedelta(hours=1)
+    fresh_database.mission("m", NOON)
+    for at in (start - TICK, start, end - TICK, end):
+        fresh_database.event("gone", FALLBACK, at)
+        fresh_database.event(None, FAILED, at)
+        fresh_database.event("gone", PROGRESS, at)
+    quality = load(fresh_database, start=start, end=end).quality
+    assert (quality.orphan_events, quality.lane_events) == (4, {FAILED: 2})
+    assert quality.orphan_signals == 4  # fallbacks of a mission that is gone, and failures that name none
+    assert load(fresh_database, start=start, as_of=end).quality.orphan_signals == 6
+    assert load(fresh_database, start=start, as_of=end - TICK).quality.orphan_signals == 4
+    assert load(fresh_database, last_missions=1).quality.orphan_signals == 6  # since the oldest mission's creation
+
+
+LIMIT = NOON + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(("late", "found"), [(timedelta(0), 0), (TICK, 1)])
+@pytest.mark.parametrize("row", ["mission", "east", "start", "end", "event", "session event"])
+@pytest.mark.parametrize("as_of", [None, NOON - timedelta(minutes=5), NOON])
+def test_stamps_over_a_minute_after_the_moment_of_reading_are_counted(
+    fresh_database: RuntimeDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    row: str,
+    late: timedelta,
+    found: int,
+    as_of: datetime | None,
+) -> None:
+    monkeypatch.setattr(SqliteSource, "_now", lambda source: NOON)
+    stamp, hour = LIMIT + late, timedelta(hours=1)
+    fresh_database.session()
+    fresh_database.mission("now", NOON - hour, events=[DISPATCHED])
+    if row == "mission":
+        fresh_database.mission("later", stamp, wait=None)
+    elif row == "east":
+        fresh_database.mission("later", (stamp + 9 * hour).replace(tzinfo=None).isoformat() + "+09:00", wait=None)
+    elif row == "start":
+        fresh_database.mission("later", NOON - hour, status="running", started_at=stamp.isoformat(), run=None)
+    elif row == "end":
+        fresh_database.mission("later", NOON - hour, completed_at=stamp.isoformat())
+    elif row == "event":
+        fresh_database.event("now", PROGRESS, stamp)
+    else:
+        fresh_database.session_event("vp.session.resumed", stamp)
+    assert load(fresh_database, as_of=as_of).quality.beyond_as_of == found
+    assert load(fresh_database, as_of=NOON + timedelta(minutes=1)).quality.beyond_as_of == 0  # judged later: not beyond
+
+
+def test_a_stamp_from_the_future_is_found_on_a_busy_lane(
+    fresh_database: RuntimeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteSource, "_now", lambda source: NOON)
+    stamps = [(NOON - timedelta(seconds=n)).isoformat() for n in range(1500)]
+    missions, events = ([(f"{kind}{n}", LANE, stamp) for n, stamp in enumerate(stamps)] for kind in "me")
+    columns = "(mission_id, vp_id, created_at, status)"
+    fresh_database.connection.executemany(f"INSERT INTO vp_missions {columns} VALUES (?, ?, ?, 'queued')", missions)
+    fresh_database.connection.executemany(
+        "INSERT INTO vp_events (event_id, vp_id, created_at) VALUES (?, ?, ?)", events
+    )
+    fresh_database.mission("tomorrow", LATER)
+    fresh_database.event("m1", PROGRESS, LATER)
+    assert load(fresh_database, as_of=None).quality.beyond_as_of == 2
+
+
+def test_the_last_activity_is_the_newest_event_of_the_lane_whatever_its_mission(
+    fresh_database: RuntimeDatabase,
+) -> None:
+    fresh_database.mission("m", NOON, events=[DISPATCHED])
+    assert load(fresh_database).last_activity == NOON
+    fresh_database.event("another", PROGRESS, NOON + timedelta(hours=3))
+    fresh_database.event("m", PROGRESS, NOON + timedelta(hours=4), vp_id="vp.other")
+    assert load(fresh_database, start=NOON, end=NOON + timedelta(hours=1)).last_activity == NOON + timedelta(hours=3)
+    assert load(fresh_database, as_of=NOON + timedelta(hours=3)).last_activity == NOON + timedelta(hours=3)
+    assert load(fresh_database, as_of=NOON + timedelta(hours=3) - TICK).last_activity == NOON
 
 
 def test_a_thousand_recent_events_and_all_fallbacks_carry_payloads(fresh_database: RuntimeDatabase) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conftest import NOON, RuntimeDatabase
 from report_pages import DEGENERATE, EVENTS, NEXT_DAY, hostile_lane, old_snapshot
+from scipy.stats import binomtest
 
 from vpanalysis.report import blocks, tables
 from vpanalysis.report.piece import MIME, Piece
@@ -76,14 +77,16 @@ def cells(piece: Piece, caption: str) -> dict[str, list[Any]]:
 def test_key_figures_are_those_counted_by_hand(small_lane: WindowReport) -> None:
     fallback = tile(small_lane, "Fallback rate")
     assert (fallback["value"], fallback["tone"]) == ("15.0 %", "watch")
-    assert fallback["detail"] == "3 of 20 (15.0 %), 95 %: 5.2 to 36.0 %"  # Wilson
+    assert fallback["detail"] == "3 of 20 (15.0 %), 95 %: 5.5 to 37.6 %"  # Wilson, of the 19 that are settled
+    interval = binomtest(3, 19).proportion_ci(0.95, method="wilson")
+    assert f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %" == "5.5 to 37.6 %"
     assert fallback["limits"] == "watch from 5 %, critical from 20 %"
     latency = tile(small_lane, "Run time p95")
     assert latency["value"] == "18.0 s"  # the value at index round(18 * 0.95) = 17 of 1..19
     assert latency["detail"] == "p50 10.0 s, longest 19.0 s"
     assert tile(small_lane, "Queue wait p95")["value"] == "1.00 s"
     assert tile(small_lane, "Failed or timed out")["value"] == "2 of 20"
-    assert tile(small_lane, "Failed or timed out")["detail"] == "17 completed, 1 running"
+    assert tile(small_lane, "Failed or timed out")["detail"] == "17 completed, 1 pending"
     assert tile(small_lane, "Slow missions")["value"] == "1 of 20"  # the running one, for 299 s by now
     assert tile(small_lane, "Session")["value"] == "active"
 
@@ -116,10 +119,10 @@ def test_the_sample_lane_says_so() -> None:
 def test_a_healthy_verdict_says_what_was_proved() -> None:
     report = rollout_report()
     why = tables.verdict(report).content["why"]
-    assert why[0] == "All 9 gates that were judged passed."
+    assert why[0] == "All 11 gates that were judged passed."
     assert why[1].startswith("Fallback 1 of 100 (1.0 %)")
     rows = cells(tables.reasons(report), "What each gate found, worst first")
-    assert len(rows) == 9
+    assert len(rows) == 11
     assert {row[1] for row in rows.values()} == {"passed"}
 
 
@@ -231,7 +234,9 @@ def test_every_piece_bears_every_window(window: str, tmp_path: Path) -> None:
 def test_plain_text_is_all_that_is_compared() -> None:
     piece = tables.in_words(rollout_report())
     assert set(piece._repr_mimebundle_()) == {"text/plain"}
-    assert str(piece).startswith("READY_FOR_LIMITED_COHORT_PILOT (HEALTHY, continue, provisional)\n✓ traffic: 100")
+    assert str(piece).startswith(
+        "READY_FOR_LIMITED_COHORT_PILOT (HEALTHY, continue, provisional)\n✓ traffic: 97 settled"
+    )
 
 
 def test_plain_text_of_a_table_is_aligned() -> None:

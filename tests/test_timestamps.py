@@ -25,6 +25,9 @@ AFTERNOON = datetime(2026, 2, 16, 14, 7, 42, 123456, tzinfo=UTC)
         ("2026-W10-1", datetime(2026, 3, 2, tzinfo=UTC)),
         ("2026-03-02T20", datetime(2026, 3, 2, 20, tzinfo=UTC)),
         ("2026-03-02T20:00:00,5", datetime(2026, 3, 2, 20, 0, 0, 500000, tzinfo=UTC)),
+        ("2026-02-16T14:07:42.123456999Z", AFTERNOON),  # what is finer than a microsecond is cut off
+        ("0001-01-01T00:00:00+00:00", datetime(1, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T23:59:59.999999Z", datetime.max.replace(tzinfo=UTC)),
     ],
 )
 def test_a_stamp_is_read_as_utc(text: str, moment: datetime) -> None:
@@ -48,6 +51,9 @@ def test_a_stamp_is_read_as_utc(text: str, moment: datetime) -> None:
         "2026-02-16T14:07:42 Europe/Berlin",
         "0044-03-15 (BC)",
         "0001-01-01T00:00:00+05:00",
+        "9999-12-31T23:59:59-00:01",
+        "2026-02-16T14:07:42+24:00",
+        "2026-02-16 24:00",
         "1771250862",
     ],
 )

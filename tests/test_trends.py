@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_frames import LANE, NOON, metrics_from_snapshot, metrics_of, mission, missions_frame
+from lane_frames import LANE, NOON, metrics_from_snapshot, metrics_of, mission
 from scipy.stats import fisher_exact, quantile_test
 
 from vpanalysis.analysis.metrics import summarize
@@ -43,7 +43,7 @@ def lane(n, *, fallbacks=0, run=10.0, wait=2.0, slow=0, spread=0.3, seed=1, queu
 @given(st.lists(st.booleans(), max_size=30), st.integers(1, 25))
 def test_rolling_share_equals_a_plain_loop(fell_back, size):
     rows = [mission(-5000 + i, fallback=fallback) for i, fallback in enumerate(fell_back)]
-    rolling = rolling_fallback(missions_frame(rows), size)
+    rolling = rolling_fallback(metrics_of(rows), size)
     assert list(rolling.columns) == ["created_at", "rate", "missions"]
     assert len(rolling) == len(fell_back)
     for i, row in enumerate(rolling.itertuples()):
@@ -62,21 +62,24 @@ def test_rolling_share_over_all_missions_is_the_contracts_rate():
         mission(5, mission_id=None, fallback=True),
         mission(6, mission_id="c"),
     ]
-    rolling = rolling_fallback(missions_frame(rows), 20)
+    rolling = rolling_fallback(metrics_of(rows), 20)
     assert rolling["missions"].tolist() == [1, 2, 3]
     assert rolling["rate"].tolist() == pytest.approx([0, 1 / 2, 1 / 3])  # b, a, c
     assert rolling["rate"].iloc[-1] == pytest.approx(metrics_of(rows).fallback.rate) == pytest.approx(1 / 3)
 
 
 def test_rolling_share_keeps_missions_without_a_time():
-    rolling = rolling_fallback(missions_frame([mission(1, created_at=None, fallback=True), mission(2)]))
+    rolling = rolling_fallback(metrics_of([mission(1, created_at=None, fallback=True), mission(2)]))
     assert rolling["created_at"].isna().tolist() == [True, False]
     assert rolling["rate"].tolist() == [1.0, 0.5]
 
 
-@pytest.mark.parametrize("missions", [None, missions_frame([])])
-def test_rolling_share_of_nothing_is_empty(missions):
-    rolling = rolling_fallback(missions)
+UNLISTED = metrics_from_snapshot({"fallback": {"missions_considered": 9, "rate": 0.0}, "latency_seconds": {}})
+
+
+@pytest.mark.parametrize("metrics", [metrics_of([]), UNLISTED])
+def test_rolling_share_of_nothing_is_empty(metrics):
+    rolling = rolling_fallback(metrics)
     assert rolling.empty
     assert rolling["rate"].dtype == float
     assert rolling["missions"].dtype == int
@@ -93,7 +96,7 @@ def test_rolling_share_of_nothing_is_empty(missions):
         ("elevated", "neither", "Neither load pressure nor degradation, but the fallback rate rose (0.010 → 0.080"),
         ("load-pressure", "load_pressure", "Load or queue pressure: run time rose"),
         ("adapter-unstable", "degradation", "Runtime degradation or adapter instability: run time rose"),
-        ("stalled", "neither", "7 missions without an end after 15 min 00 s: hanging, not slow."),
+        ("stalled", "neither", "7 missions overdue: hanging, not slow."),
         ("no-traffic", "not_enough_data", "0 missions before and 0 now"),
     ],
 )
@@ -179,6 +182,57 @@ def test_rise_of_less_than_a_quarter_is_no_pressure():
     assert found.run_p50.interval_after.low > found.run_p50.interval_before.high
     assert found.run_p50.after > found.run_p50.before + 1
     assert not found.run_time_up
+
+
+def ran(*seconds):
+    """A window whose missions ran for these seconds, after no wait."""
+    return metrics_of([mission(-5000 - i, wait=0.0, run=float(run)) for i, run in enumerate(seconds)])
+
+
+def test_intervals_that_touch_are_no_rise():
+    rank = int(quantile_test(range(1, 41), p=0.5).confidence_interval().low)  # whose value the lower end of p50 is
+    before = ran(*[10] * 40)
+    touching = compare(ran(*[10] * rank, *[20] * (40 - rank)), before, slow_seconds=SLOW)
+    assert (touching.run_p50.before, touching.run_p50.after) == (10, 20)
+    assert touching.run_p50.interval_after.low == touching.run_p50.interval_before.high == 10
+    assert not touching.run_p50.up
+    apart = compare(ran(*[10] * (rank - 1), *[20] * (41 - rank)), before, slow_seconds=SLOW)
+    assert apart.run_p50.interval_after.low == 20
+    assert apart.run_p50.up
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "up"),
+    [
+        (100, 125, True),
+        (100, 124.999, False),
+        (2, 3, True),
+        (2, 2.999, False),
+        (4, 5, True),
+        (0, 1, True),
+        (0, 0.9, False),
+    ],
+)
+def test_rise_matters_from_a_quarter_and_a_second_on(before, after, up):
+    found = compare(ran(*[after] * 40), ran(*[before] * 40), slow_seconds=300.0)
+    assert (found.run_p50.up, found.run_time_up) == (up, up)
+
+
+def test_twenty_missions_with_times_are_enough():
+    found = compare(lane(20), lane(20, seed=2), slow_seconds=SLOW)
+    assert found.conclusion == "neither"
+    untimed = [mission(-5000 - i, wait=None, run=None, status="completed") for i in range(1)]
+    timed = [mission(-4000 - i) for i in range(19)]
+    found = compare(metrics_of(untimed + timed), lane(20), slow_seconds=SLOW)
+    assert found.conclusion == "not_enough_data"
+    assert "20 missions with a known time before and 19 now; either side needs 20" in found.sentence
+
+
+def test_all_missions_may_have_fallen_back():
+    found = compare(lane(30, fallbacks=30), lane(30), slow_seconds=SLOW)
+    assert (found.fallback.before, found.fallback.after, found.fallback_up) == (0.0, 1.0, True)
+    found = compare(lane(30), lane(30, fallbacks=30), slow_seconds=SLOW)
+    assert (found.fallback.before, found.fallback.after, found.fallback_up) == (1.0, 0.0, False)
 
 
 def test_missions_that_hang_are_no_load():
@@ -284,6 +338,6 @@ def test_frames_are_not_changed():
     metrics, baseline = lane(30), lane(30)
     copy = metrics.missions.copy(deep=True)
     compare(metrics, baseline, slow_seconds=SLOW)
-    rolling_fallback(metrics.missions)
+    rolling_fallback(metrics)
     pd.testing.assert_frame_equal(metrics.missions, copy)
     assert metrics.generated_at == NOON

@@ -140,7 +140,7 @@ def with_outcomes(missions: pd.DataFrame, as_of: datetime | None, overdue_second
     outcome = pd.Series("pending", index=missions.index, dtype=object).mask(late, "overdue")
     outcome = by_status.fillna(by_event).astype(object).fillna(outcome).mask(why != "", "unaccounted")
     ended = missions["completed_at"].fillna(missions["ended_event_at"]).fillna(missions["updated_at"])
-    worker = missions["worker_id"].fillna("").astype(str) != ""
+    claimed = missions["worker_id"].notna() & (missions["worker_id"].astype(str) != "")
     return missions.assign(
         outcome=outcome,
         why=why,
@@ -148,7 +148,7 @@ def with_outcomes(missions: pd.DataFrame, as_of: datetime | None, overdue_second
         begun_at=begun,
         fell_back=fell_back,
         settled=outcome.isin(("completed", "failed")) | fell_back,
-        recordable=~worker | fell_back,
+        recordable=~claimed | fell_back,
     )
 
 

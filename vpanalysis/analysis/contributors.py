@@ -21,6 +21,7 @@ def missions_behind(verdict: Verdict, metrics: Metrics, policy: Policy) -> pd.Da
         ``duration_seconds`` and ``queue_wait_seconds`` (NaN when unknown), ``fell_back``, and ``gates``: the gates it
         counts in, joined by ``", "``. Empty when the source does not list its missions.
     """
+    metrics = metrics.overdue_after(policy.overdue_seconds)
     missions = metrics.missions
     gates = pd.Series("", index=missions.index, dtype=object)
     for name in dict.fromkeys(reason.gate for reason in verdict.reasons):

@@ -109,13 +109,13 @@ def _fallback(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
     k = account.fell_back
     if k is None or share.missions_considered is None:
         return Claim(claim_below=below, distance="How many missions fell back is unknown: nothing is shown.")
+    if k > max(account.recordable or 0, share.missions_considered):
+        return Claim(strength="insufficient", claim_below=below, distance=_CONTRADICTORY)
     if account.recordable is None:  # how many have settled is unknown: no more than are considered
-        most = claim(min(k, share.missions_considered), share.missions_considered, below, basis, "fallback rate")
+        most = claim(k, share.missions_considered, below, basis, "fallback rate")
         if not share.missions_considered or most.strength == "refutes":
             return most
         return _weaker(most, "How many of the missions have finished is unknown, so nothing is shown yet.")
-    if k > max(account.recordable, share.missions_considered):
-        return Claim(strength="insufficient", claim_below=below, distance=_CONTRADICTORY)
     if signal(metrics) == "not recorded":
         text = (
             "This lane's runtime does not report fallbacks: every settled mission was claimed by a worker, which "

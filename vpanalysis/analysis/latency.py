@@ -9,6 +9,7 @@ from vpanalysis import formatting
 from vpanalysis.analysis import intervals
 from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.data.schema import TERMINAL_STATUSES
 from vpanalysis.data.snapshot import latency
 
 #: A lane is proven fast when at most this share of its missions can be slow; the slow-share gate's limit.
@@ -121,7 +122,9 @@ def run_times(metrics: Metrics) -> pd.DataFrame:
     now: Any = pd.NaT if metrics.generated_at is None else pd.Timestamp(metrics.generated_at)
     available = (now - missions["started_at"]).dt.total_seconds()
     known = missions["duration_seconds"]
-    over = missions["outcome"].isin(("completed", "failed", "cancelled")) | known.notna()
+    # One that nobody can account for is over, too, when its status or an event says so.
+    ended = missions["status"].isin(TERMINAL_STATUSES) | missions["ended_event"].notna()
+    over = ended | known.notna()
     ran = known.fillna((missions["ended_at"] - missions["started_at"]).dt.total_seconds().clip(lower=0))
     state = pd.Series("running", index=missions.index, dtype=object).mask(over, "finished")
     return pd.DataFrame(

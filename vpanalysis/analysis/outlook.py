@@ -1,5 +1,6 @@
 """What the next missions would change: how far the verdict is from another one."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ from vpanalysis.analysis.decision import judge
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.verdict import CAUTION, LaneStatus
-from vpanalysis.data.schema import COMPLETED, FAILED
+from vpanalysis.data.schema import COMPLETED, FAILED, FALLBACK
 from vpanalysis.data.snapshot import FallbackShare, count_names, latency
 from vpanalysis.data.tables import missions_frame
 
@@ -66,11 +67,14 @@ def after(metrics: Metrics, policy: Policy, kind: str, number: int) -> Metrics:
     now, share = metrics.generated_at, metrics.fallback
     seconds = metrics.latency_seconds.p50_seconds or 0.0
     started = now - timedelta(seconds=max(policy.p95_critical_seconds, seconds))  # long enough ago to be judged as fast
+    worker = next(reversed(metrics.missions["worker_id"].tolist()), None)  # of the newest one: it records no fallbacks
     row = {
-        "status": "completed", "created_at": now, "started_at": started, "completed_at": now, "updated_at": now,
-        "duration_seconds": seconds, "ended_event": COMPLETED, "ended_event_at": now, "events": 2, **_KINDS[kind][1],
+        "worker_id": worker, "status": "completed", "created_at": now, "started_at": started, "completed_at": now,
+        "updated_at": now, "duration_seconds": seconds, "ended_event": COMPLETED, "ended_event_at": now, "events": 2,
+        **_KINDS[kind][1],
     }  # fmt: skip
     added = missions_frame([row | {"mission_id": f"next mission {n}"} for n in range(number)])
+    event = {"fallback": FALLBACK, "failure": FAILED}.get(kind, COMPLETED)
     account = metrics.account
     rows = with_outcomes(added, now, account.overdue_seconds)
     missions = pd.concat([metrics.missions, rows[metrics.missions.columns]], ignore_index=True)
@@ -82,6 +86,7 @@ def after(metrics: Metrics, policy: Policy, kind: str, number: int) -> Metrics:
         fallback=FallbackShare(considered, fell_back, fell_back / considered),
         latency_seconds=latency(missions["duration_seconds"].dropna()),
         mission_counts=count_names(missions["status"]),
+        event_counts=metrics.event_counts and Counter(metrics.event_counts) + Counter({event: number}),
         last_activity=now,
     )
 

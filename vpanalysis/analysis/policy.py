@@ -25,7 +25,7 @@ OVERRIDES = ("min_missions", "fallback_watch", "fallback_critical", "p95_watch_s
 
 
 def _switch(value: Any) -> Any:
-    """``false`` switches a gate off, ``true`` on with what it has by default."""
+    """``false`` switches a gate off, ``true`` on: as the playbook has it, else as the gate has it by default."""
     return None if value is False else {} if value is True else value
 
 
@@ -173,7 +173,9 @@ def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in own.items():
         below = merged.get(key)
-        merged[key] = _over(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
+        if isinstance(below, dict) and (value is True or isinstance(value, dict)):
+            value = _over(below, {} if value is True else value)  # switched on: as it is below
+        merged[key] = value
     return merged
 
 

@@ -93,7 +93,7 @@ class Problem:
         if answer.status_code < 500:
             return None
         try:
-            content = json.loads(_body(answer, _MAX_PROBLEM_BYTES) or b"")
+            content = json.loads(_body(answer, _MAX_PROBLEM_BYTES, at_once=1) or b"")
         except (ValueError, RecursionError, requests.RequestException):
             return None
         detail = content.get("detail") if isinstance(content, dict) else None
@@ -229,13 +229,16 @@ def _joined(url: str, location: str) -> str | None:
         return None
 
 
-def _body(answer: requests.Response, most: int) -> bytes | None:
-    """Returns the answer's body, unpacked; ``None`` when it is longer than ``most`` bytes."""
+def _body(answer: requests.Response, most: int, at_once: int = 65_536) -> bytes | None:
+    """Returns the answer's body, unpacked; ``None`` when it is longer than ``most`` bytes.
+
+    Time is looked at after every ``at_once`` bytes, for which a slow server is waited for.
+    """
     length = answer.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most:
         return None
     until, body = time.monotonic() + ANSWER_SECONDS, bytearray()
-    for chunk in answer.iter_content(65_536):
+    for chunk in answer.iter_content(at_once):
         body += chunk
         if len(body) > most:
             return None

@@ -305,10 +305,10 @@ def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str
 def _beyond(reading: Reading, lane: str, now: datetime) -> int:
     """Counts rows of the lane that are stamped later than the moment of reading allows, up to 1,000 a table."""
     limit = now + timedelta(seconds=BEYOND_SECONDS)
-    later = f"{lane} AND created_at > {literal(_shifted(limit, -2))}"
+    later = f"{lane} AND created_at > {literal(_shifted(limit, -2))} ORDER BY created_at DESC LIMIT 1000"
     statuses = "status IN ('" + "', '".join(MISSION_STATUSES) + "')"  # so that the index finds the newest of each
-    reading.fetch("later_missions", "vp_missions", ["created_at"], f"{statuses} AND {later} LIMIT 1000", count=False)
-    reading.fetch("later_events", "vp_events", ["created_at"], f"{later} LIMIT 1000", count=False)
+    reading.fetch("later_missions", "vp_missions", ["created_at"], f"{statuses} AND {later}", count=False)
+    reading.fetch("later_events", "vp_events", ["created_at"], later, count=False)
     reading.read_times("later_missions", ["created_at"])
     reading.read_times("later_events", ["created_at"])
     counts = [

@@ -482,7 +482,7 @@ def snapshot_tables(
             events="recent_events" in content,
             queue_wait=False,
             session="session" in content,
-            session_events=_all_session_events(content, stated, session_events, missions),
+            session_events=_all_session_events(content, stated, session_events, missions, event_limit),
         ),
         snapshot=content,
     )
@@ -506,7 +506,7 @@ def _truncated(
     if by_type is None:
         return False
     total = sum(by_type.values())
-    if total in USUAL_EVENT_LIMITS if limit is None else total >= limit:
+    if _reaches(total, limit):
         return True
     dispatching = [row for row in listed or [] if not (_text(row.get("mission_id")) or BRIDGE).startswith(BRIDGE)]
     if listed is not None and total == len(events):
@@ -516,8 +516,17 @@ def _truncated(
     return by_type.get(DISPATCHED, 0) < (considered if listed is None else min(considered, len(dispatching)))
 
 
+def _reaches(total: int, limit: int | None) -> bool:
+    """Whether so many events may be all that the limit let through; one that is not known may be any usual one."""
+    return total in USUAL_EVENT_LIMITS if limit is None else total >= limit
+
+
 def _all_session_events(
-    content: Mapping[str, Any], stated: Numbers, listed: list[dict[str, Any]], missions: pd.DataFrame
+    content: Mapping[str, Any],
+    stated: Numbers,
+    listed: list[dict[str, Any]],
+    missions: pd.DataFrame,
+    limit: int | None,
 ) -> bool:
     """Whether every session event of the window is listed: the gateway shows the oldest, and no more than its limit."""
     if stated.session_event_counts is None or "recent_session_events" not in content:
@@ -527,7 +536,7 @@ def _all_session_events(
         moments = [event["created_at"] for event in listed if event["created_at"] is not None]
         since = missions["created_at"].min()
         return total == len(listed) or (bool(moments) and bool(moments[0] <= since))
-    return total == len(listed) and total not in USUAL_EVENT_LIMITS
+    return total == len(listed) and not _reaches(total, limit)
 
 
 def _missions(

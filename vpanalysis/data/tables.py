@@ -12,7 +12,7 @@ from vpanalysis.data.window import RolloutWindow
 
 @dataclass(frozen=True)
 class DataQuality:
-    """What the reading noticed about the data; judged by :mod:`vpanalysis.analysis.quality`.
+    """What the reading noticed about the data; judged by :mod:`vpanalysis.analysis.gates.data_quality`.
 
     Attributes:
         missing_tables: VP tables that the database lacks.
@@ -26,7 +26,7 @@ class DataQuality:
         backwards_clocks: Missions of the window whose stamps run backwards (started before created, or
             completed before started).
         orphan_events: Events of the lane since the window's start whose mission does not exist.
-        orphan_signals: Those of them that are fallbacks or failures.
+        orphan_signals: Fallbacks and failures among the events whose mission does not exist or that name none.
         lane_events: Events of the lane since the window's start that name no mission, by type.
         foreign_events: Events of the window's missions that name another lane.
         truncated_events: ``True`` when the source cannot show all events of the missions (a snapshot without
@@ -126,9 +126,8 @@ _STORED = ("status", "created_at", "started_at", "completed_at", "updated_at")
 _TIMES = (*_STORED[1:], "dispatched_at", "started_event_at", "fallback_at", "ended_event_at")
 _SECONDS = ("queue_wait_seconds", "duration_seconds")
 _TYPES = {"events": "Int64", "fallback_events": "int64", "starts": "int64", "cancel_requested": "bool"}
-MISSION_FRAME = (
-    *_TEXTS, *_TIMES, *_SECONDS, *_TYPES, "ended_event", "sequence", *(f"{name}_text" for name in _STORED)
-)  # fmt: skip
+_TOLD = ("ended_event", "sequence", *(f"{name}_text" for name in _STORED))
+MISSION_FRAME = (*_TEXTS, *_TIMES, *_SECONDS, *_TYPES, *_TOLD)
 
 
 def missions_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -137,7 +136,7 @@ def missions_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame.from_records([{**nothing, **row} for row in rows], columns=list(MISSION_FRAME))
     for name in _TIMES:
         frame[name] = utc_times(frame[name])
-    return frame.astype({**_TYPES, **dict.fromkeys(_SECONDS, "float64")})
+    return frame.astype({**_TYPES, **dict.fromkeys(_SECONDS, "float64"), **dict.fromkeys((*_TEXTS, *_TOLD), object)})
 
 
 def events_frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:

@@ -200,8 +200,8 @@ def contradiction(metrics: Metrics) -> str:
         return f"{known} run times of {metrics.latency_seconds.count:,} missions, but statuses of {rows:,} only."
     if k is not None and metrics.known.missions and int(metrics.missions["fell_back"].sum()) != k:
         return f"{known} {k:,} missions with a fallback, and lists {int(metrics.missions['fell_back'].sum()):,}."
-    if k is not None and events is not None and k > events.get(FALLBACK, 0) and events:
-        return f"{known} {k:,} missions with a fallback, but {formatting.count(events.get(FALLBACK, 0), 'fallback event')}."
+    if k is not None and events and k > (seen := events.get(FALLBACK, 0)):
+        return f"{known} {k:,} missions with a fallback, but {formatting.count(seen, 'fallback event')}."
     return ""
 
 
@@ -217,7 +217,7 @@ def _note(code: str, count: int, sentence: str, veto: bool = False) -> QualityNo
 def _listed(counts: Mapping[str, int]) -> str:
     """Names with their counts, the most frequent first, at most six of them."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    parts = [f"{shown(name, 40) or '(empty)'} ({count:,})" for name, count in ordered[:6]]
+    parts = [f"{shown(name, 48) or '(empty)'} ({count:,})" for name, count in ordered[:6]]
     return ", ".join(parts) + (f" and {len(ordered) - 6:,} more" if len(ordered) > 6 else "")
 
 

@@ -63,20 +63,19 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
         else "their order is unknown"
     )
     many, none_completed = share >= settings.share and failed >= settings.least, failed == finished
-    sustained = metrics.known.missions and (row >= settings.in_a_row or newest >= limit)
     force = settings.force_share
-    if (many or sustained or none_completed) and force is not None and share >= force and failed >= settings.least:
+    if force is not None and share >= force and failed >= settings.least:  # then it is many, for force >= share
         brief = f"failed share high ({share:.3f} >= {force:.3f})"
         return Finding(FORCE, share, force, brief, f"{shares}, at or above {formatting.percent(force)}; {tail}.")
     if many or none_completed:
         brief = f"failed share high ({share:.3f} >= {settings.share:.3f})"
         above = "none completed" if none_completed else f"at or above {formatting.percent(settings.share)}"
         return Finding(WATCH, share, settings.share, brief, f"{shares}, {above}; {tail}.")
-    if sustained and row >= settings.in_a_row:
+    if row >= settings.in_a_row:
         brief = f"failures in a row ({row} >= {settings.in_a_row})"
         sentence = f"{row:,} missions in a row failed or timed out among the newest {len(flags):,} finished; {shares}."
         return Finding(WATCH, row, settings.in_a_row, brief, sentence, "count")
-    if sustained:
+    if newest >= limit:
         brief = f"failures among the newest {len(flags)} ({newest} >= {limit})"
         sentence = (
             f"{newest:,} of the newest {len(flags):,} finished missions failed or timed out: a failure rate of "

@@ -1,6 +1,6 @@
 """Data quality: every field becomes a sentence, vetoes come first, the gateway's numbers beside ours."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -19,6 +19,8 @@ CASES = [
     ("duplicate_missions", 2, 2, True, "2 rows repeat a mission id"),
     ("truncated_events", True, 1, True, "'vpanalysis serve' beside it"),
     ("ends_before_window", NOON, 1, True, "ends at 2026-02-16T12:00:00Z, before the window does"),
+    ("orphan_signals", 2, 2, True, "2 of 2 (100.0 %) fallback and failure events have no mission"),
+    ("beyond_as_of", 3, 3, True, "3 rows of the lane are stamped over 60 s later than now"),
     ("missing_tables", ("vp_session_events",), 1, False, "lacks vp_session_events"),
     ("missing_columns", ("vp_missions.source", "vp_missions.priority"), 2, False, "vp_missions.priority"),
     ("unreadable_times", {"vp_missions.created_at": 3}, 3, False, "vp_missions.created_at (3)"),
@@ -54,7 +56,7 @@ def test_vetoes_come_first():
     everything = DataQuality(**{name: value for name, value, *_ in CASES})
     notes = judge_quality(metrics_of(TEN, quality=everything))
     assert len(notes) == len(CASES)
-    assert [note.veto for note in notes] == [True] * 3 + [False] * (len(CASES) - 3)
+    assert [note.veto for note in notes] == [True] * 5 + [False] * (len(CASES) - 5)
 
 
 @pytest.mark.parametrize(("backwards", "veto"), [(1, False), (2, True), (10, True)])
@@ -67,6 +69,25 @@ def test_clocks_backwards_in_over_a_tenth_of_missions_are_a_veto(backwards, veto
 @pytest.mark.parametrize("complete", [None, False])
 def test_complete_events_are_no_note(complete):
     assert judge_quality(metrics_of(TEN, quality=DataQuality(truncated_events=complete))) == ()
+
+
+@pytest.mark.parametrize(("orphans", "veto"), [(1, False), (2, True)])
+def test_over_a_fiftieth_of_signals_without_a_mission_is_a_veto(orphans, veto):
+    rows = [mission(-5000 + i, fallback=i < 49) for i in range(60)]
+    quality = DataQuality(orphan_signals=orphans)
+    metrics = replace(metrics_of(rows, quality=quality), event_counts={"vp.mission.fallback": 49})
+    [note] = judge_quality(metrics)  # 1 of 50 is 2 %, 2 of 51 is more
+    assert (note.code, note.veto) == ("orphan_signals", veto)
+
+
+def test_missions_nobody_can_account_for_are_named_with_their_reasons():
+    rows = [*TEN, mission(-60, status="unknown"), mission(-50, ended_event="vp.mission.failed")]
+    rows += [mission(-40, ended_event="vp.mission.cancelled"), mission(-30, events=0)]
+    [note] = judge_quality(metrics_of(rows))
+    assert (note.code, note.count, note.veto) == ("unaccounted", 4, True)
+    assert "4 of 14 (28.6 %) missions are unaccounted for (status and last event disagree (2)" in note.sentence
+    assert "neither a known status nor a terminal event (1)" in note.sentence
+    assert "ended without a single event (1)" in note.sentence
 
 
 def test_plain_snapshot_is_vetoed_and_the_way_out_named():
@@ -110,7 +131,9 @@ def test_what_the_reading_notices_in_a_database(fresh_database):
         "missions_without_created_at": (1, False),
         "unknown_statuses": (1, False),
         "orphan_events": (1, False),
+        "orphan_signals": (1, True),  # 1 of 1 fallback
         "lane_events": (1, False),
+        "unaccounted": (1, False),  # one alone is no veto
     }
 
 
