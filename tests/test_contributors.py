@@ -136,6 +136,11 @@ def test_unaccounted_and_backward_missions_are_behind_the_data_quality_veto():
     assert found["outcome"].to_dict() == {"lost": "unaccounted", "split": "unaccounted", "early": "completed"}
 
 
+def test_a_mission_that_took_no_time_has_its_clocks_in_order():
+    verdict, gates = behind([*clean(5), mission(-3000, mission_id="at once", wait=0.0, run=0.0)])
+    assert (verdict.lane_status, gates) == ("HEALTHY", {})
+
+
 def test_duplicate_rows_are_no_missions_of_their_own():
     """The account keeps each id once, so that the veto on repeated ids has no mission to name."""
     rows = [*clean(5), mission(-2000, mission_id="twice"), mission(-1000, mission_id="twice")]

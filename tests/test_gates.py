@@ -1,5 +1,6 @@
 """Each gate on windows built mission by mission, exactly at its limits and one step beyond; counts are by hand."""
 
+import math
 import re
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from scipy.stats import beta, binom, poisson
 
 from vpanalysis.analysis.decision import judge
 from vpanalysis.analysis.gates import BY_NAME, GATES
-from vpanalysis.analysis.gates.data_quality import contradiction
+from vpanalysis.analysis.gates.data_quality import contradiction, judge_quality
 from vpanalysis.analysis.gates.failures import FailuresGate
 from vpanalysis.analysis.gates.gate import Gate
+from vpanalysis.analysis.intervals import lower_bound
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import PROFILES, Policy
 from vpanalysis.analysis.verdict import Reason
@@ -707,6 +709,14 @@ def test_recent_change_at_the_smallest_count_that_shows_it(n: int, size: int, su
             assert (found.value, found.brief) == (needed / size, f"recent change ({needed}/{size} >= 0.050 shown)")
 
 
+def test_a_recent_change_whose_bound_is_exactly_the_watch_line_is_shown() -> None:
+    bound = lower_bound(5, 20, 0.99)
+    assert bound == pytest.approx(beta.ppf(0.01, 5, 16))
+    metrics = recent(0, [True] * 5 + [False] * 15)
+    for watch, caution in ((bound, "WATCH"), (math.nextafter(bound, 1.0), "HEALTHY")):
+        assert judged("recent_change", metrics, Policy.load("playbook", fallback_watch=watch)).caution == caution
+
+
 def test_recent_change_sees_what_the_whole_windows_rate_hides() -> None:
     metrics = recent(180, [True] * 6 + [False] * 14)
     assert judged("fallback_rate", metrics).caution == "HEALTHY"  # 6 of 200 are 3 %
@@ -757,6 +767,15 @@ def test_slow_share(slow: int, fast: int, caution: str | None, value: float | No
     found = judged("slow_share", slow_and_fast(slow, fast))
     assert (found.gate, found.unit, found.caution) == ("slow_share", "share", caution)
     assert (found.value, found.threshold) == (value, 0.05)
+
+
+def test_a_slow_share_that_does_not_trip_says_why() -> None:
+    at = judged("slow_share", slow_and_fast(10, 190))
+    assert at.brief == "slow share within target (0.050 <= 0.050)"
+    assert at.sentence.endswith(": not over 5.0 %.")
+    by_chance = judged("slow_share", slow_and_fast(6, 94))
+    assert by_chance.brief == "slow share within target (0.060 > 0.050)"
+    assert by_chance.sentence.endswith("but by no more than chance explains.")
 
 
 def test_as_long_as_the_line_is_not_slower() -> None:
@@ -988,6 +1007,13 @@ def test_listed_missions_that_contradict_the_stated_fallbacks_are_a_veto() -> No
 
 def test_data_quality_of_a_bare_mapping_is_not_assessed() -> None:
     assert judged("data_quality", bare()).caution is None
+
+
+@pytest.mark.parametrize(("names", "ending"), [(6, "s5 (1)."), (7, "s5 (1) and 1 more.")])
+def test_six_names_are_listed_and_more_are_counted(names: int, ending: str) -> None:
+    statuses = {f"s{at}": 1 for at in range(names)}
+    [note] = judge_quality(metrics_of([mission()], quality=DataQuality(unknown_statuses=statuses)))
+    assert note.sentence.endswith(ending)
 
 
 def test_statuses_of_a_snapshot_that_are_none_are_unaccounted_for() -> None:

@@ -74,6 +74,15 @@ def test_steps_hold_this_windows_facts():
         assert threshold in back.text
 
 
+@pytest.mark.parametrize(("kinds", "more"), [(3, ""), (4, "; 1 more"), (5, "; 2 more")])
+def test_the_three_most_frequent_errors_are_named(kinds, more):
+    words = ["socket", "disk", "lease", "token", "quota"][:kinds]
+    failed = [(f"m{i}", "vp.mission.failed", NOON, f'{{"error": "{word} gone"}}') for i, word in enumerate(words)]
+    errors = steps_of(lane(20, fallbacks=5, events=events_frame(failed)))[1].text
+    assert errors.count("gone (failure, 1×)") == 3
+    assert errors.endswith(f"(failure, 1×){more}.")
+
+
 def test_thresholds_are_the_policys():
     policy = Policy.load("playbook", fallback_watch=0.02, fallback_critical=0.10, p95_watch_seconds=30.0)
     *_, back = steps_of(lane(20, fallbacks=5), policy)

@@ -10,7 +10,7 @@ from conftest import LANE, NOON, RuntimeDatabase
 from lane_frames import metrics_from_snapshot
 
 import vpanalysis as vp
-from vpanalysis.data.snapshot import snapshot_tables
+from vpanalysis.data.snapshot import parse_payload, snapshot_tables
 from vpanalysis.data.tables import Known
 
 DONE = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")
@@ -288,6 +288,13 @@ def test_what_is_no_number_is_unknown(value: Any) -> None:
 
 def test_a_rate_above_one_is_unknown() -> None:
     assert metrics_from_snapshot({"fallback": {"rate": 1.5}, "latency_seconds": {}}).fallback.rate is None
+    assert metrics_from_snapshot({"fallback": {"rate": 1}, "latency_seconds": {}}).fallback.rate == 1.0
+
+
+@pytest.mark.parametrize(("levels", "kept"), [(200, True), (201, False)])
+def test_payloads_nest_as_deep_as_every_reader_can_follow(levels: int, kept: bool) -> None:
+    text = "[" * levels + "]" * levels
+    assert (parse_payload(text) is not None) is kept
 
 
 def test_nan_in_a_saved_file_is_unknown(tmp_path: Path) -> None:
@@ -333,6 +340,11 @@ def test_hostile_snapshots_still_give_their_two_numbers(tmp_path: Path, extra: d
     for policy in ("playbook", "capture"):
         verdict = vp.classify(metrics, vp.Policy.load(policy))
         vp.evidence_row(verdict, window_label="w", scope="s", ref="r").encode()
+
+
+def test_a_mission_of_no_duration_has_no_clock_that_runs_backwards(busy_lane: RuntimeDatabase) -> None:
+    busy_lane.mission("instant", NOON + timedelta(minutes=7), run=0, events=DONE)
+    assert metrics_from_snapshot(content_of(busy_lane)).quality.backwards_clocks == 0
 
 
 def test_quality_of_the_listed_missions() -> None:
