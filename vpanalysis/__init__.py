@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from vpanalysis.data.source import open_source as open_source
     from vpanalysis.data.window import RolloutWindow as RolloutWindow
     from vpanalysis.errors import InputError as InputError
-    from vpanalysis.report import plots as plots
-    from vpanalysis.report import tables as tables
     from vpanalysis.report.document import publish as publish
     from vpanalysis.report.row import evidence_row as evidence_row
+    from vpanalysis.report.sections import plots as plots
+    from vpanalysis.report.sections import tables as tables
     from vpanalysis.report.window_report import WindowReport as WindowReport
     from vpanalysis.report.window_report import rollout_report as rollout_report
 
@@ -33,12 +33,12 @@ _HOME = {
     "classify": "analysis.decision",
     "evidence_row": "report.row",
     "open_source": "data.source",
-    "plots": "report",
+    "plots": "report.sections",
     "publish": "report.document",
     "rollout_report": "report.window_report",
     "snapshot": "analysis.answer",
     "summarize": "analysis.metrics",
-    "tables": "report",
+    "tables": "report.sections",
 }
 __all__ = list(_HOME)
 
@@ -46,8 +46,6 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'vpanalysis' has no attribute {name!r}")
-    if name in ("plots", "tables"):
-        return import_module(f"vpanalysis.report.{name}")
     return getattr(import_module(f"vpanalysis.{_HOME[name]}"), name)
 
 

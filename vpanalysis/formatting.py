@@ -1,9 +1,14 @@
 """The one formatter of numbers, rates, durations and times: for the row, the tables, the plots and the CLI."""
 
 import math
+import re
 from datetime import UTC, datetime
 
 NOT_AVAILABLE = "n/a"
+#: Controls but for tab and line breaks, bidirectional marks, zero widths that join nothing, lone surrogates.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 
 
 def _missing(value: float | None) -> bool:
@@ -16,8 +21,12 @@ def rate(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Returns a share in per cent: ``25.0 %``, or ``n/a``."""
-    return NOT_AVAILABLE if value is None or _missing(value) else f"{100 * value:.1f} %"
+    """Returns a share in per cent: ``25.0 %``, or ``n/a``; a share that is neither 0 nor 1 never reads like one."""
+    if value is None or _missing(value):
+        return NOT_AVAILABLE
+    if 0 < value < 0.0005:
+        return f"{100 * value:.1g} %"
+    return f"{min(100 * value, 99.9) if 0.9995 <= value < 1 else 100 * value:.1f} %"
 
 
 def points(change: float | None) -> str:
@@ -68,6 +77,24 @@ def time(value: datetime | None) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Returns a number with its noun: ``1 mission``, ``2 missions``, ``0 missions``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def known_count(number: int | None) -> str:
+    """Returns a number; ``n/a`` when unknown."""
+    return NOT_AVAILABLE if number is None else f"{number:,}"
+
+
+def visible(text: str) -> str:
+    """Returns a text with its invisible characters made visible: ``\\x1b`` for controls, ``U+202E`` for the others.
+
+    Line breaks and tabs stay, and so does what joins emoji and letters of other scripts.
+    """
+    return _INVISIBLE.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0xA0 else f"U+{code:04X}"
 
 
 def threshold(value: float) -> str:

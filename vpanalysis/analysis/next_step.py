@@ -12,10 +12,10 @@ _SETTLED: dict[tuple[Profile, LaneStatus], str] = {
     ("sustained", "HEALTHY"): "Keep default-on and continue the scheduled checks, 2-4 snapshots a day (playbook §7).",
     ("sustained", "NO_TRAFFIC"): "Keep default-on and continue the scheduled checks; if missions were expected, check "
     "that they reach the lane.",
-    ("rollout", "FORCE_FALLBACK"): f"Investigate immediately, and consider {_SWITCH} until the lane is stable "
-    "(playbook §3.1); then follow the recovery checklist (§4).",
-    ("sustained", "FORCE_FALLBACK"): f"Set {_SWITCH} for now, recover, then re-evaluate (playbook §7.3); follow the "
-    "recovery checklist (§4).",
+    ("rollout", "FORCE_FALLBACK"): f"Investigate immediately, and force the fallback ({_SWITCH}) until the lane "
+    "is stable (playbook §3.1); then follow the recovery checklist (§4).",
+    ("sustained", "FORCE_FALLBACK"): f"Force the fallback ({_SWITCH}) for now, recover, then re-evaluate (playbook "
+    "§7.3); follow the recovery checklist (§4).",
 }
 _WATCH: dict[Profile, str] = {
     "rollout": "Hold this stage",

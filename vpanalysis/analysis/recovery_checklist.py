@@ -76,11 +76,7 @@ def recovery_checklist(
     if verdict.action == "continue":
         return ()
     name = '"$UA_CODER_VP_DB_PATH"' if metrics.kind == "snapshot" else shlex.quote(source or metrics.source)
-    missions = min(max(metrics.fallback.missions_considered or 0, 1), MAX_MISSION_LIMIT)
-    snapshot = (
-        f"vpanalysis snapshot --source {name} --vp-id {shlex.quote(metrics.vp_id)} "
-        f"--mission-limit {missions} --event-limit 500"
-    )
+    snapshot = f"vpanalysis snapshot --source {name} --vp-id {shlex.quote(metrics.vp_id)} {_window_options(metrics)}"
     errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
     forced = verdict.action == "force_fallback"
     return (
@@ -100,7 +96,7 @@ def recovery_checklist(
         ),
         Step(
             3,
-            "Force the primary path while the fallback rate is high",
+            "Force the fallback while its rate is high",
             _forcing(verdict, policy),
             f"export {FORCE_VARIABLE}=1",
             forced,
@@ -116,6 +112,20 @@ def recovery_checklist(
             5, "Re-enable the lane only after it is back in range", _way_back(policy), f"unset {FORCE_VARIABLE}", False
         ),
     )
+
+
+def _window_options(metrics: Metrics) -> str:
+    """The options by which ``vpanalysis snapshot`` shows the verdict's own missions."""
+    window = metrics.window
+    if window.last_missions is None:
+        times = (("--window-start", window.start), ("--window-end", window.end), ("--as-of", metrics.generated_at))
+        options = [f"{name} {moment.isoformat()}" for name, moment in times if moment is not None]
+    else:
+        missions = min(max(metrics.fallback.missions_considered or 0, 1), MAX_MISSION_LIMIT)
+        options = [f"--mission-limit {missions}"]
+        if metrics.known.queue_wait and metrics.generated_at is not None:
+            options.append(f"--as-of {metrics.generated_at.isoformat()}")
+    return " ".join([*options, "--event-limit 500"])
 
 
 def _errors(metrics: Metrics) -> str:

@@ -100,6 +100,20 @@ class RolloutWindow:
         except OverflowError:
             return None
 
+    def preceding(self, number: int) -> Self | None:
+        """Returns the range or the missions that the ``number`` windows before this one cover; ``None`` as `baseline`."""
+        before = self.baseline()
+        if before is None:
+            return None
+        if self.last_missions is not None:
+            return replace(before, last_missions=self.last_missions * number)
+        assert before.start is not None
+        assert before.end is not None
+        try:
+            return replace(before, start=before.end - number * (before.end - before.start))
+        except OverflowError:
+            return None
+
     def is_open(self, as_of: datetime) -> bool:
         """Whether missions may still join the window at ``as_of``: its end is missing or not yet reached."""
         return self.end is None or self.end > as_of

@@ -31,7 +31,7 @@ def judge(metrics: Metrics, settings: RollingFallbackGate, policy: Thresholds) -
     what = f"{formatting.share(fell_back, settings.newest)} of the newest missions fell back"
     if share > settings.share:
         brief = f"rolling fallback high ({share:.3f} > {settings.share:.3f})"
-        sentence = f"{what}, over {formatting.percent(settings.share)}: the log's guardrail asks to revert."
+        sentence = f"{what}, which exceeds the {formatting.percent_limit(settings.share)} revert guardrail."
         return Finding(WATCH, share, settings.share, brief, sentence)
     brief = f"rolling fallback within target ({share:.3f} <= {settings.share:.3f})"
     sentence = f"{what}, not over {formatting.percent(settings.share)}."
