@@ -70,7 +70,9 @@ def compare_with_gateway(own: Metrics, gateway: contract.Snapshot) -> str | None
         gateway: What the gateway answers for the lane, ``source.gateway_snapshot(...)``.
     """
     parts = [
-        f"{article}{theirs} {name} instead of {ours}" if not article else f"{article} {name} of {theirs} instead of {ours}"
+        f"{article}{theirs} {name} instead of {ours}"
+        if not article
+        else f"{article} {name} of {theirs} instead of {ours}"
         for article, name, theirs, ours in (
             ("", "missions considered", gateway.fallback.missions_considered, own.fallback.missions_considered),
             (
