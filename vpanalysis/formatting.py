@@ -40,7 +40,11 @@ def log_seconds(value: float | None) -> str:
 
 
 def duration(value: float | None) -> str:
-    """Returns seconds for reading: ``0.53 s``, ``12.4 s``, ``4 min 05 s``, ``3 h 20 min``, ``2 d 4 h``; or ``n/a``."""
+    """Returns seconds for reading: ``0.53 s``, ``12.4 s``, ``4 min 05 s``, ``3 h 20 min``, ``2 d 4 h``; or ``n/a``.
+
+    >>> duration(245.2)
+    '4 min 05 s'
+    """
     if value is None or _missing(value):
         return NOT_AVAILABLE
     if value < 0:
