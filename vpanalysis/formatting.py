@@ -9,6 +9,8 @@ NOT_AVAILABLE = "n/a"
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
+#: The space between a number and its unit.
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|s|min|h|d|points)(?!\w))")
 
 
 def _missing(value: float | None) -> bool:
@@ -63,11 +65,12 @@ def duration(value: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def share(part: int | None, whole: int | None) -> str:
-    """Returns a count of a whole: ``3 of 60 (5.0 %)``; ``0 of 0`` without a whole; ``n/a`` when unknown."""
+def share(part: int | None, whole: int | None, noun: str = "") -> str:
+    """Returns a count of a whole: ``3 of 60 (5.0 %)``, ``3 of 60 missions (5.0 %)``; ``n/a`` when unknown."""
     if part is None or whole is None:
         return NOT_AVAILABLE
-    return f"{part:,} of {whole:,} ({percent(part / whole)})" if whole else "0 of 0"
+    of = f"{part:,} of {count(whole, noun) if noun else f'{whole:,}'}"
+    return f"{of} ({percent(part / whole)})" if whole else of
 
 
 def time(value: datetime | None) -> str:
@@ -96,6 +99,11 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: _escaped(found[0]), text)
 
 
+def tied(text: str) -> str:
+    """Returns a text in which no line breaks between a number and its unit."""
+    return _UNIT.sub("\u00a0", text)
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0xA0 else f"U+{code:04X}"
@@ -112,5 +120,8 @@ def percent_limit(value: float) -> str:
 
 
 def seconds_limit(value: float) -> str:
-    """Returns a limit in seconds as people write it: ``45 s``; from two hours on as a duration."""
+    """Returns a limit in seconds as people write it: ``45 s``, ``15 min``, ``24 h``; else as a duration."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if value >= 2 * size and value % size == 0:
+            return f"{threshold(value / size)} {unit}"
     return f"{threshold(value)} s" if value < 7200 else duration(value)

@@ -140,7 +140,7 @@ def with_outcomes(missions: pd.DataFrame, as_of: datetime | None, overdue_second
     outcome = pd.Series("pending", index=missions.index, dtype=object).mask(late, "overdue")
     outcome = by_status.fillna(by_event).astype(object).fillna(outcome).mask(why != "", "unaccounted")
     ended = missions["completed_at"].fillna(missions["ended_event_at"]).fillna(missions["updated_at"])
-    worker = missions["worker_id"].fillna("").astype(str) != ""
+    worker = missions["worker_id"].astype(object).fillna("").astype(str) != ""
     return missions.assign(
         outcome=outcome,
         why=why,

@@ -81,12 +81,12 @@ def compare_with_gateway(own: Metrics, gateway: contract.Snapshot) -> str | None
                 gateway.fallback.missions_with_fallback,
                 own.fallback.missions_with_fallback,
             ),
-            ("a", "fallback rate", formatting.rate(gateway.fallback.rate), formatting.rate(own.fallback.rate)),
+            ("a", "fallback rate", formatting.percent(gateway.fallback.rate), formatting.percent(own.fallback.rate)),
             (
                 "a",
                 "p95",
-                formatting.log_seconds(gateway.latency_seconds.p95_seconds),
-                formatting.log_seconds(own.latency_seconds.p95_seconds),
+                formatting.duration(gateway.latency_seconds.p95_seconds),
+                formatting.duration(own.latency_seconds.p95_seconds),
             ),
         )
         if theirs != ours
@@ -95,7 +95,8 @@ def compare_with_gateway(own: Metrics, gateway: contract.Snapshot) -> str | None
         return None
     events = formatting.count(sum(gateway.event_counts.values()), "event")
     listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-    return f"The gateway, which counts the lane's oldest {events}, reports {listed}."
+    newest = formatting.count(gateway.fallback.missions_considered, "newest mission")
+    return f"For the {newest} the gateway, which counts only the lane's oldest {events}, reports {listed}."
 
 
 def gateway_misleads(own: Metrics, gateway: contract.Snapshot, policy: Policy) -> bool:

@@ -144,7 +144,7 @@ def judge(metrics: Metrics, policy: Policy, evidence: Evidence | None = None) ->
     status = max((reason.caution for reason in reasons if reason.caution), key=CAUTION.index)
     passed = tuple(reason for reason in reasons if reason.caution == "HEALTHY")
     tripped = [reason for reason in reasons if reason.caution not in ("HEALTHY", None)]
-    tripped.sort(key=lambda reason: -CAUTION.index(reason.caution or WATCH))
+    tripped.sort(key=lambda reason: (-CAUTION.index(reason.caution or WATCH), reason.value is None))
     return Judgement(
         status=status,
         decision=_DECISIONS[policy.profile][status],

@@ -1,5 +1,6 @@
 """What the playbook asks for after a verdict, in a sentence or two."""
 
+from vpanalysis import formatting
 from vpanalysis.analysis.gates import BY_NAME
 from vpanalysis.analysis.verdict import Evidence, LaneStatus, Profile, Reason
 
@@ -38,7 +39,9 @@ def next_step(profile: Profile, status: LaneStatus, worst: Reason, evidence: Evi
     if status == "FORCE_FALLBACK":
         return f"{step} First {_look(worst, evidence)}."
     if status == "HEALTHY" and evidence.strength == "insufficient" and evidence.missions_needed:
-        return f"{step} The cohort stays small until the evidence is there: {evidence.distance}"
+        more = formatting.count(evidence.missions_needed, "more clean mission")
+        thin = "Keep the cohort small until" if profile == "rollout" else "Watch closely until"
+        return f"{step} {thin} the evidence is there: {more}."
     return step
 
 

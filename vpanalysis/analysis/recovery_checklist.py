@@ -76,7 +76,7 @@ def recovery_checklist(
     if verdict.action == "continue":
         return ()
     name = '"$UA_CODER_VP_DB_PATH"' if metrics.kind == "snapshot" else shlex.quote(source or metrics.source)
-    snapshot = f"vpanalysis snapshot --source {name} --vp-id {shlex.quote(metrics.vp_id)} {_window_options(metrics)}"
+    lane = f"--source {name} --vp-id {shlex.quote(metrics.vp_id)}"
     errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
     forced = verdict.action == "force_fallback"
     return (
@@ -84,14 +84,14 @@ def recovery_checklist(
             1,
             "Capture a snapshot",
             f"Keep what this verdict rests on, as of {formatting.time(metrics.generated_at)}, before anything changes.",
-            f"{snapshot} > snapshot.json",
+            f"vpanalysis snapshot {lane} {_window_options(metrics)} > snapshot.json",
             now=True,
         ),
         Step(
             2,
             "Inspect the top fallback errors",
             _errors(metrics),
-            f"{snapshot} | jq '.recent_events[] | {errors}'",
+            f"jq '.recent_events[] | {errors}' snapshot.json",
             True,
         ),
         Step(
@@ -105,7 +105,7 @@ def recovery_checklist(
             4,
             "Validate the user flow on the primary path",
             _validation(metrics),
-            f"{snapshot} | jq '{{mission_counts, event_counts, session, recovery}}'",
+            f"vpanalysis snapshot {lane} | jq '{{mission_counts, event_counts, session, recovery}}'",
             now=True,
         ),
         Step(
@@ -143,7 +143,7 @@ def _errors(metrics: Metrics) -> str:
 
 
 def _forcing(verdict: Verdict, policy: Policy) -> str:
-    rate, critical = formatting.rate(verdict.fallback_rate), formatting.rate(policy.fallback_critical)
+    rate, critical = formatting.percent(verdict.fallback_rate), formatting.percent_limit(policy.fallback_critical)
     if verdict.action == "force_fallback":
         return (
             f"Asked for now: {verdict.reasons[0].sentence.rstrip('.')}. Set it in the gateway's environment, so that "
@@ -163,7 +163,7 @@ def _validation(metrics: Metrics) -> str:
     counts = metrics.mission_counts or {}
     open_ones = sum(counts.get(status, 0) for status in ("queued", "running", "blocked"))
     if open_ones:
-        parts.append(f"{formatting.count(open_ones, 'mission')} not finished: see that none is lost.")
+        parts.append(f"{formatting.count(open_ones, 'mission')} not finished yet: see that none is lost.")
     parts.append("Run one request of each kind and see it completed on the primary path, without a regression.")
     return " ".join(parts)
 
@@ -172,9 +172,9 @@ def _way_back(policy: Policy) -> str:
     enough = formatting.count(_probes_needed(0, policy), "probe mission")
     return (
         "A lane under forced fallback has no traffic: send it probe missions. It is back in range with a fallback rate "
-        f"below {formatting.rate(policy.fallback_watch)}, p95 below {formatting.duration(policy.p95_watch_seconds)} "
-        f"and no gate tripped, over enough of them: {enough} without a fallback show a rate below "
-        f"{formatting.rate(policy.fallback_critical)} at 95 %."
+        f"below {formatting.percent_limit(policy.fallback_watch)}, p95 below "
+        f"{formatting.seconds_limit(policy.p95_watch_seconds)} and no gate tripped, over enough of them: {enough} "
+        f"without a fallback show a rate below {formatting.percent_limit(policy.fallback_critical)} at 95 %."
     )
 
 
@@ -206,7 +206,7 @@ def reenable(probes: Metrics, before: Metrics, policy: Policy) -> ReenableVerdic
     if n and more:
         clean = formatting.count(more, "more probe mission")
         against.append(
-            f"{clean} without a fallback would rule out a rate of {formatting.rate(policy.fallback_critical)}"
+            f"{clean} without a fallback would rule out a rate of {formatting.percent_limit(policy.fallback_critical)}"
         )
     end = before.window.end if before.window else None
     if end is not None and probes.start is not None and probes.start < end:
@@ -214,8 +214,8 @@ def reenable(probes: Metrics, before: Metrics, policy: Policy) -> ReenableVerdic
     if against:
         answer = f"Not yet: {'; '.join(against)}."
     else:
-        critical = formatting.rate(policy.fallback_critical)
-        answer = f"Re-enabling is justified: at 95 % the rate is at most {formatting.rate(bound)}, below {critical}."
+        critical = formatting.percent_limit(policy.fallback_critical)
+        answer = f"Re-enabling is justified: at 95 % the rate is at most {formatting.percent(bound)}, below {critical}."
     facts = f"Probe missions: {_facts(probes)}; before the incident: {_facts(before)}."
     return ReenableVerdict(not against, f"{answer} {facts}", tuple(against), n, more, bound, found.fallback)
 
@@ -231,13 +231,13 @@ def _probes_against(probes: Metrics, policy: Policy) -> Iterator[str]:
     if p95 is None:
         yield "no probe mission has a run time"
     elif p95 >= limit:
-        yield f"their p95 {formatting.duration(p95)} is not below {formatting.duration(limit)}"
+        yield f"their p95 {formatting.duration(p95)} is not below {formatting.seconds_limit(limit)}"
 
 
 def _worse_than(found: Comparison) -> Iterator[str]:
     """What the comparison with the window before the incident says."""
     if found.fallback_up and found.fallback is not None:
-        rates = f"{formatting.rate(found.fallback.before)} → {formatting.rate(found.fallback.after)}"
+        rates = f"{formatting.percent(found.fallback.before)} → {formatting.percent(found.fallback.after)}"
         yield f"the fallback rate rose against the window before the incident ({rates})"
     if found.run_time_up:
         p95 = f"{formatting.duration(found.run_p95.before)} → {formatting.duration(found.run_p95.after)}"

@@ -146,9 +146,8 @@ def past_windows(tables: Tables, window: RolloutWindow, number: int) -> tuple[Pa
     if window.last_missions is not None:
         group = (len(missions) - 1 - np.arange(len(missions))) // window.last_missions
     elif start is not None and end is not None:
-        group = (pd.Timestamp(end) - missions["created_at"]).dt.total_seconds() // (
-            (end - start).total_seconds() / number
-        )
+        since = (missions["created_at"] - pd.Timestamp(start)).dt.total_seconds()
+        group = number - 1 - since // ((end - start).total_seconds() / number)
     else:
         return ()
     found = []
@@ -329,5 +328,5 @@ def _fallback_words(found: Comparison) -> str:
     if change.interval.high is not None and change.interval.high < 0:
         verb = "fell"
     ends = f"{formatting.points(change.interval.low)} to {formatting.points(change.interval.high)} points"
-    values = f"{formatting.rate(change.before)} → {formatting.rate(change.after)}"
+    values = f"{formatting.percent(change.before)} → {formatting.percent(change.after)}"
     return f"the fallback rate {verb} ({values}, change {ends} at 95 %)"

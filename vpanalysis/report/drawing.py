@@ -48,7 +48,7 @@ def nothing(ax: Axes, sentence: str) -> str:
     """Makes an Axes without data say so in a sentence instead of showing empty scales; returns no details."""
     titled(ax, sentence)
     if isinstance(ax, ReportAxes):
-        ax.shrink()
+        ax.leave_empty()
     ax.grid(False)
     ax.xaxis.set_major_locator(NullLocator())
     ax.yaxis.set_major_locator(NullLocator())
@@ -81,12 +81,20 @@ def label(
     bold: bool = False,
     **more: Any,
 ) -> None:
-    """Writes a direct label; a faint ground keeps it legible on lines and marks."""
+    """Writes a direct label; a ground keeps it legible on lines and marks."""
     ax.annotate(
         text, at, offset, textcoords="offset points", color=ink.light, fontsize=8, zorder=4,
         fontweight="bold" if bold else "normal",
-        bbox={"facecolor": SURFACE.light, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}, **more,
+        bbox={"facecolor": SURFACE.light, "edgecolor": "none", "pad": 0.8}, **more,
     )  # fmt: skip
+
+
+def legend(ax: Axes) -> None:
+    """Explains what carries a label, below the figure, where no mark is."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(
+            loc="upper left", bbox_to_anchor=(0, -0.13), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
+        )
 
 
 def rows(ax: Axes, names: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from nbconvert.exporters import TemplateExporter
 from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 
+from vpanalysis import formatting
 from vpanalysis.report.piece import FIGURE_MIME, MARKS, MIME, shown
 
 #: Cells with these tags are for readers of the notebook.
@@ -124,12 +125,12 @@ def _sections(cells: Iterable[NotebookNode]) -> list[Section]:
         if cell.cell_type == "markdown" and NOTEBOOK_ONLY not in tags:
             _add_markdown(cell.source, sections)
         elif cell.cell_type == "code" and not tags & _HIDDEN_TAGS:
-            sections[-1].code.append(cell.source)
+            sections[-1].code.append(formatting.visible(cell.source))
             before = len(sections[-1].blocks)
             for output in cell.outputs:
                 _add_output(output, sections[-1])
             for block in sections[-1].blocks[before:]:
-                block.folded = FOLDED in tags or (FOLDED_WHEN_FINE in tags and sections[-1].tone in _FINE)
+                block.folded |= FOLDED in tags or (FOLDED_WHEN_FINE in tags and sections[-1].tone in _FINE)
     return [section for section in sections if section.blocks or section.title]
 
 
@@ -167,7 +168,8 @@ def _add_output(output: NotebookNode, section: Section) -> None:
             section.finding, section.tone = piece["finding"], piece["tone"]
     elif FIGURE_MIME in data:
         figure = data[FIGURE_MIME]
-        section.blocks.append(Shown("image", _data_uri("image/svg+xml", figure["svg"]), figure["alt"], figure["title"]))
+        uri = _data_uri("image/svg+xml", figure["svg"])
+        section.blocks.append(Shown("image", uri, figure["alt"], figure["title"], folded=figure["empty"]))
     elif any(kind.endswith("+json") for kind in data):
         return  # other documents in the notebook, such as the JSON twin
     elif image := next((kind for kind in ("image/svg+xml", "image/png", "image/jpeg") if kind in data), None):

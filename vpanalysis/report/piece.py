@@ -68,8 +68,8 @@ class Piece:
 
 
 def shown(value: Any) -> Any:
-    """Returns what a template shows of a value: of a plain text, its invisible characters too."""
-    return formatting.visible(value) if type(value) is str else value
+    """Returns what a template shows of a value: a plain text's invisible characters too, its numbers tied to units."""
+    return formatting.tied(formatting.visible(value)) if type(value) is str else value
 
 
 @cache

@@ -85,12 +85,15 @@ class ReportAxes(Axes):
 
     Attributes:
         alt: The finding in words; a reader without the image misses nothing.
+        empty: It says only why there is nothing to draw: a page folds it.
     """
 
     alt: str = ""
+    empty: bool = False
 
-    def shrink(self) -> None:
+    def leave_empty(self) -> None:
         """Makes the figure as low as one that says only why there is nothing to draw."""
+        self.empty = True
         figure = self.get_figure(root=True)
         assert isinstance(figure, Figure)
         figure.set_size_inches(WIDTH_INCHES, 0.8)
@@ -101,7 +104,7 @@ class ReportAxes(Axes):
         figure, title = self.get_figure(root=True), " ".join(self.get_title(loc="left").split())
         assert isinstance(figure, Figure)
         titled = svg(figure)
-        shown = {"title": title, "alt": self.alt, "svg": _without_title(titled, self)}
+        shown = {"title": title, "alt": self.alt, "empty": self.empty, "svg": _without_title(titled, self)}
         pixels = io.BytesIO()
         with styled():
             figure.savefig(pixels, format="png", dpi=_PNG_DPI)

@@ -37,19 +37,20 @@ def judge(metrics: Metrics, settings: RecentChangeGate, policy: Thresholds) -> F
         return not_assessed(watch, f"{few}{settings.newest:,} of the shortest stretch.")
     size, bound = _worst(flags, sizes, settings)
     fell_back = int(sum(flags[-size:]))
-    what = f"{formatting.share(fell_back, size)} of the newest settled missions fell back"
+    line = f"above the watch line of {formatting.percent_limit(watch)}"
     if bound >= watch:
         brief = f"recent change ({fell_back}/{size} >= {watch:.3f} shown)"
-        sentence = f"{what}: the newest missions are shown to be above the watch line of {formatting.percent(watch)}."
+        share = formatting.percent(fell_back / size)
+        sentence = f"{fell_back:,} of the newest {size:,} settled missions ({share}) fell back: a recent rate {line}."
         return Finding(WATCH, fell_back / size, watch, brief, sentence)
-    stretches = f"no stretch of the newest {', '.join(f'{size:,}' for size in sizes)} settled missions"
+    stretches = ", ".join(f"{size:,}" for size in sizes[:-1]) + (" or " if sizes[1:] else "") + f"{sizes[-1]:,}"
     brief = f"no recent change ({fell_back}/{size})"
-    sentence = f"By its fallbacks {stretches} is shown to be above the watch line of {formatting.percent(watch)}."
+    sentence = f"The newest {stretches} settled missions show no fallback rate {line}."
     return Finding("HEALTHY", fell_back / size, watch, brief, sentence)
 
 
 def since(metrics: Metrics, settings: RecentChangeGate) -> datetime | None:
-    """Returns when the oldest mission of the worst stretch was created; ``None`` when there is none or it is unknown."""
+    """Returns when the oldest mission of the worst stretch was created; ``None`` when there is none or unknown."""
     missions = metrics.missions[metrics.missions["settled"] & metrics.missions["recordable"]]
     sizes = _sizes(len(missions), settings)
     if not sizes:

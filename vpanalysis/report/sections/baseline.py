@@ -18,9 +18,6 @@ from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.style import BLUE, CRITICAL, MUTED
 from vpanalysis.report.window_report import WindowReport
 
-#: What a share of zero in both windows means, by how its row begins.
-_NONE = {"Slower": "No mission was that slow", "Fallba": "No fallback"}
-
 
 def finding(report: WindowReport) -> Finding:
     """Returns the playbook's reading (§3.2) of the window against the one before."""
@@ -28,7 +25,7 @@ def finding(report: WindowReport) -> Finding:
     if found.conclusion == "load_pressure":
         return Finding("Load or queue pressure: durations rose, the fallback rate did not", "watch")
     if found.conclusion == "degradation":
-        return Finding("Runtime degradation or adapter instability: durations and fallback rate rose", "critical")
+        return Finding("Runtime degradation or adapter instability: durations and fallback rate rose", "watch")
     if found.fallback_up:
         return Finding("The fallback rate rose, durations did not", "watch")
     if found.conclusion == "not_enough_data":
@@ -69,7 +66,9 @@ def table(report: WindowReport) -> Piece:
 
 def sentence(report: WindowReport) -> Piece:
     """Returns the comparison in a sentence, with its numbers."""
-    return blocks.piece(blocks.sentence(report.comparison.sentence), found=finding(report))
+    found = finding(report)
+    text = report.comparison.sentence.removeprefix(f"{found.words.partition(':')[0]}: ")  # the heading says that
+    return blocks.piece(blocks.sentence(text[:1].upper() + text[1:]), found=found)
 
 
 def _created(side: Metrics | None, which: str) -> datetime | None:
@@ -94,39 +93,45 @@ def _share_row(name: str, change: ShareDifference | None) -> list[Any]:
 
 def baseline_comparison(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws how far the fallback rate and the slow share moved against the window before, with 95 % intervals."""
-    return drawing.figure(_baseline_comparison, report, ax, 1.9)
+    return drawing.figure(_baseline_comparison, report, ax, 1.7)
 
 
 def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
     found = report.comparison
+    slower = f"lower than {seconds_limit(found.slow_after.seconds)}"
     moves = [
-        (name, change, change.interval.low, change.interval.high)
-        for name, change in (
-            (f"Slower than {seconds_limit(found.slow_after.seconds)}", found.slow),
-            ("Fallback rate", found.fallback),
+        (name, none, change, change.interval.low, change.interval.high)
+        for name, none, change in (
+            (f"S{slower}", f"no mission s{slower}", found.slow),
+            ("Fallback rate", "no fallback", found.fallback),
         )
         if change is not None and change.interval.low is not None and change.interval.high is not None
     ]
     if not moves:
         return drawing.nothing(ax, "There is no share of the window before to compare with")
     findings = []
-    for row, (name, change, low, high) in enumerate(moves):
+    for row, (name, none, change, low, high) in enumerate(moves):
         word = "up" if low > 0 else "down" if high < 0 else "may be chance"
         text = f"{formatting.percent(change.before)} → {formatting.percent(change.after)}"
+        text, finding = f"{text}, {word}", f"{name} {text} ({word})"
+        if change.before == change.after == 0:
+            text, finding = "none, before or now", f"{none}, before or now"
         ink = CRITICAL if low > 0 else BLUE
         ax.plot([low, high], [row, row], color=ink.light, linewidth=2)
         ax.plot([change.change], [row], "o", color=ink.light, markersize=6)
-        drawing.label(ax, f"{text}, {word}", (change.change, row), (0, 8), bold=True, ha="center")
-        none = change.before == change.after == 0
-        findings.append(f"{_NONE[name[:6]]}, before or now" if none else f"{name} {text} ({word})")
-    drawing.titled(ax, "; ".join(reversed(findings)))
+        drawing.label(ax, text, (change.change, row), (0, 8), bold=True, ha="center")
+        findings.append(finding)
+    title = "; ".join(reversed(findings))
+    drawing.titled(ax, title[:1].upper() + title[1:])
     reach = 1.25 * max(abs(end) for *_, low, high in moves for end in (low, high))
     ax.set_xlim(-reach, reach)
     ax.axvline(0, color=MUTED.light, linewidth=1)
     drawing.rows(ax, [name for name, *_ in moves])
-    ax.set_ylim(-0.6, len(moves) - 0.2)
+    ax.set_ylim(-0.5, len(moves) - 0.3)
     ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{100 * value:+g}" if not math.isclose(value, 0, abs_tol=1e-9) else "0")
+        FuncFormatter(
+            lambda value, _: f"{100 * value:+g}".replace("-", "−") if not math.isclose(value, 0, abs_tol=1e-9) else "0"
+        )
     )
     ax.set_xlabel("Change in percentage points with its 95 % interval; right of 0 is worse")
     return "An interval that holds 0 may be chance."

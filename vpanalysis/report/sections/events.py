@@ -43,7 +43,7 @@ def finding(report: WindowReport) -> Finding:
         if account.count(outcome):
             words += f", {account.count(outcome):,} {text}"
     if profile.as_expected is not None and not incomplete(report):
-        words += f", {profile.as_expected:,} went as expected"
+        words += f", {profile.as_expected:,} went as expected" if profile.as_expected else ", none as expected"
     return Finding(words, gate_tone(report, "failures", "completions"))
 
 
@@ -143,7 +143,8 @@ def _cut(name: object) -> str:
 
 def mission_timeline(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws when missions were created, a row per outcome; dense rows as counts per stretch of time."""
-    return drawing.figure(_mission_timeline, report, ax, 2.4)
+    outcomes = report.metrics.missions.dropna(subset=["created_at"])["outcome"].nunique()
+    return drawing.figure(_mission_timeline, report, ax, 0.85 + 0.27 * max(outcomes, 1))
 
 
 def _mission_timeline(report: WindowReport, ax: Axes) -> str:

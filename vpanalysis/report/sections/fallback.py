@@ -35,7 +35,7 @@ def finding(report: WindowReport) -> Finding:
     counted = formatting.share(share.missions_with_fallback, share.missions_considered)
     known = counted if counted != formatting.NOT_AVAILABLE else formatting.percent(share.rate)
     if incomplete(report) and stands.tone == "good":
-        return Finding(f"{known}, not to be trusted: events are missing from the source", "watch")
+        return Finding(f"{known}, not to be trusted: the source lacks events", "watch")
     if report.verdict.evidence.signal == "not recorded":
         return Finding(f"{known}, which proves nothing: this lane does not report fallbacks", "quiet")
     return Finding(f"{known}: {stands.words}", stands.tone)
@@ -58,16 +58,21 @@ def tile(report: WindowReport) -> Tile:
     """Returns the fallback rate with the bounds of the true one."""
     share, evidence, policy = report.metrics.fallback, report.verdict.evidence, report.policy
     rate = share.rate if share.missions_considered else None
-    detail = "not to be trusted, events are missing; " if incomplete(report) else ""
-    detail += formatting.share(share.missions_with_fallback, share.missions_considered)
-    if evidence.upper_bound is not None:
+    detail, tone = "n/a", gate_tone(report, "fallback_rate")
+    if share.missions_with_fallback is not None and share.missions_considered is not None:
+        detail = f"{share.missions_with_fallback:,} of {formatting.count(share.missions_considered, 'mission')}"
+    if evidence.signal == "not recorded" and tone == "good":
+        detail, tone = f"{detail}; {strength(evidence)}", "quiet"
+    elif incomplete(report) and tone == "good":
+        detail, tone = f"{detail}; not to be trusted, events are missing", "quiet"
+    elif evidence.upper_bound is not None:
         detail += f"; true rate at most {formatting.percent(evidence.upper_bound)} (95 %)"
     before = report.baseline.fallback if report.baseline else None
     return Tile(
         "Fallback rate",
         formatting.percent(rate),
         detail,
-        gate_tone(report, "fallback_rate"),
+        tone,
         limits(report, "fallback_rate"),
         formatting.percent(before.rate) if before and before.missions_considered else "",
         gauge(rate, policy.fallback_watch, policy.fallback_critical, evidence.lower_bound, evidence.upper_bound),
@@ -76,8 +81,8 @@ def tile(report: WindowReport) -> Tile:
 
 
 def fallback_over_time(report: WindowReport, ax: Axes | None = None) -> Axes:
-    """Draws the rolling fallback share with its limits, every fallback, and the window's own rate with its interval."""
-    return drawing.figure(_fallback_over_time, report, ax, 2.9)
+    """Draws the rolling fallback share with its limits, every fallback, and the window's own rate with its bounds."""
+    return drawing.figure(_fallback_over_time, report, ax, 2.3)
 
 
 def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
@@ -90,9 +95,10 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     over, whole = (f"newest {_ROLLING} missions", full) if len(full) else ("missions so far", rolling)
     peak, last = float(whole["rate"].max()), float(whole["rate"].iloc[-1])
     moved = f"peaked at {formatting.percent(peak)} and ends at" if peak > last else "is at its highest at the end,"
+    moved = "is always" if peak == float(whole["rate"].min()) else moved
     doubt = " (events are missing)" if incomplete(report) else ""
     drawing.titled(ax, f"The fallback share of the {over} {moved} {formatting.percent(last)}{doubt}")
-    top = max(policy.fallback_critical * 1.3, float(whole["rate"].max()) * 1.12, evidence.interval_high or 0)
+    top = max(policy.fallback_critical * 1.3, float(whole["rate"].max()) * 1.12, evidence.upper_bound or 0)
     top = min(top, 1.05)
     early = rolling.head(_ROLLING if len(full) else 0)
     early = early[early["rate"] <= top]
@@ -114,13 +120,12 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
     ax.set_ylim(-0.12 * top, top)
     _mark_change(ax, report)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper right", frameon=False, fontsize=8)
+    drawing.legend(ax)
     drawing.share_axis(ax, top)
-    ax.set_ylabel(f"Share of the {over}")
+    ax.set_ylabel("Fallback share")
     drawing.window_axis(ax, report, missions)
-    if share.rate is not None and evidence.interval_low is not None and evidence.interval_high is not None:
-        _mark_window(ax, share.rate, evidence.interval_low, evidence.interval_high)
+    if share.rate is not None and evidence.lower_bound is not None and evidence.upper_bound is not None:
+        _mark_window(ax, share.rate, evidence.lower_bound, evidence.upper_bound)
     return (
         f"Over the whole window {formatting.share(share.missions_with_fallback, share.missions_considered)} fell back. "
         f"Lines mark watch at {percent_limit(policy.fallback_watch)} and critical at "
@@ -129,12 +134,19 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
 
 
 def _mark_change(ax: Axes, report: WindowReport) -> None:
-    """Marks where the newest missions begin that are shown to be above the watch line."""
+    """Marks the first fallback of the newest missions that are above the watch line, unless they are nearly all."""
     if any(reason.gate == "recent_change" and reason.caution == "WATCH" for reason in report.verdict.reasons):
-        moment = since(report.metrics, report.policy.gate("recent_change"))
-        if moment is not None:
-            ax.axvline(moment, color=CRITICAL.light, linewidth=1.2, linestyle="-.")  # type: ignore[arg-type]
-            drawing.label(ax, "change", (moment, 1), (4, -2), CRITICAL, xycoords=("data", "axes fraction"), va="top")
+        moment, missions = since(report.metrics, report.policy.gate("recent_change")), report.metrics.missions
+        newest = missions["created_at"] >= moment if moment is not None else missions["fell_back"] & False
+        if (
+            2 * newest.sum() <= len(missions)
+            and (fallbacks := missions.loc[newest & missions["fell_back"], "created_at"]).size
+        ):
+            first = fallbacks.min()
+            ax.axvline(first, color=CRITICAL.light, linewidth=1.2, linestyle="-.")
+            drawing.label(
+                ax, "change", (first, 1), (-4, -2), CRITICAL, xycoords=("data", "axes fraction"), va="top", ha="right"
+            )
 
 
 def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
@@ -153,11 +165,12 @@ def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
 
 
 def _mark_window(ax: Axes, rate: float, low: float, high: float) -> None:
-    """Draws the window's rate with its 95 % interval in the right margin."""
+    """Draws the window's rate in the right margin, with the bounds of the true one that the tile names."""
     across = ax.get_yaxis_transform()
     ax.plot([1.02, 1.02], [low, high], transform=across, clip_on=False, color=INK.light, linewidth=1.4)
     ax.plot([1.02], [rate], "o", transform=across, clip_on=False, color=INK.light, markersize=5)
+    va = "center" if rate > ax.get_ylim()[1] / 8 else "bottom"
     ax.annotate(
-        f"window\n{formatting.percent(rate)}", (1.02, rate), (7, 0),
-        ("axes fraction", "data"), "offset points", va="center", fontsize=8, annotation_clip=False,
+        f"window\n{formatting.percent(rate)}", (1.02, rate), (7, 0), ("axes fraction", "data"), "offset points", va=va,
+        fontsize=8, annotation_clip=False,
     )  # fmt: skip

@@ -28,14 +28,12 @@ def finding(report: WindowReport) -> Finding:
     p95, policy = report.metrics.latency_seconds.p95_seconds, report.policy
     if p95 is None:
         return Finding("No mission has a run time, so there is no p95", "quiet")
-    stands = place(
-        p95,
-        (policy.p95_watch_seconds, seconds_limit(policy.p95_watch_seconds)),
-        (policy.p95_critical_seconds, seconds_limit(policy.p95_critical_seconds)),
-    )
-    return Finding(
-        f"Run time p95 {formatting.duration(p95)}: {stands.words}", gate_tone(report, "latency", "slow_share")
-    )
+    watch, critical = policy.p95_watch_seconds, policy.p95_critical_seconds
+    stands = place(p95, (watch, seconds_limit(watch)), (critical, seconds_limit(critical))).words
+    tone = gate_tone(report, "latency", "slow_share")
+    if tone == "good" and watch <= p95 < critical:  # no limit of a rollout
+        stands = f"below the critical line of {seconds_limit(critical)}"
+    return Finding(f"Run time p95 {formatting.duration(p95)}: {stands}", tone)
 
 
 def table(report: WindowReport) -> Piece:
@@ -91,7 +89,7 @@ def queue_wait_tile(report: WindowReport) -> Tile:
         "Queue wait p95",
         formatting.duration(queue.p95_seconds),
         detail,
-        limits="no limit of its own; overdue from 1 h",
+        limits="no limit; overdue from 60 min",
         before="" if change.before is None else formatting.duration(change.before),
     )
 
@@ -102,7 +100,7 @@ def slow_tile(report: WindowReport) -> Tile:
     return Tile(
         "Slow missions",
         formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}",
-        f"slower than {seconds_limit(slow.seconds)}; {report.latency.running:,} still running",
+        f"took over {seconds_limit(slow.seconds)}; {report.latency.running:,} still running",
         gate_tone(report, "slow_share"),
         limits(report, "slow_share"),
         f"{before.slow:,} of {before.matured:,}" if before and before.matured else "",
@@ -111,7 +109,7 @@ def slow_tile(report: WindowReport) -> Tile:
 
 def latency_over_time(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws each mission's run time when it was created, and p50 and p95 over runs of missions."""
-    return drawing.figure(_latency_over_time, report, ax, 2.9)
+    return drawing.figure(_latency_over_time, report, ax, 2.3)
 
 
 def _latency_over_time(report: WindowReport, ax: Axes) -> str:
@@ -122,17 +120,16 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
     seconds, dense = known["duration_seconds"], len(known) > DENSE
     ax.scatter(
         known["created_at"], seconds, s=5 if dense else 14, color=BLUE.light, alpha=0.2 if dense else 0.5, linewidths=0,
-        rasterized=dense,
+        rasterized=dense, clip_on=False,
     )  # fmt: skip
     groups = min(len(known) // _RUN, _RUNS)
     longest = formatting.duration(float(seconds.max()))
     if groups > 1:
         runs = drawing.quantiles(known, "created_at", "duration_seconds", groups, (0.5, 0.95))
-        for q, width in ((0.5, 1.0), (0.95, 1.6)):
+        for q, width, va in ((0.5, 1.0, "top"), (0.95, 1.6, "bottom")):
             ax.plot(runs["created_at"], runs[q], color=INK.light, linewidth=width, marker="o", markersize=2.5)
-            drawing.label(
-                ax, f"p{100 * q:.0f}", (runs["created_at"].iloc[-1], runs[q].iloc[-1]), (5, 0), bold=True, va="center"
-            )
+            end = (1, float(runs[q].iloc[-1]))
+            drawing.label(ax, f"p{100 * q:.0f}", end, (4, 0), bold=True, va=va, xycoords=("axes fraction", "data"))
         low, high = (formatting.duration(float(value)) for value in (runs[0.95].min(), runs[0.95].max()))
         drawing.titled(ax, f"Run time p95 moved between {low} and {high}; the longest run took {longest}")
     else:
@@ -142,7 +139,7 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
     drawing.seconds_axis(ax, "y", least, float(seconds.max()), policy.p95_critical_seconds)
     running = _mark_running(report, ax)
     ax.set_ylabel("Run time")
-    drawing.window_axis(ax, report, known)
+    drawing.window_axis(ax, report, missions)
     return (
         f"Each of {formatting.count(len(known), 'dot')} is a mission.{running} Lines mark watch at "
         f"{seconds_limit(policy.p95_watch_seconds)} and critical at {seconds_limit(policy.p95_critical_seconds)}."
@@ -159,19 +156,19 @@ def _mark_running(report: WindowReport, ax: Axes) -> str:
     bottom, top = ax.get_ylim()
     if running.max() > top:
         ax.set_ylim(bottom, top := 1.1 * top)
+    longest = formatting.duration(float(running.max()))
+    text = f"{len(running):,} still running, " + ("the longest " if len(running) > 1 else "") + f"for {longest}"
     ax.scatter(
         places, running.clip(upper=top), s=26, marker="^", facecolors="none", edgecolors=WATCH.light, linewidths=1.1,
-        clip_on=False, zorder=3,
+        clip_on=False, zorder=3, label=text,
     )  # fmt: skip
-    longest = formatting.duration(float(running.max()))
-    text = f"{len(running):,} still running, the longest for {longest}"
-    drawing.label(ax, f"△ {text}", (1, 1), (-2, -8), WATCH, xycoords="axes fraction", ha="right", va="top")
+    drawing.legend(ax)
     return f" {text[:1].upper()}{text[1:]}."
 
 
 def latency_distribution(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws the share of missions finished by run time (Kaplan–Meier, 95 % band), with p50, p95 and the limits."""
-    return drawing.figure(_latency_distribution, report, ax, 2.9)
+    return drawing.figure(_latency_distribution, report, ax, 2.6)
 
 
 def _latency_distribution(report: WindowReport, ax: Axes) -> str:
@@ -181,7 +178,10 @@ def _latency_distribution(report: WindowReport, ax: Axes) -> str:
         return drawing.nothing(ax, "No mission finished, so there is no distribution of run times")
     drawing.titled(ax, _distribution_title(profile))
     _draw_curve(ax, curve, BLUE)
-    for value, name in ((profile.p50_seconds, "p50"), (profile.p95_seconds, "p95")):
+    points = [(profile.p50_seconds, "p50"), (profile.p95_seconds, "p95")]
+    if profile.p50_seconds == profile.p95_seconds:
+        points = [(profile.p50_seconds, "p50 and p95")]
+    for value, name in points:
         if value is not None:
             share = _finished_by(curve, value)
             ax.plot([value], [share], "o", color=INK.light, markersize=4.5, zorder=5)
@@ -230,7 +230,7 @@ def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[Survival
 
 def distributions_compared(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws the share of missions finished by run time in this window and in the one before."""
-    return drawing.figure(_distributions_compared, report, ax, 2.9)
+    return drawing.figure(_distributions_compared, report, ax, 2.6)
 
 
 def _distributions_compared(report: WindowReport, ax: Axes) -> str:

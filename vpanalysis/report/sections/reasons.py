@@ -19,15 +19,19 @@ _COLUMNS: list[Column] = [
 
 
 def finding(report: WindowReport) -> Finding:
-    """Returns the worst reason, or for a healthy lane that every check passed."""
+    """Returns how many checks passed or did not."""
     verdict = report.verdict
-    tone = TONES[verdict.lane_status]
-    if verdict.lane_status == "HEALTHY":
-        left_out = f"; {len(verdict.not_assessed)} could not be assessed" if verdict.not_assessed else ""
-        every = "All" if not left_out else "The"
-        return Finding(f"{every} {len(verdict.reasons)} checks passed{left_out}", tone)
-    first = verdict.reasons[0].sentence.partition(". ")[0].rstrip(".")
-    return Finding(first[:1].upper() + first[1:], tone)
+    tripped = sum(reason not in verdict.passed for reason in verdict.reasons)
+    passed, left_out = len(verdict.passed), len(verdict.not_assessed)
+    checks = formatting.count(tripped + passed + left_out, "check")
+    words = (
+        f"{tripped} of {checks} did not pass"
+        if tripped
+        else f"{passed} of {checks} passed"
+        if left_out
+        else f"All {checks} passed"
+    )
+    return Finding(words + (f", {left_out} not assessed" if left_out else ""), TONES[verdict.lane_status])
 
 
 def table(report: WindowReport) -> Piece:
@@ -48,7 +52,7 @@ def table(report: WindowReport) -> Piece:
         for name, text in (
             ("Fallbacks", evidence.distance),
             ("Failures", evidence.failure.distance),
-            ("What next", evidence.fragility),
+            ("Margin", evidence.fragility),
             ("Caveat", evidence.caveat),
         )
         if text
@@ -77,7 +81,7 @@ def measured(reason: Reason, field: str) -> str:
     """Returns a reason's value or threshold in its unit."""
     value = getattr(reason, field)
     if value is None or isinstance(value, str):
-        return value or formatting.NOT_AVAILABLE
+        return (value if len(value) <= 24 else f"{value[:23]}…") if value else formatting.NOT_AVAILABLE
     if reason.unit == "count":
         return f"{value:,}"
     if field == "threshold":
@@ -104,7 +108,7 @@ def _missions_against(report: WindowReport) -> list[Block]:
     ]
     columns: list[Column] = [
         ("Mission", "wide"), ("Created", "time"), ("Outcome", "text"), ("Queue wait", "number"),
-        ("Run time", "number"), ("Counts for", "short"), ("Error", "wide"),
+        ("Run time", "number"), ("Counts for", "text"), ("Error", "wide"),
     ]  # fmt: skip
     note = f"{len(behind) - _AGAINST:,} older ones not shown." if len(behind) > _AGAINST else ""
     verb = "counts" if len(behind) == 1 else "count"

@@ -18,7 +18,8 @@ _LIFECYCLE = ("created", "available", "resumed", "recovered", "degraded")
 
 def finding(report: WindowReport) -> Finding:
     """Returns the session's state and how often it degraded."""
-    return Finding(report.session.finding.rstrip("."), gate_tone(report, "session"))
+    words = report.session.finding.rstrip(".").removeprefix("Session ")
+    return Finding(words[:1].upper() + words[1:], gate_tone(report, "session"))
 
 
 def table(report: WindowReport) -> Piece:
@@ -44,16 +45,15 @@ def tile(report: WindowReport) -> Tile:
     metrics = report.metrics
     status = metrics.session_status or ("none" if metrics.known.session and metrics.session is None else "unknown")
     degraded = metrics.degraded_events
-    detail = (
-        "degradations unknown" if degraded is None else f"degraded {formatting.count(degraded, 'time')} in the window"
-    )
-    short = status if len(status) <= 20 else status[:19] + "…"
+    number = "no" if degraded == 0 else "unknown" if degraded is None else f"{degraded:,}"
+    detail = f"{number} degraded event{'' if degraded == 1 else 's'} in the window"
+    short = status if len(status) <= 14 else status[:13] + "…"
     return Tile("Session", short, detail, gate_tone(report, "session"), limits(report, "session"))
 
 
 def session_lifecycle(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws the lane's session events over time, a row per type, with the window shaded."""
-    return drawing.figure(_session_lifecycle, report, ax, 2.3)
+    return drawing.figure(_session_lifecycle, report, ax, 1.9)
 
 
 def _session_lifecycle(report: WindowReport, ax: Axes) -> str:

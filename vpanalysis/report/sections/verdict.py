@@ -9,21 +9,21 @@ from vpanalysis.report.window_report import WindowReport
 
 _ACTIONS = {"continue": "continue", "hold": "hold", "force_fallback": "force the fallback"}
 _NAMES = {"rollout_window": "Rollout window", "window_comparison": "Window comparison"}
-#: Reasons that the banner shows; the others are a link away.
-_MAIN_REASONS = 3
 
 
 def banner(report: WindowReport) -> Piece:
     """Returns the banner: decision, status, why, and what to do next."""
     verdict, metrics = report.verdict, report.metrics
     why = [reason.sentence for reason in verdict.reasons]
-    if verdict.lane_status == "HEALTHY":
+    healthy = verdict.lane_status == "HEALTHY"
+    if healthy:
         rests_on = [reason.sentence for reason in verdict.reasons if reason.gate in ("fallback_rate", "latency")]
         why = [f"{reasons.finding(report).words}.", *rests_on]
-    shown = [sentence[:1].upper() + sentence[1:] for sentence in why[:_MAIN_REASONS]]
+    shown = [sentence[:1].upper() + sentence[1:] for sentence in (why if healthy else why[:1])]
+    others = [] if healthy else [reason.gate.replace("_", " ") for reason in verdict.reasons[1:]]
     if report.gateway_misleads and report.gateway_difference:
         shown.append(report.gateway_difference)
-    others = len(why) - _MAIN_REASONS
+    also = f"Also: {', '.join(others)}" if others else ""
     kind = _NAMES.get(report.notebook, report.notebook.replace("_", " ").capitalize())
     label, lane = report.parameters["window_label"], verdict.vp_id or "lane unknown"
     name = f"{kind}: {label}" if label else kind
@@ -53,14 +53,14 @@ def banner(report: WindowReport) -> Piece:
         "tone": TONES[verdict.lane_status],
         "badges": badges,
         "why": shown,
-        "others": f"and {formatting.count(others, 'further reason')}" if others > 0 else "",
+        "others": also,
         "next": verdict.next_step,
         "facts": [{"name": name, "parts": [part for part in parts if part]} for name, parts in facts],
     }
     lines = [
         f"{verdict.decision} ({verdict.lane_status}, {verdict.action})",
         *(f"{badge}." for badge in badges),
-        f"Why: {' '.join(shown)}",
+        f"Why: {' '.join(shown)} {also}".rstrip(),
         f"Next: {verdict.next_step}",
     ]
     return Piece("banner", content, tone=TONES[verdict.lane_status], text="\n".join(lines))
@@ -79,7 +79,8 @@ def _length(report: WindowReport) -> str:
 def row(report: WindowReport) -> Piece:
     """Returns the row for the evidence log: as Markdown to copy; folded, its text and its cells."""
     named = [list(pair) for pair in zip(COLUMNS, cells(report.row), strict=True)]
-    return Piece("row", {"cells": named, "markdown": report.row}, text=report.row)
+    markdown = formatting.visible(report.row)
+    return Piece("row", {"cells": named, "markdown": markdown}, "One line of Markdown for the log", text=report.row)
 
 
 def in_words(report: WindowReport) -> Piece:
@@ -98,7 +99,7 @@ def in_words(report: WindowReport) -> Piece:
         f"Latency: {latency.finding(report).words}",
         f"Queue wait p95: {formatting.duration(queue.p95_seconds if queue else None)}",
         f"Events: {events.finding(report).words}",
-        session.finding(report).words,
+        f"Session: {session.finding(report).words}",
         f"Baseline: {baseline.finding(report).words}",
         f"Data quality: {data_quality.finding(report).words}",
         f"Evidence: {verdict.evidence.strength}. {verdict.evidence.distance}".strip(),
