@@ -228,7 +228,7 @@ def latency_profile(metrics: Metrics, *, slow_seconds: float) -> LatencyProfile:
 
 
 def _tiers(metrics: Metrics) -> tuple[TierWait, ...]:
-    tiers = metrics.missions["priority_tier"].fillna("").astype(str)
+    tiers = metrics.missions["priority_tier"].astype(object).fillna("").astype(str)
     queued = waiting(metrics).index
     found = []
     for tier in sorted(

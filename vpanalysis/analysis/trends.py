@@ -1,7 +1,7 @@
 """Rolling rates within a window, and one window against another: the playbook's reading of latency (§3.2)."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -143,6 +143,7 @@ def past_windows(tables: Tables, window: RolloutWindow, number: int) -> tuple[Pa
     """
     missions = with_outcomes(tables.missions, tables.as_of, STALE_SECONDS)
     start, end = tables.window.start, tables.window.end
+    group: Any
     if window.last_missions is not None:
         group = (len(missions) - 1 - np.arange(len(missions))) // window.last_missions
     elif start is not None and end is not None:

@@ -85,5 +85,4 @@ GATE = Gate(
     judge=judge,
     settings=CompletionsGate,
     behind=behind,
-    limits=lambda settings, policy: f"watch from {settings.least} overdue",
 )

@@ -199,8 +199,8 @@ def contradiction(metrics: Metrics) -> str:
         return f"{known} run times of {metrics.latency_seconds.count:,} missions, but statuses of {rows:,} only."
     if k is not None and metrics.known.missions and int(metrics.missions["fell_back"].sum()) != k:
         return f"{known} {k:,} missions with a fallback, and lists {int(metrics.missions['fell_back'].sum()):,}."
-    if k is not None and events is not None and k > events.get(FALLBACK, 0) and events:
-        return f"{known} {k:,} missions with a fallback, but {formatting.count(events.get(FALLBACK, 0), 'fallback event')}."
+    if k is not None and events and k > (fallbacks := events.get(FALLBACK, 0)):
+        return f"{known} {k:,} missions with a fallback, but {formatting.count(fallbacks, 'fallback event')}."
     return ""
 
 

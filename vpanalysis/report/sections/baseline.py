@@ -22,10 +22,12 @@ from vpanalysis.report.window_report import WindowReport
 def finding(report: WindowReport) -> Finding:
     """Returns the playbook's reading (§3.2) of the window against the one before."""
     found = report.comparison
+    rose = [name for name, up in (("run time", found.run_time_up), ("queue wait", found.queue_wait_up)) if up]
     if found.conclusion == "load_pressure":
-        return Finding("Load or queue pressure: durations rose, the fallback rate did not", "watch")
+        return Finding(f"Load or queue pressure: {' and '.join(rose)} rose, fallbacks did not", "watch")
     if found.conclusion == "degradation":
-        return Finding("Runtime degradation or adapter instability: durations and fallback rate rose", "watch")
+        rise = " and ".join([*rose, "fallback rate"])
+        return Finding(f"Runtime degradation or adapter instability: {rise} rose", "watch")
     if found.fallback_up:
         return Finding("The fallback rate rose, durations did not", "watch")
     if found.conclusion == "not_enough_data":

@@ -1,6 +1,6 @@
 """The key figures: a tile for each number that a reviewer looks for first, and for each gate that decided."""
 
-from vpanalysis.report.finding import TONES
+from vpanalysis.report.finding import TONES, limits
 from vpanalysis.report.piece import Piece, Tone, columns_of_text
 from vpanalysis.report.sections import events, fallback, latency, session
 from vpanalysis.report.sections.reasons import measured
@@ -42,7 +42,7 @@ def _deciding(report: WindowReport) -> list[Tile]:
             value=measured(reason, "value"),
             detail=_MEASURES.get(reason.gate, "") + (newest if newest in reason.sentence else ""),
             tone=TONES[reason.caution],
-            limits=f"limit {measured(reason, 'threshold')}",
+            limits=limits(report, reason.gate) or f"limit {measured(reason, 'threshold')}",
         )
         for reason in report.verdict.reasons
         if reason.caution not in (None, "HEALTHY", "NO_TRAFFIC") and reason.gate not in _SHOWN

@@ -15,7 +15,15 @@ for (const button of document.querySelectorAll("button[data-copies]")) {
     }
   });
 }
-const order = (a, b) => a.localeCompare(b, undefined, { numeric: true });
+const UNITS = { d: 86400, h: 3600, min: 60, s: 1 };
+const number = (text) => {
+  const times = [...text.matchAll(/([\d.]+)\s(d|h|min|s)\b/g)];
+  const sum = times.reduce((seconds, [, value, unit]) => seconds + value * UNITS[unit], 0);
+  const value = times.length ? sum : parseFloat(text.replace(/,/g, ""));
+  return Number.isNaN(value) ? -1 : value;
+};
+const order = (a, b) => a.matches(".number") ? number(a.textContent) - number(b.textContent)
+  : a.textContent.localeCompare(b.textContent, undefined, { numeric: true });
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const body = table.tBodies[0];
   table.querySelectorAll("thead th").forEach((head, column) => {
@@ -27,8 +35,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
       const down = head.getAttribute("aria-sort") === "ascending";
       for (const other of table.querySelectorAll("thead th")) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const rows = [...body.rows].sort((a, b) => order(a.cells[column].dataset.sort ?? a.cells[column].textContent,
-        b.cells[column].dataset.sort ?? b.cells[column].textContent));
+      const rows = [...body.rows].sort((a, b) => order(a.cells[column], b.cells[column]));
       body.append(...(down ? rows.reverse() : rows));
     });
   });
