@@ -15,6 +15,8 @@ from nbformat.v4 import new_output
 
 from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.report.html import to_html
+from vpanalysis.report.piece import Piece
+from vpanalysis.report.window_report import WindowReport, rollout_report
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NEXT_DAY = (NOON + timedelta(days=1)).isoformat()
@@ -22,7 +24,7 @@ EVENTS = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")
 #: What code that ran for a user may have written: markup, template syntax, links, other scripts and long words.
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)> & \"q\" 's' | `code` $x_1$ {{7*7}} {% raw %} "
-    "javascript:alert(3) https://evil.example/x \u202eשלום مرحبا 🎉 "
+    "javascript:alert(3) https://evil.example/x \u202eשלום مرحبا 🎉 \x1b[31m "
 )
 
 
@@ -74,6 +76,20 @@ def ten_thousand_missions(folder: Path) -> dict[str, Any]:
     """10,000 missions of a sample lane in which 26 of 100 fall back."""
     path = write_sample(folder / "long.db", "critical", missions=24_000)
     return {"source": str(path), "as_of": SAMPLE_END.isoformat(), "last_missions": 10_000}
+
+
+def small_lane(folder: Path) -> dict[str, Any]:
+    """Twenty missions: three fell back, two failed, one still runs; run times 1, 2, … 19 seconds."""
+    lane = RuntimeDatabase(folder / "small.db")
+    lane.session()
+    for number in range(1, 20):
+        failed = number in (4, 9)
+        kinds = (*EVENTS[:2], "vp.mission.failed") if failed else EVENTS
+        if number in (2, 7, 12):
+            kinds = (*EVENTS[:2], "vp.mission.fallback", EVENTS[2])
+        lane.mission(f"m{number}", run=float(number), status="failed" if failed else "completed", events=kinds)
+    lane.mission("m20", NOON, status="running", run=None, events=EVENTS[:2])
+    return {"source": str(lane.path), "as_of": "2026-02-16T12:05:00+00:00", "window_label": "Window 7"}
 
 
 def one_mission(folder: Path) -> dict[str, Any]:
@@ -134,6 +150,7 @@ DEGENERATE = {
     "snapshot": old_snapshot,
     "three-weeks": three_weeks,
     "hostile": hostile_lane,
+    "small": small_lane,
     "10,000-missions": ten_thousand_missions,
 }
 
@@ -146,5 +163,29 @@ PAGES += [("window_comparison", window) for window in ("load-pressure", "no-traf
 def page(notebook: str, window: str) -> str:
     """Returns the page of a notebook on a sample scenario or a degenerate window; each is made once."""
     with tempfile.TemporaryDirectory() as folder:
-        made = {"source": f"sample:{window}"} if window in SCENARIOS else DEGENERATE[window](Path(folder))
-        return to_html(executed(notebook, **made))
+        return to_html(executed(notebook, **_made(window, Path(folder))))
+
+
+@functools.cache
+def report_on(window: str, profile: str = "rollout", policy: str = "playbook") -> WindowReport:
+    """Returns the report on a sample scenario or a degenerate window; each is made once."""
+    with tempfile.TemporaryDirectory() as folder:
+        return rollout_report(**_made(window, Path(folder)), profile=profile, policy=policy)
+
+
+def _made(window: str, folder: Path) -> dict[str, Any]:
+    return {"source": f"sample:{window}"} if window in SCENARIOS else DEGENERATE[window](folder)
+
+
+def table(piece: Piece, caption: str) -> dict[str, Any]:
+    """Returns the table of a piece whose caption begins so, folded or not."""
+    blocks = piece.content["blocks"]
+    blocks = [inside for block in blocks for inside in block.get("inside", [block])]
+    [found] = [block for block in blocks if block["kind"] == "table" and block["caption"].startswith(caption)]
+    return dict(found)
+
+
+def cells(piece: Piece, caption: str) -> dict[str, list[Any]]:
+    """Returns the cells of each row of a table by the row's name."""
+    rows = table(piece, caption)["rows"]
+    return {row[0] if isinstance(row[0], str) else row[0]["text"]: row[1:] for row in rows}

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from report_pages import DEGENERATE, EVENTS, NEXT_DAY, one_mission, ten_thousand_missions
 
 from vpanalysis.data.sample import SAMPLE_END, write_sample
-from vpanalysis.report import bins, plots, style
+from vpanalysis.report import drawing, style
 from vpanalysis.report.piece import FIGURE_MIME
+from vpanalysis.report.sections import plots
 from vpanalysis.report.style import ReportAxes
 from vpanalysis.report.window_report import WindowReport, rollout_report
 
@@ -281,7 +282,7 @@ def test_dense_windows_are_aggregated(figure: Callable[..., Any], long: WindowRe
 def test_dense_fallbacks_are_marked_together_and_counted(long: WindowReport) -> None:
     ax = plots.fallback_over_time(long)
     assert "▲ 2,600" in texts(ax)  # 26 of 100, of 10,000
-    edges, counts = bins.histogram(long.metrics.missions["created_at"], long.metrics.start, long.metrics.end)  # type: ignore[index, arg-type]
+    edges, counts = drawing.histogram(long.metrics.missions["created_at"], long.metrics.start, long.metrics.end)  # type: ignore[index, arg-type]
     assert sum(counts) == 10_000
     assert len(edges) == len(counts) + 1
 

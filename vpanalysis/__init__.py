@@ -1,25 +1,35 @@
 """Decides, with evidence, whether an AI coding lane may get more traffic.
 
 ``import vpanalysis as vp`` offers what the notebooks use; each name is imported when it is first used.
+
+>>> import vpanalysis as vp
+>>> with vp.open_source("sample") as source:
+...     tables = source.load(vp.RolloutWindow("vp.coder.primary", last_missions=100))
+>>> verdict = vp.classify(vp.summarize(tables), vp.Policy.load("playbook"))
+>>> verdict.lane_status, verdict.action, verdict.evidence.strength
+('HEALTHY', 'continue', 'insufficient')
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from vpanalysis.analysis.answer import snapshot as snapshot
     from vpanalysis.analysis.decision import classify as classify
     from vpanalysis.analysis.metrics import Metrics as Metrics
     from vpanalysis.analysis.metrics import summarize as summarize
     from vpanalysis.analysis.policy import Policy as Policy
+    from vpanalysis.analysis.signatures import signatures as signatures
     from vpanalysis.analysis.verdict import Verdict as Verdict
     from vpanalysis.data.source import open_source as open_source
     from vpanalysis.data.window import RolloutWindow as RolloutWindow
     from vpanalysis.errors import InputError as InputError
-    from vpanalysis.report import plots as plots
-    from vpanalysis.report import tables as tables
     from vpanalysis.report.document import publish as publish
     from vpanalysis.report.row import evidence_row as evidence_row
+    from vpanalysis.report.sections import plots as plots
+    from vpanalysis.report.sections import tables as tables
     from vpanalysis.report.window_report import WindowReport as WindowReport
     from vpanalysis.report.window_report import rollout_report as rollout_report
 
@@ -33,21 +43,22 @@ _HOME = {
     "classify": "analysis.decision",
     "evidence_row": "report.row",
     "open_source": "data.source",
-    "plots": "report",
+    "plots": "report.sections",
     "publish": "report.document",
     "rollout_report": "report.window_report",
+    "signatures": "analysis.signatures",
     "snapshot": "analysis.answer",
     "summarize": "analysis.metrics",
-    "tables": "report",
+    "tables": "report.sections",
 }
 __all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("vpanalysis")
     if name not in _HOME:
         raise AttributeError(f"module 'vpanalysis' has no attribute {name!r}")
-    if name in ("plots", "tables"):
-        return import_module(f"vpanalysis.report.{name}")
     return getattr(import_module(f"vpanalysis.{_HOME[name]}"), name)
 
 

@@ -1,9 +1,16 @@
 """The one formatter of numbers, rates, durations and times: for the row, the tables, the plots and the CLI."""
 
 import math
+import re
 from datetime import UTC, datetime
 
 NOT_AVAILABLE = "n/a"
+#: Controls but for tab and line breaks, bidirectional marks, zero widths that join nothing, lone surrogates.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+#: The space between a number and its unit.
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|s|min|h|d|points)(?!\w))")
 
 
 def _missing(value: float | None) -> bool:
@@ -16,8 +23,12 @@ def rate(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Returns a share in per cent: ``25.0 %``, or ``n/a``."""
-    return NOT_AVAILABLE if value is None or _missing(value) else f"{100 * value:.1f} %"
+    """Returns a share in per cent: ``25.0 %``, or ``n/a``; a share that is neither 0 nor 1 never reads like one."""
+    if value is None or _missing(value):
+        return NOT_AVAILABLE
+    if 0 < value < 0.0005:
+        return f"{100 * value:.1g} %"
+    return f"{min(100 * value, 99.9) if 0.9995 <= value < 1 else 100 * value:.1f} %"
 
 
 def points(change: float | None) -> str:
@@ -31,7 +42,11 @@ def log_seconds(value: float | None) -> str:
 
 
 def duration(value: float | None) -> str:
-    """Returns seconds for reading: ``0.53 s``, ``12.4 s``, ``4 min 05 s``, ``3 h 20 min``, ``2 d 4 h``; or ``n/a``."""
+    """Returns seconds for reading: ``0.53 s``, ``12.4 s``, ``4 min 05 s``, ``3 h 20 min``, ``2 d 4 h``; or ``n/a``.
+
+    >>> duration(245.2)
+    '4 min 05 s'
+    """
     if value is None or _missing(value):
         return NOT_AVAILABLE
     if value < 0:
@@ -50,11 +65,12 @@ def duration(value: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def share(part: int | None, whole: int | None) -> str:
-    """Returns a count of a whole: ``3 of 60 (5.0 %)``; ``0 of 0`` without a whole; ``n/a`` when unknown."""
+def share(part: int | None, whole: int | None, noun: str = "") -> str:
+    """Returns a count of a whole: ``3 of 60 (5.0 %)``, ``3 of 60 missions (5.0 %)``; ``n/a`` when unknown."""
     if part is None or whole is None:
         return NOT_AVAILABLE
-    return f"{part:,} of {whole:,} ({percent(part / whole)})" if whole else "0 of 0"
+    of = f"{part:,} of {count(whole, noun) if noun else f'{whole:,}'}"
+    return f"{of} ({percent(part / whole)})" if whole else of
 
 
 def time(value: datetime | None) -> str:
@@ -70,6 +86,29 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def known_count(number: int | None) -> str:
+    """Returns a number; ``n/a`` when unknown."""
+    return NOT_AVAILABLE if number is None else f"{number:,}"
+
+
+def visible(text: str) -> str:
+    """Returns a text with its invisible characters made visible: ``\\x1b`` for controls, ``U+202E`` for the others.
+
+    Line breaks and tabs stay, and so does what joins emoji and letters of other scripts.
+    """
+    return _INVISIBLE.sub(lambda found: _escaped(found[0]), text)
+
+
+def tied(text: str) -> str:
+    """Returns a text in which no line breaks between a number and its unit."""
+    return _UNIT.sub("\u00a0", text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0xA0 else f"U+{code:04X}"
+
+
 def threshold(value: float) -> str:
     """Returns a limit as its policy writes it, without trailing zeros: ``0.05``, ``90``."""
     return f"{value:g}"
@@ -81,5 +120,8 @@ def percent_limit(value: float) -> str:
 
 
 def seconds_limit(value: float) -> str:
-    """Returns a limit in seconds as people write it: ``45 s``; from two hours on as a duration."""
+    """Returns a limit in seconds as people write it: ``45 s``, ``15 min``, ``24 h``; else as a duration."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if value >= 2 * size and value % size == 0:
+            return f"{threshold(value / size)} {unit}"
     return f"{threshold(value)} s" if value < 7200 else duration(value)

@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 
 from vpanalysis import formatting
+from vpanalysis.analysis.decision import rule_table
 from vpanalysis.analysis.metrics import Metrics, summarize, texts
+from vpanalysis.analysis.policy import Policy
 from vpanalysis.data import snapshot as contract
 from vpanalysis.data.schema import EVENT_COLUMNS, SESSION_EVENT_COLUMNS, UNKNOWN
 from vpanalysis.data.tables import Tables
@@ -68,19 +70,23 @@ def compare_with_gateway(own: Metrics, gateway: contract.Snapshot) -> str | None
         gateway: What the gateway answers for the lane, ``source.gateway_snapshot(...)``.
     """
     parts = [
-        f"{name} {theirs} instead of {ours}"
-        for name, theirs, ours in (
-            ("missions considered", gateway.fallback.missions_considered, own.fallback.missions_considered),
+        f"{article}{theirs} {name} instead of {ours}"
+        if not article
+        else f"{article} {name} of {theirs} instead of {ours}"
+        for article, name, theirs, ours in (
+            ("", "missions considered", gateway.fallback.missions_considered, own.fallback.missions_considered),
             (
+                "",
                 "missions with a fallback",
                 gateway.fallback.missions_with_fallback,
                 own.fallback.missions_with_fallback,
             ),
-            ("fallback rate", formatting.rate(gateway.fallback.rate), formatting.rate(own.fallback.rate)),
+            ("a", "fallback rate", formatting.percent(gateway.fallback.rate), formatting.percent(own.fallback.rate)),
             (
+                "a",
                 "p95",
-                formatting.log_seconds(gateway.latency_seconds.p95_seconds),
-                formatting.log_seconds(own.latency_seconds.p95_seconds),
+                formatting.duration(gateway.latency_seconds.p95_seconds),
+                formatting.duration(own.latency_seconds.p95_seconds),
             ),
         )
         if theirs != ours
@@ -88,7 +94,21 @@ def compare_with_gateway(own: Metrics, gateway: contract.Snapshot) -> str | None
     if not parts:
         return None
     events = formatting.count(sum(gateway.event_counts.values()), "event")
-    return f"The gateway, from the lane's oldest {events}, reports {', '.join(parts)}."
+    listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    newest = formatting.count(gateway.fallback.missions_considered, "newest mission")
+    return f"For the {newest} the gateway, which counts only the lane's oldest {events}, reports {listed}."
+
+
+def gateway_misleads(own: Metrics, gateway: contract.Snapshot, policy: Policy) -> bool:
+    """Returns whether the gateway's own numbers would have passed the rule table where ours do not.
+
+    Args:
+        own: As for `compare_with_gateway`.
+        gateway: Likewise.
+        policy: Whose thresholds judge both.
+    """
+    theirs = summarize(contract.snapshot_tables(gateway.model_dump(mode="json")))
+    return rule_table(theirs, policy).caution == "HEALTHY" != rule_table(own, policy).caution
 
 
 def _recent_mission(row: Mapping[Any, Any]) -> contract.RecentMission:

@@ -74,6 +74,11 @@ class Judgement:
 def classify(metrics: Metrics | Snapshot | Mapping[str, Any], policy: Policy, looks: int | None = None) -> Verdict:
     """Returns the verdict on a window.
 
+    >>> policy = Policy.load("playbook")
+    >>> fallback = {"missions_considered": 4, "missions_with_fallback": 1, "rate": 0.25}
+    >>> classify({"fallback": fallback, "latency_seconds": {"p95_seconds": 12.0}}, policy).action
+    'force_fallback'
+
     Args:
         metrics: What :func:`~vpanalysis.analysis.metrics.summarize` returned, a snapshot, or any mapping that
             follows the endpoint's contract: only ``fallback`` and ``latency_seconds`` are needed, and what is
@@ -139,7 +144,7 @@ def judge(metrics: Metrics, policy: Policy, evidence: Evidence | None = None) ->
     status = max((reason.caution for reason in reasons if reason.caution), key=CAUTION.index)
     passed = tuple(reason for reason in reasons if reason.caution == "HEALTHY")
     tripped = [reason for reason in reasons if reason.caution not in ("HEALTHY", None)]
-    tripped.sort(key=lambda reason: -CAUTION.index(reason.caution or WATCH))
+    tripped.sort(key=lambda reason: (-CAUTION.index(reason.caution or WATCH), reason.value is None))
     return Judgement(
         status=status,
         decision=_DECISIONS[policy.profile][status],

@@ -13,9 +13,9 @@ from vpanalysis.analysis.chance import (
     log_e_below,
 )
 from vpanalysis.analysis.gates.data_quality import contradiction
-from vpanalysis.analysis.latency import SLOW_LIMIT, durations, matured_slow, p95_sentence
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
+from vpanalysis.analysis.run_times import SLOW_LIMIT, durations, matured_slow, p95_sentence
 from vpanalysis.analysis.verdict import Basis, Claim, Evidence, Signal, Strength
 
 #: An e-process that reaches 1 / 0.05 shows its claim at 95 % (Ville's inequality).
@@ -148,8 +148,8 @@ def _weaker(found: Claim, why: str) -> Claim:
 
 
 def _distance(strength: Strength, k: int, n: int, needed: int | None, below: float, noun: str) -> str:
-    """Such as "0 of 4: 61 more clean missions would show a fallback rate below 0.05 at 95 %."."""
-    limit = formatting.threshold(below)
+    """Such as "0 of 4: 61 more clean missions would show a fallback rate below 5 % at 95 %."."""
+    limit = formatting.percent_limit(below)
     if strength == "supports":
         return f"{k:,} of {n:,} show a {noun} below {limit} at 95 %."
     if needed is None:
@@ -179,7 +179,7 @@ def _caveat(metrics: Metrics, looks: int | None) -> str:
     pending = metrics.account.count("pending")
     why = "more missions may still join the window" if metrics.is_open else "not every mission has ended"
     if metrics.is_open and pending:
-        why += f", and {formatting.count(pending, 'mission')} of it {'is' if pending == 1 else 'are'} pending"
+        why += f", and {pending:,} of its missions {'is' if pending == 1 else 'are'} pending"
     text = f"Provisional: {why}."
     if not looks:
         return text

@@ -118,6 +118,9 @@ def upper_bound(k: int, n: int, level: float = 0.95) -> float | None:
 
     Whatever the true share is, the bound covers it at least ``level`` of the time.
 
+    >>> round(upper_bound(0, 59), 4)
+    0.0495
+
     Returns:
         The bound, 0 to 1, and 1.0 when all missions count; None when ``n`` is 0.
 

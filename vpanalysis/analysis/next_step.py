@@ -1,5 +1,6 @@
 """What the playbook asks for after a verdict, in a sentence or two."""
 
+from vpanalysis import formatting
 from vpanalysis.analysis.gates import BY_NAME
 from vpanalysis.analysis.verdict import Evidence, LaneStatus, Profile, Reason
 
@@ -12,10 +13,10 @@ _SETTLED: dict[tuple[Profile, LaneStatus], str] = {
     ("sustained", "HEALTHY"): "Keep default-on and continue the scheduled checks, 2-4 snapshots a day (playbook §7).",
     ("sustained", "NO_TRAFFIC"): "Keep default-on and continue the scheduled checks; if missions were expected, check "
     "that they reach the lane.",
-    ("rollout", "FORCE_FALLBACK"): f"Investigate immediately, and consider {_SWITCH} until the lane is stable "
-    "(playbook §3.1); then follow the recovery checklist (§4).",
-    ("sustained", "FORCE_FALLBACK"): f"Set {_SWITCH} for now, recover, then re-evaluate (playbook §7.3); follow the "
-    "recovery checklist (§4).",
+    ("rollout", "FORCE_FALLBACK"): f"Investigate immediately, and force the fallback ({_SWITCH}) until the lane "
+    "is stable (playbook §3.1); then follow the recovery checklist (§4).",
+    ("sustained", "FORCE_FALLBACK"): f"Force the fallback ({_SWITCH}) for now, recover, then re-evaluate (playbook "
+    "§7.3); follow the recovery checklist (§4).",
 }
 _WATCH: dict[Profile, str] = {
     "rollout": "Hold this stage",
@@ -38,7 +39,9 @@ def next_step(profile: Profile, status: LaneStatus, worst: Reason, evidence: Evi
     if status == "FORCE_FALLBACK":
         return f"{step} First {_look(worst, evidence)}."
     if status == "HEALTHY" and evidence.strength == "insufficient" and evidence.missions_needed:
-        return f"{step} The cohort stays small until the evidence is there: {evidence.distance}"
+        more = formatting.count(evidence.missions_needed, "more clean mission")
+        thin = "Keep the cohort small until" if profile == "rollout" else "Watch closely until"
+        return f"{step} {thin} the evidence is there: {more}."
     return step
 
 

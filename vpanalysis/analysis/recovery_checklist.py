@@ -76,11 +76,7 @@ def recovery_checklist(
     if verdict.action == "continue":
         return ()
     name = '"$UA_CODER_VP_DB_PATH"' if metrics.kind == "snapshot" else shlex.quote(source or metrics.source)
-    missions = min(max(metrics.fallback.missions_considered or 0, 1), MAX_MISSION_LIMIT)
-    snapshot = (
-        f"vpanalysis snapshot --source {name} --vp-id {shlex.quote(metrics.vp_id)} "
-        f"--mission-limit {missions} --event-limit 500"
-    )
+    lane = f"--source {name} --vp-id {shlex.quote(metrics.vp_id)}"
     errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
     forced = verdict.action == "force_fallback"
     return (
@@ -88,19 +84,19 @@ def recovery_checklist(
             1,
             "Capture a snapshot",
             f"Keep what this verdict rests on, as of {formatting.time(metrics.generated_at)}, before anything changes.",
-            f"{snapshot} > snapshot.json",
+            f"vpanalysis snapshot {lane} {_window_options(metrics)} > snapshot.json",
             now=True,
         ),
         Step(
             2,
             "Inspect the top fallback errors",
             _errors(metrics),
-            f"{snapshot} | jq '.recent_events[] | {errors}'",
+            f"jq '.recent_events[] | {errors}' snapshot.json",
             True,
         ),
         Step(
             3,
-            "Force the primary path while the fallback rate is high",
+            "Force the fallback while its rate is high",
             _forcing(verdict, policy),
             f"export {FORCE_VARIABLE}=1",
             forced,
@@ -109,13 +105,27 @@ def recovery_checklist(
             4,
             "Validate the user flow on the primary path",
             _validation(metrics),
-            f"{snapshot} | jq '{{mission_counts, event_counts, session, recovery}}'",
+            f"vpanalysis snapshot {lane} | jq '{{mission_counts, event_counts, session, recovery}}'",
             now=True,
         ),
         Step(
             5, "Re-enable the lane only after it is back in range", _way_back(policy), f"unset {FORCE_VARIABLE}", False
         ),
     )
+
+
+def _window_options(metrics: Metrics) -> str:
+    """The options by which ``vpanalysis snapshot`` shows the verdict's own missions."""
+    window = metrics.window
+    if window.last_missions is None:
+        times = (("--window-start", window.start), ("--window-end", window.end), ("--as-of", metrics.generated_at))
+        options = [f"{name} {moment.isoformat()}" for name, moment in times if moment is not None]
+    else:
+        missions = min(max(metrics.fallback.missions_considered or 0, 1), MAX_MISSION_LIMIT)
+        options = [f"--mission-limit {missions}"]
+        if metrics.known.queue_wait and metrics.generated_at is not None:
+            options.append(f"--as-of {metrics.generated_at.isoformat()}")
+    return " ".join([*options, "--event-limit 500"])
 
 
 def _errors(metrics: Metrics) -> str:
@@ -133,7 +143,7 @@ def _errors(metrics: Metrics) -> str:
 
 
 def _forcing(verdict: Verdict, policy: Policy) -> str:
-    rate, critical = formatting.rate(verdict.fallback_rate), formatting.rate(policy.fallback_critical)
+    rate, critical = formatting.percent(verdict.fallback_rate), formatting.percent_limit(policy.fallback_critical)
     if verdict.action == "force_fallback":
         return (
             f"Asked for now: {verdict.reasons[0].sentence.rstrip('.')}. Set it in the gateway's environment, so that "
@@ -153,7 +163,7 @@ def _validation(metrics: Metrics) -> str:
     counts = metrics.mission_counts or {}
     open_ones = sum(counts.get(status, 0) for status in ("queued", "running", "blocked"))
     if open_ones:
-        parts.append(f"{formatting.count(open_ones, 'mission')} not finished: see that none is lost.")
+        parts.append(f"{formatting.count(open_ones, 'mission')} not finished yet: see that none is lost.")
     parts.append("Run one request of each kind and see it completed on the primary path, without a regression.")
     return " ".join(parts)
 
@@ -162,9 +172,9 @@ def _way_back(policy: Policy) -> str:
     enough = formatting.count(_probes_needed(0, policy), "probe mission")
     return (
         "A lane under forced fallback has no traffic: send it probe missions. It is back in range with a fallback rate "
-        f"below {formatting.rate(policy.fallback_watch)}, p95 below {formatting.duration(policy.p95_watch_seconds)} "
-        f"and no gate tripped, over enough of them: {enough} without a fallback show a rate below "
-        f"{formatting.rate(policy.fallback_critical)} at 95 %."
+        f"below {formatting.percent_limit(policy.fallback_watch)}, p95 below "
+        f"{formatting.seconds_limit(policy.p95_watch_seconds)} and no gate tripped, over enough of them: {enough} "
+        f"without a fallback show a rate below {formatting.percent_limit(policy.fallback_critical)} at 95 %."
     )
 
 
@@ -196,7 +206,7 @@ def reenable(probes: Metrics, before: Metrics, policy: Policy) -> ReenableVerdic
     if n and more:
         clean = formatting.count(more, "more probe mission")
         against.append(
-            f"{clean} without a fallback would rule out a rate of {formatting.rate(policy.fallback_critical)}"
+            f"{clean} without a fallback would rule out a rate of {formatting.percent_limit(policy.fallback_critical)}"
         )
     end = before.window.end if before.window else None
     if end is not None and probes.start is not None and probes.start < end:
@@ -204,8 +214,8 @@ def reenable(probes: Metrics, before: Metrics, policy: Policy) -> ReenableVerdic
     if against:
         answer = f"Not yet: {'; '.join(against)}."
     else:
-        critical = formatting.rate(policy.fallback_critical)
-        answer = f"Re-enabling is justified: at 95 % the rate is at most {formatting.rate(bound)}, below {critical}."
+        critical = formatting.percent_limit(policy.fallback_critical)
+        answer = f"Re-enabling is justified: at 95 % the rate is at most {formatting.percent(bound)}, below {critical}."
     facts = f"Probe missions: {_facts(probes)}; before the incident: {_facts(before)}."
     return ReenableVerdict(not against, f"{answer} {facts}", tuple(against), n, more, bound, found.fallback)
 
@@ -221,13 +231,13 @@ def _probes_against(probes: Metrics, policy: Policy) -> Iterator[str]:
     if p95 is None:
         yield "no probe mission has a run time"
     elif p95 >= limit:
-        yield f"their p95 {formatting.duration(p95)} is not below {formatting.duration(limit)}"
+        yield f"their p95 {formatting.duration(p95)} is not below {formatting.seconds_limit(limit)}"
 
 
 def _worse_than(found: Comparison) -> Iterator[str]:
     """What the comparison with the window before the incident says."""
     if found.fallback_up and found.fallback is not None:
-        rates = f"{formatting.rate(found.fallback.before)} → {formatting.rate(found.fallback.after)}"
+        rates = f"{formatting.percent(found.fallback.before)} → {formatting.percent(found.fallback.after)}"
         yield f"the fallback rate rose against the window before the incident ({rates})"
     if found.run_time_up:
         p95 = f"{formatting.duration(found.run_p95.before)} → {formatting.duration(found.run_p95.after)}"

@@ -146,7 +146,7 @@ def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float
         parts.append(f"degraded {formatting.count(metrics.degraded_events, 'time')} in the window")
     elif metrics.degraded_events == 0 and status not in ORPHANED_STATUSES:
         parts.append("not degraded in the window")
-    if metrics.recovery is not None and metrics.recovery.attempts:
+    if metrics.recovery is not None and metrics.recovery.attempts and metrics.degraded_events != 0:
         resumed = (
             f"{metrics.recovery.successes:,} of {formatting.count(metrics.recovery.attempts, 'degradation')} resumed"
         )

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import pandas as pd
 from vpanalysis.analysis.masking import mask_secrets, shown
 from vpanalysis.data.schema import FAILED, FALLBACK
 from vpanalysis.data.snapshot import parse_payload
+from vpanalysis.data.tables import Tables, utc_times
 
 Kind = Literal["fallback", "failure"]
 __all__ = ["Signature", "error_text", "group_signatures", "mask_secrets", "normalise"]
@@ -78,6 +79,27 @@ def group_signatures(events: pd.DataFrame | None) -> tuple[Signature, ...]:
             )
         )
     return tuple(sorted(signatures, key=lambda found: (-found.count, found.kind, found.signature)))
+
+
+def signatures(tables: Tables) -> pd.DataFrame:
+    """Returns a window's error signatures as a frame, most frequent first; secrets are masked.
+
+    >>> import vpanalysis as vp
+    >>> with vp.open_source("sample:critical") as source:
+    ...     tables = source.load(vp.RolloutWindow("vp.coder.primary"))
+    >>> list(vp.signatures(tables).columns[:4])
+    ['kind', 'signature', 'count', 'missions']
+
+    Args:
+        tables: The window.
+
+    Returns:
+        A row per signature with the fields of `Signature` as columns; times in UTC, NaT when unknown. Empty without
+        an error, or when the source shows no payloads.
+    """
+    names = [field.name for field in fields(Signature)]
+    frame = pd.DataFrame([vars(found) for found in group_signatures(tables.events)], columns=names)
+    return frame.assign(**{name: utc_times(frame[name]) for name in ("first_seen", "last_seen")})
 
 
 def error_text(payload_json: Any) -> str:

@@ -1,17 +1,22 @@
 """Rolling rates within a window, and one window against another: the playbook's reading of latency (§3.2)."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.analysis import intervals
+from vpanalysis.analysis.account import with_outcomes
 from vpanalysis.analysis.gates.rolling_fallback import considered
 from vpanalysis.analysis.intervals import Interval, ShareDifference
-from vpanalysis.analysis.latency import SlowShare, durations, matured_slow, waiting
 from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.run_times import SlowShare, durations, matured_slow, waiting
+from vpanalysis.data.schema import STALE_SECONDS
 from vpanalysis.data.snapshot import LatencySeconds, latency
+from vpanalysis.data.tables import Tables
+from vpanalysis.data.window import RolloutWindow
 
 Conclusion = Literal["load_pressure", "degradation", "neither", "not_enough_data"]
 
@@ -109,6 +114,56 @@ def rolling_fallback(metrics: Metrics, size: int = 20) -> pd.DataFrame:
     window = missions["fell_back"].astype(float).rolling(size, min_periods=1)
     rolling = pd.DataFrame({"created_at": missions["created_at"], "rate": window.mean()})
     return rolling.assign(missions=window.count().astype(int)).reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class PastWindow:
+    """One of the windows before the baseline and the window itself, for a sparkline.
+
+    Attributes:
+        missions: Missions of it.
+        fallback_rate: Share that fell back; ``None`` without a mission.
+        p95_seconds: p95 of the run time; ``None`` without one.
+        failed_share: Share that failed; ``None`` without a mission.
+    """
+
+    missions: int
+    fallback_rate: float | None
+    p95_seconds: float | None
+    failed_share: float | None
+
+
+def past_windows(tables: Tables, window: RolloutWindow, number: int) -> tuple[PastWindow, ...]:
+    """Returns the windows of the same length right before ``window``, oldest first, from one reading of them all.
+
+    Args:
+        tables: The reading of `RolloutWindow.preceding`.
+        window: The window they precede.
+        number: How many there may be.
+    """
+    missions = with_outcomes(tables.missions, tables.as_of, STALE_SECONDS)
+    start, end = tables.window.start, tables.window.end
+    group: Any
+    if window.last_missions is not None:
+        group = (len(missions) - 1 - np.arange(len(missions))) // window.last_missions
+    elif start is not None and end is not None:
+        since = (missions["created_at"] - pd.Timestamp(start)).dt.total_seconds()
+        group = number - 1 - since // ((end - start).total_seconds() / number)
+    else:
+        return ()
+    found = []
+    for place in reversed(range(number)):
+        some = missions[np.asarray(group) == place]
+        n = len(some)
+        found.append(
+            PastWindow(
+                missions=n,
+                fallback_rate=float(some["fell_back"].mean()) if n else None,
+                p95_seconds=latency(some["duration_seconds"].dropna()).p95_seconds,
+                failed_share=float((some["outcome"] == "failed").mean()) if n else None,
+            )
+        )
+    return tuple(found)
 
 
 def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) -> Comparison:
@@ -274,5 +329,5 @@ def _fallback_words(found: Comparison) -> str:
     if change.interval.high is not None and change.interval.high < 0:
         verb = "fell"
     ends = f"{formatting.points(change.interval.low)} to {formatting.points(change.interval.high)} points"
-    values = f"{formatting.rate(change.before)} → {formatting.rate(change.after)}"
+    values = f"{formatting.percent(change.before)} → {formatting.percent(change.after)}"
     return f"the fallback rate {verb} ({values}, change {ends} at 95 %)"

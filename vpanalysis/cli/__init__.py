@@ -12,6 +12,7 @@ _COMMANDS = {
     "capture": "The playbook's capture helper: JSON and a row for the evidence log.",
     "snapshot": "The metrics endpoint's JSON, for jq.",
     "policy": "Shows, checks and replays policies.",
+    "notebook": "Lists and copies the notebooks that the package carries.",
     "sample": "Writes a sample runtime database.",
     "serve": "The playbook's metrics endpoints over HTTP.",
 }

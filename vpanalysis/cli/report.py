@@ -19,16 +19,22 @@ from vpanalysis.errors import InputError
 
 
 class _WithNotebookParameters(click.Command):
-    """Lists the default notebook's parameters under ``--help``: each is an option."""
+    """Lists the named notebook's parameters under ``--help``: each is an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = args[0] if args and not args[0].startswith("-") else "rollout_window"
+        ctx.meta["notebook"] = named
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from vpanalysis.report.notebook import find_notebook, parameters_of
 
-        with formatter.section("Parameters of rollout_window (any notebook's parameter is an option)"):
+        notebook = find_notebook(ctx.meta["notebook"])
+        with formatter.section(f"Parameters of {notebook.stem} (any notebook's parameter is an option)"):
             formatter.write_dl(
                 [
                     (f"--{item.name.replace('_', '-')} {item.type.upper()}", f"{item.help}  [default: {item.default}]")
-                    for item in parameters_of(find_notebook("rollout_window"))
+                    for item in parameters_of(notebook)
                 ]
             )
 

@@ -7,7 +7,7 @@ import click
 
 from vpanalysis.cli.source_option import open_with_limit, ops_token_option, resolve_source, source_option
 from vpanalysis.data.schema import DEFAULT_VP_ID
-from vpanalysis.errors import UnknownLaneError
+from vpanalysis.errors import InputError, UnknownLaneError
 
 if TYPE_CHECKING:
     from vpanalysis.data.source import Source
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 @click.option("--vp-id", default=DEFAULT_VP_ID, show_default=True)
 @click.option("--mission-limit", type=int, default=50, show_default=True, help="Clamped to 1..500.")
 @click.option("--event-limit", type=int, default=200, show_default=True, help="Clamped to 1..1000.")
+@click.option(
+    "--window-start", default="", help="The missions created from here on instead of the newest; ISO 8601, UTC."
+)
+@click.option("--window-end", default="", help="And before this moment.")
+@click.option("--as-of", default="", help="The moment to answer for: what came later is not seen.  [default: now]")
 @click.option("--gateway-compatible", is_flag=True, help="The gateway's own answer, from the lane's oldest events.")
 def snapshot(
     source: str | None,
@@ -27,6 +32,9 @@ def snapshot(
     vp_id: str,
     mission_limit: int,
     event_limit: int,
+    window_start: str,
+    window_end: str,
+    as_of: str,
     gateway_compatible: bool,
 ) -> None:
     """Prints the metrics endpoint's JSON for a lane's newest missions, counted from all their events.
@@ -38,7 +46,16 @@ def snapshot(
     from vpanalysis.data.snapshot import clamp_mission_limit
     from vpanalysis.data.window import RolloutWindow
 
-    window = RolloutWindow(vp_id, last_missions=clamp_mission_limit(mission_limit))
+    if gateway_compatible and (window_start or window_end or as_of):
+        raise InputError("--gateway-compatible answers for the newest missions now: leave the window's options out.")
+    bounded = bool(window_start or window_end)
+    window = RolloutWindow(
+        vp_id,
+        start=window_start or None,
+        end=window_end or None,
+        as_of=as_of or None,
+        last_missions=None if bounded else clamp_mission_limit(mission_limit),
+    )
     with open_with_limit(location, ops_token, event_limit) as opened:
         if opened.kind in ("gateway", "snapshot"):
             text, note = _of_endpoint(opened, window, event_limit, gateway_compatible)
@@ -57,7 +74,9 @@ def _of_database(
     from vpanalysis.analysis.metrics import summarize
     from vpanalysis.formatting import count
 
-    answer = opened.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit)
+    if window.last_missions is None or window.as_of is not None:  # the gateway knows no such window
+        return own_snapshot(opened.load(window), event_limit=event_limit).model_dump_json(indent=2), None
+    answer = opened.gateway_snapshot(window.vp_id, window.last_missions, event_limit)
     try:
         tables = opened.load(window)
     except UnknownLaneError:

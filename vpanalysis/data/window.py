@@ -17,6 +17,10 @@ class RolloutWindow:
     Times may be given as ``str`` (ISO 8601) or ``datetime``; naive ones mean UTC. With neither a range nor
     ``last_missions`` the window is the newest 100 missions.
 
+    >>> day = RolloutWindow("vp.coder.primary", start="2026-02-16", end="2026-02-17")
+    >>> day.baseline().start.isoformat()
+    '2026-02-15T00:00:00+00:00'
+
     Attributes:
         vp_id: The lane.
         start: First moment inside, in UTC; ``None``: from the beginning.
@@ -97,6 +101,20 @@ class RolloutWindow:
             return None
         try:
             return replace(self, start=self.start - (end - self.start), end=self.start)
+        except OverflowError:
+            return None
+
+    def preceding(self, number: int) -> Self | None:
+        """Returns what the ``number`` windows before this one cover together; ``None`` where `baseline` is."""
+        before = self.baseline()
+        if before is None:
+            return None
+        if self.last_missions is not None:
+            return replace(before, last_missions=self.last_missions * number)
+        assert before.start is not None
+        assert before.end is not None
+        try:
+            return replace(before, start=before.end - number * (before.end - before.start))
         except OverflowError:
             return None
 

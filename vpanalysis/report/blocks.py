@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vpanalysis.report.findings import Finding
+from vpanalysis.report.finding import Finding
 from vpanalysis.report.piece import MARKS, Piece, Tone, columns_of_text
 
 #: A block's data; its ``kind`` names the macro of ``template/pieces.html.j2`` that renders it.
@@ -49,9 +49,9 @@ def pairs(caption: str, rows: Iterable[Sequence[Any]], names: tuple[str, str] = 
     return table(caption, [names[0], (names[1], "number")], rows, compact=True)
 
 
-def folded(summary: str, inside: Block) -> Block:
-    """Returns a block that its reader unfolds."""
-    return {"kind": "folded", "summary": summary, "inside": inside}
+def folded(summary: str, *inside: Block) -> Block:
+    """Returns blocks that their reader unfolds together."""
+    return {"kind": "folded", "summary": summary, "inside": list(inside)}
 
 
 def sentence(text: str) -> Block:
@@ -86,7 +86,7 @@ def _text(block: Block) -> str:
     if kind == "steps":
         return "\n".join(f"{i}. {step['title']}: {step['text']}" for i, step in enumerate(block["steps"], 1))
     if kind == "folded":
-        return _text(block["inside"])
+        return "\n\n".join(map(_text, block["inside"]))
     return str(block["text"] if kind == "command" else block["sentence"])
 
 

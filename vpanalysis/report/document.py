@@ -50,6 +50,10 @@ class ReportDocument(_Part):
     signatures: list[dict[str, Any]] = Field(description="Fallback and failure errors, grouped (Signature).")
     quality: list[dict[str, Any]] = Field(description="What is wrong with the data (QualityNote).")
     gateway_difference: str | None = Field(description="By how much the gateway's own numbers differ.")
+    gateway_misleads: bool = Field(description="Those numbers would have passed the rule table where ours do not.")
+    preceding: list[dict[str, Any]] = Field(
+        description="The eight windows of the same length before this one, oldest first (PastWindow)."
+    )
     session: dict[str, Any] = Field(description="The session's lifecycle (SessionStory).")
     event_profile: dict[str, Any] = Field(description="Missions against the expected sequence (EventProfile).")
     checklist: list[dict[str, Any]] = Field(description="The recovery checklist; empty when the action is continue.")
@@ -75,6 +79,8 @@ def document(report: WindowReport) -> ReportDocument:
         signatures=_plain(report.signatures),
         quality=_plain(report.quality),
         gateway_difference=report.gateway_difference,
+        gateway_misleads=report.gateway_misleads,
+        preceding=_plain(report.preceding),
         session=_plain(report.session),
         event_profile=_plain(report.profile),
         checklist=_plain(report.checklist),

@@ -1,9 +1,11 @@
-"""What the figures have in common: how one is made, its title, its limits, its rows and its scales."""
+"""What the figures have in common: how one is made, its title, limits, rows and scales, and dense data made few."""
 
 import textwrap
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
@@ -46,7 +48,7 @@ def nothing(ax: Axes, sentence: str) -> str:
     """Makes an Axes without data say so in a sentence instead of showing empty scales; returns no details."""
     titled(ax, sentence)
     if isinstance(ax, ReportAxes):
-        ax.shrink()
+        ax.leave_empty()
     ax.grid(False)
     ax.xaxis.set_major_locator(NullLocator())
     ax.yaxis.set_major_locator(NullLocator())
@@ -79,12 +81,20 @@ def label(
     bold: bool = False,
     **more: Any,
 ) -> None:
-    """Writes a direct label; a faint ground keeps it legible on lines and marks."""
+    """Writes a direct label; a ground keeps it legible on lines and marks."""
     ax.annotate(
         text, at, offset, textcoords="offset points", color=ink.light, fontsize=8, zorder=4,
         fontweight="bold" if bold else "normal",
-        bbox={"facecolor": SURFACE.light, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}, **more,
+        bbox={"facecolor": SURFACE.light, "edgecolor": "none", "pad": 0.8}, **more,
     )  # fmt: skip
+
+
+def legend(ax: Axes) -> None:
+    """Explains what carries a label, below the figure, where no mark is."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(
+            loc="upper left", bbox_to_anchor=(0, -0.13), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
+        )
 
 
 def rows(ax: Axes, names: Sequence[str]) -> None:
@@ -107,7 +117,7 @@ def window_axis(ax: Axes, report: WindowReport, missions: pd.DataFrame) -> None:
     """Makes x the window's time; of the newest N missions only what they cover, however long ago that was."""
     start, end = report.metrics.start, report.metrics.end
     window = report.metrics.window
-    if window is not None and window.last_missions is not None:
+    if window.last_missions is not None:
         end = max(missions["created_at"].dropna().max().to_pydatetime(), start or end)
     style.time_axis(ax, start, end, "Mission created")
 
@@ -137,3 +147,52 @@ def short_duration(seconds: float) -> str:
     if seconds >= 7200:
         return f"{seconds / 3600:g} h"
     return f"{seconds / 60:g} min" if seconds >= 300 else f"{seconds:g} s"
+
+
+def short_name(name: str, characters: int) -> str:
+    """Returns a name in one line, as long as a row's label may be."""
+    line = " ".join(name.split())
+    return line if len(line) <= characters else textwrap.fill(line, characters - 1).partition("\n")[0] + "…"
+
+
+#: Stretches of time into which a figure divides its window when single marks would be too many.
+STRETCHES = 90
+
+
+def histogram(times: "pd.Series[Any]", start: datetime, end: datetime) -> tuple[list[Any], list[int]]:
+    """Returns the edges (datetimes) of equal stretches from ``start`` to ``end`` and each one's number of ``times``."""
+    end = max(end, start + pd.Timedelta(seconds=1))
+    edges = pd.date_range(start, end, periods=STRETCHES + 1)
+    within = pd.cut(times, edges, include_lowest=True, labels=False)
+    counts = np.bincount(within.dropna().astype(int), minlength=STRETCHES)
+    return list(edges.to_pydatetime()), [int(count) for count in counts]
+
+
+def counted(times: "pd.Series[Any]") -> tuple[list[Any], list[int]]:
+    """Returns the middles (datetimes) of the stretches of time that hold any of ``times``, and how many each holds."""
+    edges, counts = histogram(times, times.min(), times.max())
+    half = (edges[1] - edges[0]) / 2
+    held = [(left + half, count) for left, count in zip(edges[:-1], counts, strict=True) if count]
+    return [middle for middle, _ in held], [count for _, count in held]
+
+
+def quantiles(frame: pd.DataFrame, by: str, of: str, groups: int, qs: Sequence[float]) -> pd.DataFrame:
+    """Returns quantiles of ``of`` over ``groups`` runs of equally many rows in the order of ``by``.
+
+    Returns:
+        One row per run: ``by`` (its median), and a column per quantile.
+    """
+    ordered = frame.dropna(subset=[by, of]).sort_values(by, kind="stable")
+    run = np.arange(len(ordered)) * groups // max(len(ordered), 1)
+    grouped = ordered.groupby(run)
+    result = grouped[[by]].median()
+    for q in qs:
+        result[q] = grouped[of].quantile(q, interpolation="nearest")
+    return result
+
+
+def thinned(length: int, marks: int) -> list[int]:
+    """Returns at most ``marks`` positions of a sequence, evenly spread, its first and last among them."""
+    if length <= marks:
+        return list(range(length))
+    return sorted({round(i * (length - 1) / (marks - 1)) for i in range(marks)})

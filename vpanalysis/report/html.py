@@ -14,11 +14,15 @@ from nbconvert.exporters import TemplateExporter
 from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 
-from vpanalysis.report.piece import FIGURE_MIME, MARKS, MIME
+from vpanalysis import formatting
+from vpanalysis.report.piece import FIGURE_MIME, MARKS, MIME, shown
 
 #: Cells with these tags are for readers of the notebook.
 NOTEBOOK_ONLY = "notebook-only"
+#: What cells with this tag show is folded on the page; with the other one, where the section found nothing amiss.
+FOLDED, FOLDED_WHEN_FINE = "folded", "folded-when-fine"
 _HIDDEN_TAGS = frozenset({NOTEBOOK_ONLY, "plain-text", "parameters", "injected-parameters"})
+_FINE = ("good", "plain", "quiet")
 _CSP = "default-src 'none'; img-src data:; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
 _TEXT_TAGS = ["p", "h3", "h4", "h5", "h6", "ul", "ol", "li", "dl", "dt", "dd", "pre", "blockquote", "br", "hr", "div"]
 _PHRASE_TAGS = ["strong", "em", "b", "i", "code", "sub", "sup", "span"]
@@ -26,7 +30,7 @@ _TABLE_TAGS = ["table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"]
 
 
 @dataclass
-class Block:
+class Shown:
     """One thing to show.
 
     Attributes:
@@ -34,14 +38,14 @@ class Block:
         value: A piece's data, an image's data URI, harmless markup, or text.
         alt: An image's alternative text.
         title: An image's title, which the page shows above it.
-        narrow: The same image for narrow pages.
+        folded: Its reader unfolds it: it proves what the section's figure and sentence say.
     """
 
     kind: str
     value: Any
     alt: str = ""
     title: str = ""
-    narrow: str = ""
+    folded: bool = False
 
 
 @dataclass
@@ -62,7 +66,7 @@ class Section:
     title: str = ""
     finding: str = ""
     tone: str = "plain"
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[Shown] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
     omitted: bool = False
 
@@ -78,6 +82,7 @@ class _PageExporter(TemplateExporter):
         environment: jinja2.Environment = super()._create_environment()  # type: ignore[no-untyped-call]
         environment.autoescape = True
         environment.trim_blocks = environment.lstrip_blocks = True
+        environment.finalize = shown
         return environment
 
 
@@ -120,9 +125,12 @@ def _sections(cells: Iterable[NotebookNode]) -> list[Section]:
         if cell.cell_type == "markdown" and NOTEBOOK_ONLY not in tags:
             _add_markdown(cell.source, sections)
         elif cell.cell_type == "code" and not tags & _HIDDEN_TAGS:
-            sections[-1].code.append(cell.source)
+            sections[-1].code.append(formatting.visible(cell.source))
+            before = len(sections[-1].blocks)
             for output in cell.outputs:
                 _add_output(output, sections[-1])
+            for block in sections[-1].blocks[before:]:
+                block.folded |= FOLDED in tags or (FOLDED_WHEN_FINE in tags and sections[-1].tone in _FINE)
     return [section for section in sections if section.blocks or section.title]
 
 
@@ -139,41 +147,42 @@ def _add_markdown(source: str, sections: list[Section]) -> None:
         if text.strip():
             from nbconvert.filters import markdown2html
 
-            sections[-1].blocks.append(Block("html", _harmless(markdown2html(text))))
+            folded = bool(sections[-1].title)  # what to look for is for those who look closer
+            sections[-1].blocks.append(Shown("html", _harmless(markdown2html(text)), folded=folded))
 
 
 def _add_output(output: NotebookNode, section: Section) -> None:
     if output.output_type == "stream":
         if output.name == "stdout":
-            section.blocks.append(Block("text", output.text))
+            section.blocks.append(Shown("text", output.text))
         return
     if output.output_type == "error":
-        section.blocks.append(Block("text", f"{output.ename}: {output.evalue}"))
+        section.blocks.append(Shown("text", f"{output.ename}: {output.evalue}"))
         return
     data, metadata = output.data, output.get("metadata", {})
     if MIME in data:
         piece = data[MIME]
-        section.blocks.append(Block("piece", piece))
+        section.blocks.append(Shown("piece", piece))
         section.omitted |= bool(piece["omit"])
         if piece["finding"] and not section.finding:
             section.finding, section.tone = piece["finding"], piece["tone"]
     elif FIGURE_MIME in data:
         figure = data[FIGURE_MIME]
-        wide, narrow = (_data_uri("image/svg+xml", figure[width]) for width in ("wide", "narrow"))
-        section.blocks.append(Block("image", wide, figure["alt"], figure["title"], narrow))
+        uri = _data_uri("image/svg+xml", figure["svg"])
+        section.blocks.append(Shown("image", uri, figure["alt"], figure["title"], folded=figure["empty"]))
     elif any(kind.endswith("+json") for kind in data):
         return  # other documents in the notebook, such as the JSON twin
     elif image := next((kind for kind in ("image/svg+xml", "image/png", "image/jpeg") if kind in data), None):
         alt = metadata.get(image, {}).get("alt") or data.get("text/plain", "")
-        section.blocks.append(Block("image", _data_uri(image, data[image]), alt))
+        section.blocks.append(Shown("image", _data_uri(image, data[image]), alt))
     elif "text/html" in data:
-        section.blocks.append(Block("html", _harmless(data["text/html"])))
+        section.blocks.append(Shown("html", _harmless(data["text/html"])))
     elif "text/markdown" in data:
         from nbconvert.filters import markdown2html
 
-        section.blocks.append(Block("html", _harmless(markdown2html(data["text/markdown"]))))
+        section.blocks.append(Shown("html", _harmless(markdown2html(data["text/markdown"]))))
     elif "text/plain" in data:
-        section.blocks.append(Block("text", data["text/plain"]))
+        section.blocks.append(Shown("text", data["text/plain"]))
 
 
 def _data_uri(kind: str, content: str) -> str:

@@ -58,8 +58,21 @@ def find_notebook(name: str) -> Path:
     folder = _notebooks_folder()
     if (folder / f"{name}.ipynb").is_file():
         return folder / f"{name}.ipynb"
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb")))
+    known = ", ".join(path.stem for path in packaged_notebooks())
     raise InputError(f"There is no notebook {name!r}: choose one of {known}, or give the path of an .ipynb file.")
+
+
+def packaged_notebooks() -> list[Path]:
+    """Returns the paths of the notebooks that the package carries, by name."""
+    return sorted(_notebooks_folder().glob("*.ipynb"))
+
+
+def subject(notebook: Path) -> str:
+    """Returns what a notebook is about: the first sentence under its title; ``""`` when it has none."""
+    cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
+    text = next((cell.source for cell in cells if cell.cell_type == "markdown"), "")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return re.split(r"(?<=[.?!]) ", lines[0])[0] if lines else ""
 
 
 def _notebooks_folder() -> Path:

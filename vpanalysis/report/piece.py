@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import jinja2
 
+from vpanalysis import formatting
+
 MIME = "application/vnd.vpanalysis.piece+json"
 #: What the report's template shows of a figure: its title as text, and a drawing for wide and for narrow pages.
 FIGURE_MIME = "application/vnd.vpanalysis.figure+json"
@@ -65,6 +67,11 @@ class Piece:
         return {MIME: self.data(), "text/html": self.html(), "text/plain": self.text}
 
 
+def shown(value: Any) -> Any:
+    """Returns what a template shows of a value: a plain text's invisible characters too, its numbers tied to units."""
+    return formatting.tied(formatting.visible(value)) if type(value) is str else value
+
+
 @cache
 def environment() -> jinja2.Environment:
     """Returns the templates of this package, every value escaped."""
@@ -74,6 +81,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=shown,
     )
 
 

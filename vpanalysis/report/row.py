@@ -102,3 +102,12 @@ def code_span(text: str) -> str:
 def _one_line(text: str) -> str:
     """Returns ``text`` without line breaks and other characters that cannot be seen."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def cells(row: str) -> list[str]:
+    """Returns the cells of a row that `evidence_row` made, as its reader sees them."""
+    return [_plain(cell) for cell in re.split(r"(?<!\\)\|", row.strip()[1:-1])]
+
+
+def _plain(cell: str) -> str:
+    return re.sub(r"\\([\\`|(*~_])", r"\1", cell.strip().strip("`")).replace("&lt;", "<").replace("&amp;", "&")

@@ -1,11 +1,12 @@
 """The one style of every figure: inks for light and dark, type, sizes, and how an Axes becomes an image."""
 
+import base64
 import io
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 
 import matplotlib
@@ -37,8 +38,8 @@ _INKS = (SURFACE, INK, MUTED, GRID, BLUE, BAND, ORANGE, PURPLE, WATCH, CRITICAL)
 
 #: Marks above this number are aggregated or rasterised: a figure's size must not grow with its missions.
 DENSE = 400
-WIDTH_INCHES = 8.6
-_NARROW_INCHES = 4.3
+WIDTH_INCHES = 8.0
+_PNG_DPI = 110
 
 _FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'Noto Sans',sans-serif"
 _SETTINGS: dict[str, Any] = {
@@ -78,16 +79,21 @@ _SETTINGS: dict[str, Any] = {
 
 
 class ReportAxes(Axes):
-    """An Axes that shows itself as an SVG image with alternative text, in light and dark.
+    """An Axes that shows itself as an image with alternative text: SVG, in light and dark, and PNG.
+
+    An untrusted notebook, GitHub and mail show the PNG only.
 
     Attributes:
         alt: The finding in words; a reader without the image misses nothing.
+        empty: It says only why there is nothing to draw: a page folds it.
     """
 
     alt: str = ""
+    empty: bool = False
 
-    def shrink(self) -> None:
+    def leave_empty(self) -> None:
         """Makes the figure as low as one that says only why there is nothing to draw."""
+        self.empty = True
         figure = self.get_figure(root=True)
         assert isinstance(figure, Figure)
         figure.set_size_inches(WIDTH_INCHES, 0.8)
@@ -98,15 +104,14 @@ class ReportAxes(Axes):
         figure, title = self.get_figure(root=True), " ".join(self.get_title(loc="left").split())
         assert isinstance(figure, Figure)
         titled = svg(figure)
-        bare = _without_title(titled, self)
-        width, height = (float(side) for side in figure.get_size_inches())
-        figure.set_size_inches(_NARROW_INCHES, height)
-        narrow = _without_title(svg(figure), self)
-        figure.set_size_inches(width, height)
-        shown = {"title": title, "alt": self.alt, "wide": bare, "narrow": narrow}
+        shown = {"title": title, "alt": self.alt, "empty": self.empty, "svg": _without_title(titled, self)}
+        pixels = io.BytesIO()
+        with styled():
+            figure.savefig(pixels, format="png", dpi=_PNG_DPI)
+        png = base64.b64encode(pixels.getvalue()).decode()
         return (
-            {FIGURE_MIME: shown, "image/svg+xml": titled, "text/plain": self.alt},
-            {"image/svg+xml": {"alt": self.alt}},
+            {FIGURE_MIME: shown, "image/svg+xml": titled, "image/png": png, "text/plain": self.alt},
+            {"image/svg+xml": {"alt": self.alt}, "image/png": {"alt": self.alt}},
         )
 
 
@@ -136,8 +141,9 @@ def time_axis(ax: Axes, start: datetime | None, end: datetime | None, label: str
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(formatter)
     ax.set_xlabel(f"{label} (UTC)")
-    if start is not None and end is not None and start < end:
-        ax.set_xlim(start, end)  # type: ignore[arg-type]
+    if start is not None and end is not None:
+        pad = max((end - start) * 0.015, timedelta(minutes=30) if start >= end else timedelta(0))
+        ax.set_xlim(min(start, end) - pad, max(start, end) + pad)  # type: ignore[arg-type]
 
 
 def svg(figure: Figure) -> str:

@@ -50,19 +50,20 @@ def judge(metrics: Metrics, settings: CompletionsGate, policy: Thresholds) -> Fi
     long = _how_long(missions[missions["outcome"] == "overdue"], settings)
     if recent >= limit:
         brief = f"overdue missions among the newest {len(newest)} ({recent} >= {limit})"
-        return Finding(WATCH, recent, limit, brief, f"{long}; {recent:,} of them among the newest {len(newest):,}.")
+        which = "all" if recent == overdue else f"{recent:,}"
+        return Finding(WATCH, recent, limit, brief, f"{long}; {which} of them among the newest {len(newest):,}.")
     return Finding(WATCH, overdue, whole, f"overdue missions ({overdue} >= {whole})", f"{long}.")
 
 
 def _how_long(overdue: pd.DataFrame, settings: CompletionsGate) -> str:
     running = int(overdue["begun_at"].notna().sum())
-    after = formatting.duration(settings.seconds)
-    never = formatting.duration(max(settings.seconds, NEVER_STARTED_SECONDS))
+    after = formatting.seconds_limit(settings.seconds)
+    never = formatting.seconds_limit(max(settings.seconds, NEVER_STARTED_SECONDS))
     parts = [
         f"{were(number, 'mission', one, many)} more than {length}"
         for number, one, many, length in (
             (running, "is still unfinished", "are still unfinished", f"{after} after starting"),
-            (len(overdue) - running, "has not started", "have not started", f"{never} after being created"),
+            (len(overdue) - running, "is still waiting", "are still waiting", f"{never} after being created"),
         )
         if number
     ]
@@ -84,5 +85,4 @@ GATE = Gate(
     judge=judge,
     settings=CompletionsGate,
     behind=behind,
-    limits=lambda settings, policy: f"watch from {settings.least} overdue",
 )

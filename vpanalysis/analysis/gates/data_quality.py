@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from vpanalysis import formatting
-from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
+from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed, were
 from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import WATCH
@@ -64,14 +64,14 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
     signals = sum((metrics.event_counts or {}).get(name, 0) for name in (FALLBACK, FAILED)) + found.orphan_signals
     lost_signals = found.orphan_signals > limits.without_mission * signals
     contradicting = contradiction(metrics)
-    backwards = f"Clocks run backwards in {formatting.share(found.backwards_clocks, missions)} missions"
+    backwards = f"Clocks run backwards in {formatting.share(found.backwards_clocks, missions, 'mission')}"
     too_many = missions > 0 and found.backwards_clocks > limits.backwards * missions
     notes = [
         _note(
             "duplicate_missions",
             found.duplicate_missions,
-            f"{formatting.count(found.duplicate_missions, 'row')} repeat a mission id: counts and rates are not to be "
-            "trusted until the source holds each mission once.",
+            f"{were(found.duplicate_missions, 'row', 'repeats', 'repeat')} a mission id: counts and rates are not to "
+            "be trusted until the source holds each mission once.",
             veto=True,
         ),
         _note(
@@ -91,7 +91,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
         _note(
             "backwards_clocks",
             found.backwards_clocks,
-            f"{backwards}, more than {formatting.percent(limits.backwards)}: durations are not to be trusted."
+            f"{backwards}, more than {formatting.percent_limit(limits.backwards)}: durations are not to be trusted."
             if too_many
             else f"{backwards}: their durations count as 0.",
             veto=too_many,
@@ -99,14 +99,13 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
         _note(
             "unaccounted",
             unaccounted,
-            f"{formatting.share(unaccounted, missions)} missions are unaccounted for{_why(metrics)}: nobody can say "
-            "what became of them.",
+            f"{formatting.share(unaccounted, missions, 'mission')} cannot be accounted for{_why(metrics)}.",
             veto=unaccounted >= 2 and unaccounted > limits.unaccounted * missions,
         ),
         _note(
             "orphan_signals",
             found.orphan_signals,
-            f"{formatting.share(found.orphan_signals, signals)} fallback and failure events have no mission: what is "
+            f"{formatting.share(found.orphan_signals, signals, 'fallback or failure event')} have no mission: what is "
             "gone cannot be judged.",
             veto=lost_signals,
         ),
@@ -114,7 +113,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             "beyond_as_of",
             found.beyond_as_of,
             f"{formatting.count(found.beyond_as_of, 'row')} of the lane are stamped over {BEYOND_SECONDS} s later than "
-            "now: a clock is wrong, and times cannot be trusted.",
+            "this judgement: a clock is wrong, and times cannot be trusted.",
             veto=True,
         ),
         _note("contradiction", int(bool(contradicting)), contradicting, veto=True),
@@ -179,7 +178,7 @@ def _why(metrics: Metrics) -> str:
     if not metrics.known.missions:
         counts = metrics.mission_counts or {}
         reasons = Counter({f"status {name}": n for name, n in counts.items() if name not in MISSION_STATUSES})
-    return f" ({_listed(reasons)})" if reasons else ""
+    return f": {_listed(reasons, 60)}" if reasons else ""
 
 
 def contradiction(metrics: Metrics) -> str:
@@ -200,8 +199,8 @@ def contradiction(metrics: Metrics) -> str:
         return f"{known} run times of {metrics.latency_seconds.count:,} missions, but statuses of {rows:,} only."
     if k is not None and metrics.known.missions and int(metrics.missions["fell_back"].sum()) != k:
         return f"{known} {k:,} missions with a fallback, and lists {int(metrics.missions['fell_back'].sum()):,}."
-    if k is not None and events and k > (seen := events.get(FALLBACK, 0)):
-        return f"{known} {k:,} missions with a fallback, but {formatting.count(seen, 'fallback event')}."
+    if k is not None and events and k > (fallbacks := events.get(FALLBACK, 0)):
+        return f"{known} {k:,} missions with a fallback, but {formatting.count(fallbacks, 'fallback event')}."
     return ""
 
 
@@ -214,10 +213,10 @@ def _note(code: str, count: int, sentence: str, veto: bool = False) -> QualityNo
     return QualityNote(code, count, sentence, veto)
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _listed(counts: Mapping[str, int], characters: int = 40) -> str:
     """Names with their counts, the most frequent first, at most six of them."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    parts = [f"{shown(name, 48) or '(empty)'} ({count:,})" for name, count in ordered[:6]]
+    parts = [f"{shown(name, characters) or '(empty)'} ({count:,})" for name, count in ordered[:6]]
     return ", ".join(parts) + (f" and {len(ordered) - 6:,} more" if len(ordered) > 6 else "")
 
 
@@ -232,7 +231,7 @@ def judge(metrics: Metrics, settings: DataQualityGate, policy: Thresholds) -> Fi
     complete = "its events complete" if metrics.quality.truncated_events is None else "no sign of missing events"
     unaccounted = metrics.account.count("unaccounted")
     counted = f"all but {unaccounted:,} accounted for" if unaccounted else "each accounted for"
-    sentence = f"Each mission once and {counted}, {complete}, clocks in order in enough missions."
+    sentence = f"Each mission once and {counted}, {complete}, clocks in order in enough of them."
     return Finding("HEALTHY", 0, 0, "data quality sufficient", sentence)
 
 

@@ -54,11 +54,11 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
         return not_assessed(settings.share, "How the missions ended is unknown.")
     if finished == 0:
         return not_assessed(settings.share, "No mission has finished: there are neither failures nor successes.")
-    share, shares = failed / finished, f"{formatting.share(failed, finished)} finished missions failed or timed out"
+    share, shares = failed / finished, f"{formatting.share(failed, finished, 'finished mission')} failed or timed out"
     flags = (in_order_of_end(metrics.missions)["outcome"] == "failed").tolist()[-settings.newest :]
     newest, row, limit = sum(flags), longest_run(flags), settings.limit(len(flags))
     tail = (
-        f"{newest:,} of the newest {len(flags):,}, {row:,} in a row"
+        f"{newest:,} of the newest {len(flags):,}, at most {row:,} in a row"
         if metrics.known.missions
         else "their order is unknown"
     )
@@ -66,10 +66,10 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     force = settings.force_share
     if force is not None and share >= force and failed >= settings.least:  # then it is many, for force >= share
         brief = f"failed share high ({share:.3f} >= {force:.3f})"
-        return Finding(FORCE, share, force, brief, f"{shares}, at or above {formatting.percent(force)}; {tail}.")
+        return Finding(FORCE, share, force, brief, f"{shares}, {formatting.percent_limit(force)} or more; {tail}.")
     if many or none_completed:
         brief = f"failed share high ({share:.3f} >= {settings.share:.3f})"
-        above = "none completed" if none_completed else f"at or above {formatting.percent(settings.share)}"
+        above = "none completed" if none_completed else f"{formatting.percent_limit(settings.share)} or more"
         return Finding(WATCH, share, settings.share, brief, f"{shares}, {above}; {tail}.")
     if row >= settings.in_a_row:
         brief = f"failures in a row ({row} >= {settings.in_a_row})"
@@ -79,7 +79,7 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
         brief = f"failures among the newest {len(flags)} ({newest} >= {limit})"
         sentence = (
             f"{newest:,} of the newest {len(flags):,} finished missions failed or timed out: a failure rate of "
-            f"{formatting.percent(settings.rate)} explains fewer than {limit:,}; over the window {shares}."
+            f"{formatting.percent_limit(settings.rate)} explains fewer than {limit:,}; over the window {shares}."
         )
         return Finding(WATCH, newest, limit, brief, sentence, "count")
     few = f" (by fewer than {settings.least:,})" if share >= settings.share else ""

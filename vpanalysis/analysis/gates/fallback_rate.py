@@ -16,19 +16,20 @@ def table(metrics: Metrics, policy: Thresholds) -> Finding:
     if rate is None or rate < 0:
         return Finding(WATCH, None, policy.fallback_watch, "fallback rate unknown", "The fallback rate is unknown.")
     known = share.missions_considered is not None and share.missions_with_fallback is not None
-    shown = formatting.share(share.missions_with_fallback, share.missions_considered)
-    subject = f"Fallback {shown}" if known else f"The fallback rate of {formatting.percent(rate)}"
+    shown = formatting.share(share.missions_with_fallback, share.missions_considered, "mission")
+    subject = f"{shown} fell back" if known else f"The fallback rate is {formatting.percent(rate)}"
     for limit, status, line, word in (
         (policy.fallback_critical, FORCE, "critical", "high"),
         (policy.fallback_watch, WATCH, "watch", "elevated"),
     ):
         if rate >= limit:
             brief = f"fallback rate {word} ({rate:.3f} >= {limit:.3f})"
-            sentence = f"{subject} is at or above the {line} line of {formatting.percent(limit)}."
-            return Finding(status, rate, limit, brief, sentence)
+            above = f"{'at' if rate == limit else 'above'} the {line} line of {formatting.percent_limit(limit)}"
+            return Finding(status, rate, limit, brief, f"{subject}, {above}.")
     limit = policy.fallback_watch
     brief = f"fallback rate within target ({rate:.3f} < {limit:.3f})"
-    return Finding("HEALTHY", rate, limit, brief, f"{subject} is below the watch line of {formatting.percent(limit)}.")
+    sentence = f"{subject}, below the watch line of {formatting.percent_limit(limit)}."
+    return Finding("HEALTHY", rate, limit, brief, sentence)
 
 
 def judge(metrics: Metrics, settings: None, policy: Thresholds) -> Finding:

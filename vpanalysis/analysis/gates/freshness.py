@@ -31,15 +31,15 @@ def judge(metrics: Metrics, settings: FreshnessGate, policy: Thresholds) -> Find
         return not_assessed(limit, "When the lane last gave a sign of life is unknown.")
     silent = (now - metrics.last_activity).total_seconds()
     if silent >= limit:
-        since = f"No row and no heartbeat of the lane is newer than {formatting.time(metrics.last_activity)}"
-        sentence = f"{since}, {formatting.duration(silent)} before the moment of judgement: is this the right database?"
+        since = f"The lane has shown no sign of life since {formatting.time(metrics.last_activity)}"
+        sentence = f"{since}, {formatting.duration(silent)} before this judgement: is this the right database?"
         return Finding(WATCH, silent, limit, f"source silent ({silent:.0f}s >= {limit:.0f}s)", sentence)
     newest = metrics.missions["created_at"].max()
     if newest == newest and (age := (now - newest.to_pydatetime()).total_seconds()) > settings.newest_seconds:
         brief = f"newest mission old ({age:.0f}s > {settings.newest_seconds:.0f}s)"
         sentence = f"The newest mission is {formatting.duration(age)} old: the window says nothing about today."
         return Finding(WATCH, age, settings.newest_seconds, brief, sentence)
-    sentence = f"The lane's last sign of life was {formatting.duration(silent)} before the moment of judgement."
+    sentence = f"The lane's last sign of life was {formatting.duration(silent)} before this judgement."
     return Finding("HEALTHY", silent, limit, f"source fresh ({silent:.0f}s < {limit:.0f}s)", sentence)
 
 

@@ -24,18 +24,17 @@ def table(metrics: Metrics, policy: Thresholds) -> Finding:
         sentence = "The p95 run time is unknown: no mission has one."
         return Finding(WATCH, None, limit, "p95 latency unknown", sentence)
     if policy.profile == "rollout":
-        brief, sentence = f"p95 latency observed ({formatting.log_seconds(value)})", "has no threshold in a rollout."
-        return Finding("HEALTHY", value, limit, brief, f"{_subject(value)} {sentence}")
+        brief, sentence = f"p95 latency observed ({formatting.log_seconds(value)})", "which has no limit in a rollout."
+        return Finding("HEALTHY", value, limit, brief, f"{_subject(value)}, {sentence}")
     for limit, status, line, word in (
         (policy.p95_critical_seconds, FORCE, "critical", "high"),
         (policy.p95_watch_seconds, WATCH, "watch", "elevated"),
     ):
         if value >= limit:
             brief = f"p95 latency {word} ({value:.3f}s >= {limit:.3f}s)"
-            sentence = f"{_subject(value)} is at or above the {line} line of {formatting.duration(limit)}."
-            return Finding(status, value, limit, brief, sentence)
+            return Finding(status, value, limit, brief, f"{_subject(value)}, {_above(value, limit, line)}.")
     brief = f"p95 latency within target ({value:.3f}s < {limit:.3f}s)"
-    sentence = f"{_subject(value)} is below the watch line of {formatting.duration(limit)}."
+    sentence = f"{_subject(value)}, below the watch line of {formatting.seconds_limit(limit)}."
     return Finding("HEALTHY", value, limit, brief, sentence)
 
 
@@ -45,23 +44,27 @@ def judge(metrics: Metrics, settings: LatencyGate | None, policy: Thresholds) ->
     value = metrics.latency_seconds.p95_seconds
     if settings is None or row.caution != "HEALTHY" or policy.profile == "sustained" or value is None:
         return row
-    line = f"the critical line of {formatting.duration(limit)}"
     if value < limit:
         brief = f"p95 latency within target ({value:.3f}s < {limit:.3f}s)"
-        return Finding("HEALTHY", value, limit, brief, f"{_subject(value)} is below {line}.")
+        sentence = f"{_subject(value)}, below the critical line of {formatting.seconds_limit(limit)}."
+        return Finding("HEALTHY", value, limit, brief, sentence)
     slow, brief = _as_slow(metrics, limit), f"p95 latency high ({value:.3f}s >= {limit:.3f}s)"
-    above = f"{_subject(value)} is at or above {line}"
+    above = f"{_subject(value)}, {_above(value, limit, 'critical')}"
     if slow >= settings.missions:
-        sentence = f"{above}, and {formatting.count(slow, 'mission')} took as long."
+        sentence = f"{above}; {formatting.count(slow, 'mission')} took {formatting.seconds_limit(limit)} or longer."
         return Finding(WATCH, value, limit, brief, sentence)
     if not metrics.known.missions:
-        return not_assessed(limit, f"{above}, but how many missions took as long is unknown.")
-    sentence = f"{above}, but by {formatting.count(slow, 'mission')}: it takes {settings.missions}."
+        return not_assessed(limit, f"{above}, but how many missions took that long is unknown.")
+    sentence = f"{above}, but only {formatting.count(slow, 'mission')} took that long; it takes {settings.missions}."
     return Finding("HEALTHY", value, limit, f"{brief} by {slow} of {settings.missions}", sentence)
 
 
 def _subject(p95: float) -> str:
-    return f"The p95 run time of {formatting.duration(p95)}"
+    return f"The p95 run time is {formatting.duration(p95)}"
+
+
+def _above(p95: float, limit: float, line: str) -> str:
+    return f"{'at' if p95 == limit else 'above'} the {line} line of {formatting.seconds_limit(limit)}"
 
 
 def _as_slow(metrics: Metrics, seconds: float) -> int:
@@ -91,8 +94,8 @@ GATE = Gate(
     settings=LatencyGate,
     behind=behind,
     limits=lambda settings, policy: (
-        f"watch from {formatting.seconds_limit(policy.p95_watch_seconds)}, "
-        f"critical from {formatting.seconds_limit(policy.p95_critical_seconds)}"
+        (f"watch from {formatting.seconds_limit(policy.p95_watch_seconds)}, " if policy.profile == "sustained" else "")
+        + f"critical from {formatting.seconds_limit(policy.p95_critical_seconds)}"
     ),
     table=table,
 )

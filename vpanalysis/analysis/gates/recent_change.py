@@ -1,5 +1,6 @@
 """Gate ``recent_change``: the newest missions fall back at a rate that the whole window's average hides."""
 
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -34,19 +35,37 @@ def judge(metrics: Metrics, settings: RecentChangeGate, policy: Thresholds) -> F
     if not sizes:
         few = f"{formatting.count(len(flags), 'settled mission')} that could record a fallback: fewer than the "
         return not_assessed(watch, f"{few}{settings.newest:,} of the shortest stretch.")
+    size, bound = _worst(flags, sizes, settings)
+    fell_back = int(sum(flags[-size:]))
+    line = f"above the watch line of {formatting.percent_limit(watch)}"
+    if bound >= watch:
+        brief = f"recent change ({fell_back}/{size} >= {watch:.3f} shown)"
+        share = formatting.percent(fell_back / size)
+        sentence = f"{fell_back:,} of the newest {size:,} settled missions ({share}) fell back: a recent rate {line}."
+        return Finding(WATCH, fell_back / size, watch, brief, sentence)
+    stretches = ", ".join(f"{size:,}" for size in sizes[:-1]) + (" or " if sizes[1:] else "") + f"{sizes[-1]:,}"
+    brief = f"no recent change ({fell_back}/{size})"
+    sentence = f"The newest {stretches} settled missions show no fallback rate {line}."
+    return Finding("HEALTHY", fell_back / size, watch, brief, sentence)
+
+
+def since(metrics: Metrics, settings: RecentChangeGate) -> datetime | None:
+    """Returns when the oldest mission of the worst stretch was created; ``None`` when there is none or unknown."""
+    missions = metrics.missions[metrics.missions["settled"] & metrics.missions["recordable"]]
+    sizes = _sizes(len(missions), settings)
+    if not sizes:
+        return None
+    size, _ = _worst(_flags(metrics), sizes, settings)
+    created = missions["created_at"].iloc[-size]
+    return None if created != created else created.to_pydatetime()
+
+
+def _worst(flags: list[bool], sizes: list[int], settings: RecentChangeGate) -> tuple[int, float]:
+    """The stretch with the highest lower bound of its rate, and that bound; the chance is shared among all."""
     level = 1 - settings.chance / len(sizes)
     bounds = {size: lower_bound(int(sum(flags[-size:])), size, level) or 0.0 for size in sizes}
     size = max(sizes, key=lambda size: bounds[size])
-    fell_back = int(sum(flags[-size:]))
-    what = f"{formatting.share(fell_back, size)} of the newest settled missions fell back"
-    if bounds[size] >= watch:
-        brief = f"recent change ({fell_back}/{size} >= {watch:.3f} shown)"
-        sentence = f"{what}: the newest missions are shown to be above the watch line of {formatting.percent(watch)}."
-        return Finding(WATCH, fell_back / size, watch, brief, sentence)
-    stretches = f"no stretch of the newest {', '.join(f'{size:,}' for size in sizes)} settled missions"
-    brief = f"no recent change ({fell_back}/{size})"
-    sentence = f"By its fallbacks {stretches} is shown to be above the watch line of {formatting.percent(watch)}."
-    return Finding("HEALTHY", fell_back / size, watch, brief, sentence)
+    return size, bounds[size]
 
 
 def _flags(metrics: Metrics) -> list[bool]:

@@ -28,13 +28,13 @@ def judge(metrics: Metrics, settings: RollingFallbackGate, policy: Thresholds) -
         return not_assessed(settings.share, f"{few} whose rolling rate the guardrail looks at.")
     fell_back = int(flags.sum())
     share = fell_back / settings.newest
-    what = f"{formatting.share(fell_back, settings.newest)} of the newest missions fell back"
+    what = f"{fell_back:,} of the newest {settings.newest:,} missions ({formatting.percent(share)}) fell back"
     if share > settings.share:
         brief = f"rolling fallback high ({share:.3f} > {settings.share:.3f})"
-        sentence = f"{what}, over {formatting.percent(settings.share)}: the log's guardrail asks to revert."
+        sentence = f"{what}, which exceeds the {formatting.percent_limit(settings.share)} revert guardrail."
         return Finding(WATCH, share, settings.share, brief, sentence)
     brief = f"rolling fallback within target ({share:.3f} <= {settings.share:.3f})"
-    sentence = f"{what}, not over {formatting.percent(settings.share)}."
+    sentence = f"{what}, within the {formatting.percent_limit(settings.share)} revert guardrail."
     return Finding("HEALTHY", share, settings.share, brief, sentence)
 
 

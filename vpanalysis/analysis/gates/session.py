@@ -4,7 +4,7 @@ from pydantic import Field
 
 from vpanalysis import formatting
 from vpanalysis.analysis.chance import most_events_by_chance
-from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
+from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed, were
 from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics, degraded_since
 from vpanalysis.analysis.verdict import WATCH
@@ -53,7 +53,7 @@ def judge(metrics: Metrics, settings: SessionGate, policy: Thresholds) -> Findin
         (metrics.missions["outcome"].isin(("pending", "overdue")) & metrics.missions["begun_at"].isna()).sum()
     )
     if status in _RESTING and waiting:
-        return _state(text, f"The session is {text} although {formatting.count(waiting, 'mission')} wait in the queue.")
+        return _state(text, f"The session is {text} although {were(waiting, 'mission', 'waits', 'wait')} in the queue.")
     if status not in (*_SERVING, *_RESTING):
         outside = f"is {text}, which is no status of the contract" if status not in (None, "unknown") else "is unknown"
         return _state(text, f"The session's state at the window's end {outside}.")
@@ -72,7 +72,7 @@ def _degraded(metrics: Metrics, settings: SessionGate, status: str) -> Finding:
     recent, whole = len(degraded_since(metrics.session_events, span)), metrics.degraded_events or 0
     missions = max(metrics.fallback.missions_considered or 0, len(metrics.missions))
     normal = most_events_by_chance(settings.per_mission * missions, settings.chance)
-    times = f"degraded {formatting.count(whole, 'time')} in the window"
+    times = f"degraded {formatting.count(whole, 'time')} in the window" if whole else "did not degrade in the window"
     if recent >= settings.degraded:
         brief = f"session degraded often ({recent} >= {settings.degraded})"
         newest = f"within the span of the newest {formatting.count(len(created), 'mission')}"
@@ -86,7 +86,7 @@ def _degraded(metrics: Metrics, settings: SessionGate, status: str) -> Finding:
         sentence = f"The session {times}; a rate of {usual} per 100 missions explains fewer than {normal:,}."
         return Finding(WATCH, whole, normal, brief, sentence, "count")
     brief = f"session {status}, degraded {whole} < {normal}"
-    return Finding("HEALTHY", status, "active or idle", brief, f"The session is {status}, and {times}.")
+    return Finding("HEALTHY", status, "active or idle", brief, f"The session is {status} and {times}.")
 
 
 GATE = Gate(

@@ -8,8 +8,8 @@ from pydantic import Field
 from vpanalysis import formatting
 from vpanalysis.analysis.chance import most_by_chance
 from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
-from vpanalysis.analysis.latency import matured_slow, slowness
 from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.run_times import matured_slow, slowness
 from vpanalysis.analysis.verdict import WATCH
 
 
@@ -37,20 +37,24 @@ def judge(metrics: Metrics, settings: SlowShareGate, policy: Thresholds) -> Find
     if not metrics.known.missions or metrics.generated_at is None:
         return not_assessed(settings.share, "When the missions started and ended is unknown.")
     found = matured_slow(metrics, policy.p95_critical_seconds)
-    left_out = f" ({formatting.count(found.cut_short, 'mission')} cancelled sooner left out)" if found.cut_short else ""
-    long = formatting.duration(policy.p95_critical_seconds)
+    left_out = formatting.count(found.cut_short, "mission cancelled sooner is", "missions cancelled sooner are")
+    left_out = f"; {left_out} left out" if found.cut_short else ""
+    long = formatting.seconds_limit(policy.p95_critical_seconds)
     if found.share is None or found.matured < settings.matured:
-        sentence = f"{formatting.count(found.matured, 'mission')} had {long} to run{left_out}: fewer than the "
-        return not_assessed(settings.share, f"{sentence}{settings.matured:,} it takes.")
-    what = f"{formatting.share(found.slow, found.matured)} missions that had {long} to run took longer{left_out}"
-    limit, most = formatting.percent(settings.share), most_by_chance(found.matured, settings.rate, settings.chance)
+        sentence = f"{formatting.count(found.matured, 'mission')} had {long} to run, fewer than the "
+        return not_assessed(settings.share, f"{sentence}{settings.matured:,} it takes{left_out}.")
+    what = f"{formatting.share(found.slow, found.matured, 'mission')} that had {long} to run took longer"
+    limit, most = (
+        f"the limit of {formatting.percent_limit(settings.share)}",
+        most_by_chance(found.matured, settings.rate, settings.chance),
+    )
     if found.share > settings.share and found.slow > most:
         brief = f"slow share high ({found.share:.3f} > {settings.share:.3f})"
-        return Finding(WATCH, found.share, settings.share, brief, f"{what}: over {limit}.")
-    where = "but by no more than chance explains" if found.share > settings.share else f"not over {limit}"
+        return Finding(WATCH, found.share, settings.share, brief, f"{what}, over {limit}{left_out}.")
+    where = "but by no more than chance explains" if found.share > settings.share else f"within {limit}"
     relation = ">" if found.share > settings.share else "<="
     brief = f"slow share within target ({found.share:.3f} {relation} {settings.share:.3f})"
-    return Finding("HEALTHY", found.share, settings.share, brief, f"{what}: {where}.")
+    return Finding("HEALTHY", found.share, settings.share, brief, f"{what}, {where}{left_out}.")
 
 
 def behind(metrics: Metrics, settings: SlowShareGate, policy: Thresholds) -> "pd.Series[Any]":

@@ -231,7 +231,7 @@ def latency_profile(metrics: Metrics, *, slow_seconds: float) -> LatencyProfile:
 
 
 def _tiers(metrics: Metrics) -> tuple[TierWait, ...]:
-    tiers = metrics.missions["priority_tier"].fillna("").astype(str)
+    tiers = metrics.missions["priority_tier"].astype(object).fillna("").astype(str)
     queued = waiting(metrics).index
     found = []
     for tier in sorted(
@@ -271,7 +271,7 @@ def _finding(metrics: Metrics, slow: SlowShare, running: int, waits: list[float]
         proof = "no mission had the time to show whether it is slow"
     else:
         word = "proven fast" if slow.proven_fast else "not proven fast"
-        limit = formatting.duration(slow.seconds)
+        limit = formatting.seconds_limit(slow.seconds)
         bound = f"at 95 % at most {formatting.percent(slow.upper_bound)}"
         proof = f"{word}: {formatting.share(slow.slow, slow.matured)} over {limit}, {bound}"
     return f"{', '.join(parts)}; {proof}."

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lane_frames import NOON, metrics_from_snapshot, metrics_of, mission
 from scipy.stats import CensoredData, binomtest, ecdf, quantile_test
 
-from vpanalysis.analysis.latency import TierWait, latency_profile, matured_slow, run_times, slowness, waiting
+from vpanalysis.analysis.run_times import TierWait, latency_profile, matured_slow, run_times, slowness, waiting
 
 T = 90.0
 numbers = count()

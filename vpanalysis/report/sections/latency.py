@@ -1,4 +1,4 @@
-"""Figures of queue wait and run time: over time, as a distribution, beside each other and against the window before."""
+"""Latency: queue wait and run time apart, over time, as a distribution, and against the window before."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -9,9 +9,13 @@ from matplotlib.ticker import FuncFormatter
 
 from vpanalysis import formatting
 from vpanalysis.analysis.intervals import SurvivalCurve
-from vpanalysis.analysis.latency import LatencyProfile, run_times
+from vpanalysis.analysis.run_times import LatencyProfile, run_times
 from vpanalysis.formatting import seconds_limit
-from vpanalysis.report import bins, drawing
+from vpanalysis.report import blocks, drawing
+from vpanalysis.report.blocks import Column
+from vpanalysis.report.finding import Finding, gate_tone, limits, place
+from vpanalysis.report.piece import Piece
+from vpanalysis.report.sections.tile import Tile, gauge, sparkline
 from vpanalysis.report.style import BAND, BLUE, DENSE, INK, MUTED, PURPLE, SURFACE, WATCH, Ink
 from vpanalysis.report.window_report import WindowReport
 
@@ -19,9 +23,93 @@ from vpanalysis.report.window_report import WindowReport
 _RUN, _RUNS = 20, 30
 
 
+def finding(report: WindowReport) -> Finding:
+    """Returns the run time's p95, and where that stands."""
+    p95, policy = report.metrics.latency_seconds.p95_seconds, report.policy
+    if p95 is None:
+        return Finding("No mission has a run time, so there is no p95", "quiet")
+    watch, critical = policy.p95_watch_seconds, policy.p95_critical_seconds
+    stands = place(p95, (watch, seconds_limit(watch)), (critical, seconds_limit(critical))).words
+    tone = gate_tone(report, "latency", "slow_share")
+    if tone == "good" and watch <= p95 < critical:  # no limit of a rollout
+        stands = f"below the critical line of {seconds_limit(critical)}"
+    return Finding(f"Run time p95 {formatting.duration(p95)}: {stands}", tone)
+
+
+def table(report: WindowReport) -> Piece:
+    """Returns queue wait (by tier) and run time apart, with p95's interval and the share of slow missions."""
+    fields = ("p50_seconds", "p95_seconds", "max_seconds", "avg_seconds")
+    rows = [
+        [name, f"{stage.count:,}", *(formatting.duration(getattr(stage, field)) for field in fields)]
+        for name, stage in (
+            ("Queue wait (created → started)", report.metrics.queue_wait_seconds),
+            ("Run time (started → completed)", report.metrics.latency_seconds),
+        )
+        if stage is not None
+    ]
+    for tier in report.latency.tiers if len(report.latency.tiers) > 1 else ():
+        waits = (formatting.duration(tier.p50_seconds), formatting.duration(tier.p95_seconds))
+        still = f"{tier.waiting:,} waiting" if tier.waiting else ""
+        rows.append([f"Queue wait, tier {tier.tier.replace('_', ' ')}", f"{tier.missions:,}", *waits, still, ""])
+    columns: list[Column] = ["Stage"]
+    columns += [(name, "number") for name in ("Missions", "p50", "p95", "Longest", "Mean")]
+    return blocks.piece(
+        blocks.table("Queue wait and run time", columns, rows, note=report.latency.p95_sentence),
+        blocks.sentence(report.latency.finding),
+        found=finding(report),
+    )
+
+
+def run_time_tile(report: WindowReport) -> Tile:
+    """Returns p95 of the run time."""
+    run, evidence = report.metrics.latency_seconds, report.verdict.evidence
+    watch, critical = report.policy.p95_watch_seconds, report.policy.p95_critical_seconds
+    before = report.baseline.latency_seconds.p95_seconds if report.baseline else None
+    return Tile(
+        "Run time p95",
+        formatting.duration(run.p95_seconds),
+        f"p50 {formatting.duration(run.p50_seconds)}, longest {formatting.duration(run.max_seconds)}",
+        gate_tone(report, "latency"),
+        limits(report, "latency"),
+        "" if before is None else formatting.duration(before),
+        gauge(run.p95_seconds, watch, critical, evidence.p95_low_seconds, evidence.p95_high_seconds),
+        sparkline([*(past.p95_seconds for past in report.preceding), run.p95_seconds]),
+    )
+
+
+def queue_wait_tile(report: WindowReport) -> Tile:
+    """Returns p95 of the queue wait."""
+    queue, waiting, change = report.metrics.queue_wait_seconds, report.latency.waiting, report.comparison.queue_p95
+    if queue is None:
+        return Tile("Queue wait p95", formatting.NOT_AVAILABLE, "the source does not tell")
+    detail = f"p50 {formatting.duration(queue.p50_seconds)}, longest {formatting.duration(queue.max_seconds)}"
+    if waiting:
+        detail += f"; {waiting:,} still waiting"
+    return Tile(
+        "Queue wait p95",
+        formatting.duration(queue.p95_seconds),
+        detail,
+        limits="no limit; overdue from 60 min",
+        before="" if change.before is None else formatting.duration(change.before),
+    )
+
+
+def slow_tile(report: WindowReport) -> Tile:
+    """Returns the share of missions slower than the critical run time."""
+    slow, before = report.latency.slow, report.comparison.slow_before
+    return Tile(
+        "Slow missions",
+        formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}",
+        f"took over {seconds_limit(slow.seconds)}; {report.latency.running:,} still running",
+        gate_tone(report, "slow_share"),
+        limits(report, "slow_share"),
+        f"{before.slow:,} of {before.matured:,}" if before and before.matured else "",
+    )
+
+
 def latency_over_time(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws each mission's run time when it was created, and p50 and p95 over runs of missions."""
-    return drawing.figure(_latency_over_time, report, ax, 2.9)
+    return drawing.figure(_latency_over_time, report, ax, 2.3)
 
 
 def _latency_over_time(report: WindowReport, ax: Axes) -> str:
@@ -32,17 +120,16 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
     seconds, dense = known["duration_seconds"], len(known) > DENSE
     ax.scatter(
         known["created_at"], seconds, s=5 if dense else 14, color=BLUE.light, alpha=0.2 if dense else 0.5, linewidths=0,
-        rasterized=dense,
+        rasterized=dense, clip_on=False,
     )  # fmt: skip
     groups = min(len(known) // _RUN, _RUNS)
     longest = formatting.duration(float(seconds.max()))
     if groups > 1:
-        runs = bins.quantiles(known, "created_at", "duration_seconds", groups, (0.5, 0.95))
-        for q, width in ((0.5, 1.0), (0.95, 1.6)):
+        runs = drawing.quantiles(known, "created_at", "duration_seconds", groups, (0.5, 0.95))
+        for q, width, va in ((0.5, 1.0, "top"), (0.95, 1.6, "bottom")):
             ax.plot(runs["created_at"], runs[q], color=INK.light, linewidth=width, marker="o", markersize=2.5)
-            drawing.label(
-                ax, f"p{100 * q:.0f}", (runs["created_at"].iloc[-1], runs[q].iloc[-1]), (5, 0), bold=True, va="center"
-            )
+            end = (1, float(runs[q].iloc[-1]))
+            drawing.label(ax, f"p{100 * q:.0f}", end, (4, 0), bold=True, va=va, xycoords=("axes fraction", "data"))
         low, high = (formatting.duration(float(value)) for value in (runs[0.95].min(), runs[0.95].max()))
         drawing.titled(ax, f"Run time p95 moved between {low} and {high}; the longest run took {longest}")
     else:
@@ -50,11 +137,11 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
     drawing.limits(ax, policy.p95_watch_seconds, policy.p95_critical_seconds, seconds_limit)
     least = float(seconds[seconds > 0].min()) if (seconds > 0).any() else 0.0
     drawing.seconds_axis(ax, "y", least, float(seconds.max()), policy.p95_critical_seconds)
-    told = _mark_running(report, ax)
+    running = _mark_running(report, ax)
     ax.set_ylabel("Run time")
-    drawing.window_axis(ax, report, known)
+    drawing.window_axis(ax, report, missions)
     return (
-        f"Each of {formatting.count(len(known), 'dot')} is a mission.{told} Lines mark watch at "
+        f"Each of {formatting.count(len(known), 'dot')} is a mission.{running} Lines mark watch at "
         f"{seconds_limit(policy.p95_watch_seconds)} and critical at {seconds_limit(policy.p95_critical_seconds)}."
     )
 
@@ -69,29 +156,32 @@ def _mark_running(report: WindowReport, ax: Axes) -> str:
     bottom, top = ax.get_ylim()
     if running.max() > top:
         ax.set_ylim(bottom, top := 1.1 * top)
+    longest = formatting.duration(float(running.max()))
+    text = f"{len(running):,} still running, " + ("the longest " if len(running) > 1 else "") + f"for {longest}"
     ax.scatter(
         places, running.clip(upper=top), s=26, marker="^", facecolors="none", edgecolors=WATCH.light, linewidths=1.1,
-        clip_on=False, zorder=3,
+        clip_on=False, zorder=3, label=text,
     )  # fmt: skip
-    longest = formatting.duration(float(running.max()))
-    text = f"{len(running):,} still running, the longest for {longest}"
-    drawing.label(ax, f"△ {text}", (1, 1), (-2, -8), WATCH, xycoords="axes fraction", ha="right", va="top")
+    drawing.legend(ax)
     return f" {text[:1].upper()}{text[1:]}."
 
 
 def latency_distribution(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws the share of missions finished by run time (Kaplan–Meier, 95 % band), with p50, p95 and the limits."""
-    return drawing.figure(_latency_distribution, report, ax, 2.9)
+    return drawing.figure(_latency_distribution, report, ax, 2.6)
 
 
 def _latency_distribution(report: WindowReport, ax: Axes) -> str:
     profile, policy = report.latency, report.policy
     curve = profile.curve
-    if curve is None:
-        return drawing.nothing(ax, "No mission started, so there is no distribution of run times")
+    if curve is None or not curve.finished:
+        return drawing.nothing(ax, "No mission finished, so there is no distribution of run times")
     drawing.titled(ax, _distribution_title(profile))
     _draw_curve(ax, curve, BLUE)
-    for value, name in ((profile.p50_seconds, "p50"), (profile.p95_seconds, "p95")):
+    points = [(profile.p50_seconds, "p50"), (profile.p95_seconds, "p95")]
+    if profile.p50_seconds == profile.p95_seconds:
+        points = [(profile.p50_seconds, "p50 and p95")]
+    for value, name in points:
         if value is not None:
             share = _finished_by(curve, value)
             ax.plot([value], [share], "o", color=INK.light, markersize=4.5, zorder=5)
@@ -106,7 +196,7 @@ def _latency_distribution(report: WindowReport, ax: Axes) -> str:
 
 def _draw_curve(ax: Axes, curve: SurvivalCurve, ink: Ink, band: Ink | None = BAND) -> Line2D:
     """Draws the share finished by run time as steps, with its 95 % band where it is known; returns the line."""
-    kept = bins.thinned(len(curve.seconds), DENSE // 2)
+    kept = drawing.thinned(len(curve.seconds), DENSE // 2)
     seconds = [0.0, *(curve.seconds[i] for i in kept)]
     if band is not None and curve.low is not None and curve.high is not None:
         low, high = ([0.0, *(ends[i] for i in kept)] for ends in (curve.low, curve.high))
@@ -140,7 +230,7 @@ def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[Survival
 
 def distributions_compared(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws the share of missions finished by run time in this window and in the one before."""
-    return drawing.figure(_distributions_compared, report, ax, 2.9)
+    return drawing.figure(_distributions_compared, report, ax, 2.6)
 
 
 def _distributions_compared(report: WindowReport, ax: Axes) -> str:
@@ -148,12 +238,12 @@ def _distributions_compared(report: WindowReport, ax: Axes) -> str:
     shown = [
         (name, profile, profile.curve, ink, band)
         for name, profile, ink, band in (("before", before, MUTED, None), ("this window", report.latency, BLUE, BAND))
-        if profile is not None and profile.curve is not None
+        if profile is not None and profile.curve is not None and profile.curve.finished
     ]
     if len(shown) < 2:
         return drawing.nothing(ax, "No run times of two windows to compare")
-    said = [f"{name} {formatting.duration(profile.p95_seconds)}" for name, profile, *_ in shown]
-    drawing.titled(ax, f"95 % of missions finish within: {', '.join(said)}")
+    p95s = [f"{name} {formatting.duration(profile.p95_seconds)}" for name, profile, *_ in shown]
+    drawing.titled(ax, f"95 % of missions finish within: {', '.join(p95s)}")
     for name, _, curve, ink, band in shown:
         line = _draw_curve(ax, curve, ink, band)
         line.set(label=name, linestyle="-" if band else "--")
@@ -192,12 +282,12 @@ def _queue_beside_run(report: WindowReport, ax: Axes) -> str:
     if not any(now for _, _, now, _ in bars):
         return drawing.nothing(ax, "No mission has a queue wait or a run time")
     queue, run = report.metrics.queue_wait_seconds, report.metrics.latency_seconds
-    said = [
+    times = [
         f"{verb} up to {formatting.duration(stage.p95_seconds)}"
         for verb, stage in (("waited", queue), ("ran", run))
         if stage is not None and stage.p95_seconds is not None
     ]
-    drawing.titled(ax, f"95 % of missions {' and '.join(said)}")
+    drawing.titled(ax, f"95 % of missions {' and '.join(times)}")
     for row, ink, now, stage in bars:
         y, wide = row + (0.16 if now else -0.2), 8 if now else 3.5
         ax.plot(

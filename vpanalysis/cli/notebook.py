@@ -1,0 +1,40 @@
+"""``vpanalysis notebook``: lists the notebooks that the package carries, and copies one to work on."""
+
+from pathlib import Path
+
+import click
+
+from vpanalysis.errors import InputError
+
+
+@click.group()
+def notebook() -> None:
+    """Lists and copies the notebooks that the package carries."""
+
+
+@notebook.command("list")
+def list_notebooks() -> None:
+    """Prints each notebook's name and what it is about."""
+    from vpanalysis.report.notebook import packaged_notebooks, subject
+
+    for path in packaged_notebooks():
+        click.echo(f"{path.stem}\t{subject(path)}")
+
+
+@notebook.command()
+@click.argument("name")
+@click.argument("to", type=click.Path(path_type=Path), default=Path())
+def copy(name: str, to: Path) -> None:
+    """Copies notebook NAME to a file or folder (default: here), for you to change and run in JupyterLab."""
+    from vpanalysis.report.notebook import find_notebook
+
+    source = find_notebook(name)
+    target = to / source.name if to.is_dir() else to
+    try:
+        with target.open("xb") as file:
+            file.write(source.read_bytes())
+    except FileExistsError:
+        raise InputError(f"{target} exists already: move it away or give another path.") from None
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}.") from None
+    click.echo(target)

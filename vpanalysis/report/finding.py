@@ -1,0 +1,63 @@
+"""What a section found: the words of its heading, and the accent that goes with them."""
+
+from typing import NamedTuple
+
+from vpanalysis.analysis.gates import BY_NAME
+from vpanalysis.analysis.verdict import CAUTION, Evidence, LaneStatus
+from vpanalysis.report.piece import Tone
+from vpanalysis.report.window_report import WindowReport
+
+TONES: dict[LaneStatus, Tone] = {
+    "HEALTHY": "good",
+    "NO_TRAFFIC": "quiet",
+    "WATCH": "watch",
+    "FORCE_FALLBACK": "critical",
+}
+
+
+_STRENGTHS = {
+    "supports": "supported",
+    "refutes": "refuted",
+    "insufficient": "not enough data yet",
+    "none": "no data",
+}
+
+
+class Finding(NamedTuple):
+    """A finding in words, without a full stop, and its accent."""
+
+    words: str
+    tone: Tone
+
+
+def incomplete(report: WindowReport) -> bool:
+    """Whether the source cannot show all events of its missions, so that counts of events are too low."""
+    return report.metrics.quality.truncated_events is True
+
+
+def place(value: float, watch: tuple[float, str], critical: tuple[float, str]) -> Finding:
+    """Where a value stands between its two limits, each with its text."""
+    if value >= critical[0]:
+        return Finding(f"{'at' if value == critical[0] else 'above'} the critical line of {critical[1]}", "critical")
+    if value >= watch[0]:
+        return Finding(f"{'at' if value == watch[0] else 'above'} the watch line of {watch[1]}", "watch")
+    return Finding(f"below the watch line of {watch[1]}", "good")
+
+
+def gate_tone(report: WindowReport, *gates: str) -> Tone:
+    """Returns the accent of the most cautious thing that one of ``gates`` found; plain when none was judged."""
+    judged = [*report.verdict.reasons, *report.verdict.passed]
+    cautions = [reason.caution for reason in judged if reason.gate in gates and reason.caution]
+    return TONES[max(cautions, key=CAUTION.index)] if cautions else "plain"
+
+
+def strength(evidence: Evidence) -> str:
+    """Returns how far the claim on fallbacks carries, in words."""
+    return "this lane does not report fallbacks" if evidence.signal == "not recorded" else _STRENGTHS[evidence.strength]
+
+
+def limits(report: WindowReport, name: str) -> str:
+    """A gate's own limits in words."""
+    settings, gate = report.policy.gate(name), BY_NAME[name]
+    off = settings is None and gate.settings is not None and gate.table is None
+    return "no limit in this policy" if off else gate.limits(settings, report.policy)

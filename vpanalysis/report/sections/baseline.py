@@ -1,0 +1,139 @@
+"""Against the baseline: the window and the one before it."""
+
+import math
+from datetime import datetime
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from vpanalysis import formatting
+from vpanalysis.analysis.intervals import ShareDifference
+from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.formatting import seconds_limit
+from vpanalysis.report import blocks, drawing
+from vpanalysis.report.blocks import Column
+from vpanalysis.report.finding import Finding
+from vpanalysis.report.piece import Piece, Tone
+from vpanalysis.report.style import BLUE, CRITICAL, MUTED
+from vpanalysis.report.window_report import WindowReport
+
+
+def finding(report: WindowReport) -> Finding:
+    """Returns the playbook's reading (§3.2) of the window against the one before."""
+    found = report.comparison
+    rose = [name for name, up in (("run time", found.run_time_up), ("queue wait", found.queue_wait_up)) if up]
+    if found.conclusion == "load_pressure":
+        return Finding(f"Load or queue pressure: {' and '.join(rose)} rose, fallbacks did not", "watch")
+    if found.conclusion == "degradation":
+        rise = " and ".join([*rose, "fallback rate"])
+        return Finding(f"Runtime degradation or adapter instability: {rise} rose", "watch")
+    if found.fallback_up:
+        return Finding("The fallback rate rose, durations did not", "watch")
+    if found.conclusion == "not_enough_data":
+        return Finding("Not enough data to compare", "quiet")
+    return Finding("Neither the fallback rate nor a duration rose beyond chance", "good")
+
+
+def table(report: WindowReport) -> Piece:
+    """Returns the window against the one before it."""
+    found = report.comparison
+    quantiles = (
+        ("Queue wait p50", found.queue_p50),
+        ("Queue wait p95", found.queue_p95),
+        ("Run time p50", found.run_p50),
+        ("Run time p95", found.run_p95),
+    )
+    sides = (report.baseline, report.metrics)
+    rows = [
+        ["First mission created (UTC)", *(formatting.time(_created(side, "min")) for side in sides), ""],
+        ["Last mission created (UTC)", *(formatting.time(_created(side, "max")) for side in sides), ""],
+        [
+            "Missions considered",
+            formatting.known_count(found.missions_before),
+            formatting.known_count(found.missions_after),
+            "",
+        ],
+        ["Failed or timed out", *(formatting.known_count(_failed(side)) for side in sides), ""],
+        _share_row("Fallback rate", found.fallback),
+        _share_row(f"Slower than {seconds_limit(found.slow_after.seconds)}", found.slow),
+    ]
+    for name, change in quantiles:
+        known = change.before is not None and change.after is not None
+        moved = blocks.marked("watch", "up") if change.up else "no rise shown" if known else ""
+        rows.append([name, formatting.duration(change.before), formatting.duration(change.after), moved])
+    columns: list[Column] = ["Measure", ("Before", "number"), ("Now", "number"), ("Change (95 % interval)", "number")]
+    return blocks.piece(blocks.table("This window and the one before", columns, rows), found=finding(report))
+
+
+def sentence(report: WindowReport) -> Piece:
+    """Returns the comparison in a sentence, with its numbers."""
+    found = finding(report)
+    text = report.comparison.sentence.removeprefix(f"{found.words.partition(':')[0]}: ")  # the heading says that
+    return blocks.piece(blocks.sentence(text[:1].upper() + text[1:]), found=found)
+
+
+def _created(side: Metrics | None, which: str) -> datetime | None:
+    if side is None:
+        return None
+    moment: datetime = getattr(side.missions["created_at"], which)()
+    return moment
+
+
+def _failed(side: Metrics | None) -> int | None:
+    return None if side is None or side.account.counts is None else side.account.count("failed")
+
+
+def _share_row(name: str, change: ShareDifference | None) -> list[Any]:
+    if change is None or change.interval.low is None or change.interval.high is None:
+        return [name, formatting.NOT_AVAILABLE, formatting.NOT_AVAILABLE, ""]
+    low, high = change.interval.low, change.interval.high
+    moved = f"{formatting.points(change.change)} points ({formatting.points(low)} to {formatting.points(high)})"
+    tone: Tone = "watch" if low > 0 else "plain"
+    return [name, formatting.percent(change.before), formatting.percent(change.after), blocks.marked(tone, moved)]
+
+
+def baseline_comparison(report: WindowReport, ax: Axes | None = None) -> Axes:
+    """Draws how far the fallback rate and the slow share moved against the window before, with 95 % intervals."""
+    return drawing.figure(_baseline_comparison, report, ax, 1.7)
+
+
+def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
+    found = report.comparison
+    slower = f"lower than {seconds_limit(found.slow_after.seconds)}"
+    moves = [
+        (name, none, change, change.interval.low, change.interval.high)
+        for name, none, change in (
+            (f"S{slower}", f"no mission s{slower}", found.slow),
+            ("Fallback rate", "no fallback", found.fallback),
+        )
+        if change is not None and change.interval.low is not None and change.interval.high is not None
+    ]
+    if not moves:
+        return drawing.nothing(ax, "There is no share of the window before to compare with")
+    findings = []
+    for row, (name, none, change, low, high) in enumerate(moves):
+        word = "up" if low > 0 else "down" if high < 0 else "may be chance"
+        text = f"{formatting.percent(change.before)} → {formatting.percent(change.after)}"
+        text, finding = f"{text}, {word}", f"{name} {text} ({word})"
+        if change.before == change.after == 0:
+            text, finding = "none, before or now", f"{none}, before or now"
+        ink = CRITICAL if low > 0 else BLUE
+        ax.plot([low, high], [row, row], color=ink.light, linewidth=2)
+        ax.plot([change.change], [row], "o", color=ink.light, markersize=6)
+        drawing.label(ax, text, (change.change, row), (0, 8), bold=True, ha="center")
+        findings.append(finding)
+    title = "; ".join(reversed(findings))
+    drawing.titled(ax, title[:1].upper() + title[1:])
+    reach = 1.25 * max(abs(end) for *_, low, high in moves for end in (low, high))
+    ax.set_xlim(-reach, reach)
+    ax.axvline(0, color=MUTED.light, linewidth=1)
+    drawing.rows(ax, [name for name, *_ in moves])
+    ax.set_ylim(-0.5, len(moves) - 0.3)
+    ax.xaxis.set_major_formatter(
+        FuncFormatter(
+            lambda value, _: f"{100 * value:+g}".replace("-", "−") if not math.isclose(value, 0, abs_tol=1e-9) else "0"
+        )
+    )
+    ax.set_xlabel("Change in percentage points with its 95 % interval; right of 0 is worse")
+    return "An interval that holds 0 may be chance."

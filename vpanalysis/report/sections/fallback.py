@@ -1,0 +1,176 @@
+"""Fallback: the share, what so few missions tell of the true rate, and when it happened."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from vpanalysis import formatting
+from vpanalysis.analysis.gates.recent_change import since
+from vpanalysis.formatting import percent_limit
+from vpanalysis.report import blocks, drawing
+from vpanalysis.report.finding import Finding, gate_tone, incomplete, limits, place, strength
+from vpanalysis.report.piece import Piece
+from vpanalysis.report.sections.tile import Tile, gauge, sparkline
+from vpanalysis.report.style import BAND, BLUE, CRITICAL, DENSE, INK, ORANGE
+from vpanalysis.report.window_report import WindowReport
+
+_BASES = {"fixed": "Clopper–Pearson", "anytime": "however often one looks"}
+#: The missions that a rolling share is over (:func:`vpanalysis.analysis.trends.rolling_fallback`).
+_ROLLING = 20
+
+
+def finding(report: WindowReport) -> Finding:
+    """Returns how many missions fell back, and where that stands."""
+    share, policy = report.metrics.fallback, report.policy
+    if share.missions_considered == 0:
+        return Finding("No mission in the window, so there is no rate", "quiet")
+    if share.rate is None:
+        return Finding("Unknown: the source does not tell the rate", "watch")
+    stands = place(
+        share.rate,
+        (policy.fallback_watch, percent_limit(policy.fallback_watch)),
+        (policy.fallback_critical, percent_limit(policy.fallback_critical)),
+    )
+    counted = formatting.share(share.missions_with_fallback, share.missions_considered)
+    known = counted if counted != formatting.NOT_AVAILABLE else formatting.percent(share.rate)
+    if incomplete(report) and stands.tone == "good":
+        return Finding(f"{known}, not to be trusted: the source lacks events", "watch")
+    if report.verdict.evidence.signal == "not recorded":
+        return Finding(f"{known}, which proves nothing: this lane does not report fallbacks", "quiet")
+    return Finding(f"{known}: {stands.words}", stands.tone)
+
+
+def table(report: WindowReport) -> Piece:
+    """Returns what the data can say of the true fallback rate."""
+    evidence, policy = report.verdict.evidence, report.policy
+    basis = _BASES[evidence.basis]
+    rows = [
+        ["Settled missions that could record a fallback", formatting.share(evidence.against, evidence.missions)],
+        [f"True rate, at 95 % at least ({basis})", formatting.percent(evidence.lower_bound)],
+        [f"True rate, at 95 % at most ({basis})", formatting.percent(evidence.upper_bound)],
+        [f"Evidence that it is below {percent_limit(policy.fallback_watch)}", strength(evidence)],
+    ]
+    return blocks.piece(blocks.pairs("The true fallback rate", rows), found=finding(report))
+
+
+def tile(report: WindowReport) -> Tile:
+    """Returns the fallback rate with the bounds of the true one."""
+    share, evidence, policy = report.metrics.fallback, report.verdict.evidence, report.policy
+    rate = share.rate if share.missions_considered else None
+    detail, tone = "n/a", gate_tone(report, "fallback_rate")
+    if share.missions_with_fallback is not None and share.missions_considered is not None:
+        detail = f"{share.missions_with_fallback:,} of {formatting.count(share.missions_considered, 'mission')}"
+    if evidence.signal == "not recorded" and tone == "good":
+        detail, tone = f"{detail}; {strength(evidence)}", "quiet"
+    elif incomplete(report) and tone == "good":
+        detail, tone = f"{detail}; not to be trusted, events are missing", "quiet"
+    elif evidence.upper_bound is not None:
+        detail += f"; true rate at most {formatting.percent(evidence.upper_bound)} (95 %)"
+    before = report.baseline.fallback if report.baseline else None
+    return Tile(
+        "Fallback rate",
+        formatting.percent(rate),
+        detail,
+        tone,
+        limits(report, "fallback_rate"),
+        formatting.percent(before.rate) if before and before.missions_considered else "",
+        gauge(rate, policy.fallback_watch, policy.fallback_critical, evidence.lower_bound, evidence.upper_bound),
+        sparkline([*(past.fallback_rate for past in report.preceding), rate]),
+    )
+
+
+def fallback_over_time(report: WindowReport, ax: Axes | None = None) -> Axes:
+    """Draws the rolling fallback share with its limits, every fallback, and the window's own rate with its bounds."""
+    return drawing.figure(_fallback_over_time, report, ax, 2.3)
+
+
+def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
+    rolling = report.rolling.dropna(subset=["created_at"])
+    share, evidence, policy = report.metrics.fallback, report.verdict.evidence, report.policy
+    missions = report.metrics.missions
+    if rolling.empty:
+        return drawing.nothing(ax, "No mission whose fallback could be drawn over time")
+    full = rolling[rolling["missions"] >= _ROLLING]
+    over, whole = (f"newest {_ROLLING} missions", full) if len(full) else ("missions so far", rolling)
+    peak, last = float(whole["rate"].max()), float(whole["rate"].iloc[-1])
+    moved = f"peaked at {formatting.percent(peak)} and ends at" if peak > last else "is at its highest at the end,"
+    moved = "is always" if peak == float(whole["rate"].min()) else moved
+    doubt = " (events are missing)" if incomplete(report) else ""
+    drawing.titled(ax, f"The fallback share of the {over} {moved} {formatting.percent(last)}{doubt}")
+    top = max(policy.fallback_critical * 1.3, float(whole["rate"].max()) * 1.12, evidence.upper_bound or 0)
+    top = min(top, 1.05)
+    early = rolling.head(_ROLLING if len(full) else 0)
+    early = early[early["rate"] <= top]
+    if len(early):
+        ax.plot(
+            early["created_at"], early["rate"], color=BLUE.light, drawstyle="steps-post", linewidth=0.9, linestyle=":",
+            label=f"fewer than {_ROLLING} missions so far",
+        )  # fmt: skip
+    if len(full) > 2 * DENSE:
+        runs = drawing.quantiles(full, "created_at", "rate", DENSE // 3, (0.0, 0.5, 1.0))
+        low_to_high = f"lowest to highest of each {len(full) * 3 // DENSE:,} missions"
+        ax.fill_between(runs["created_at"], runs[0.0], runs[1.0], color=BAND.light, linewidth=0, label=low_to_high)
+        ax.plot(runs["created_at"], runs[0.5], color=BLUE.light)
+    else:
+        ax.plot(whole["created_at"], whole["rate"], color=BLUE.light, drawstyle="steps-post")
+    if len(rolling) == 1:
+        ax.plot(rolling["created_at"], rolling["rate"], "o", color=BLUE.light)
+    _mark_fallbacks(ax, missions.loc[missions["fell_back"], "created_at"].dropna(), -0.06 * top)
+    drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
+    ax.set_ylim(-0.12 * top, top)
+    _mark_change(ax, report)
+    drawing.legend(ax)
+    drawing.share_axis(ax, top)
+    ax.set_ylabel("Fallback share")
+    drawing.window_axis(ax, report, missions)
+    if share.rate is not None and evidence.lower_bound is not None and evidence.upper_bound is not None:
+        _mark_window(ax, share.rate, evidence.lower_bound, evidence.upper_bound)
+    return (
+        f"Over the whole window {formatting.share(share.missions_with_fallback, share.missions_considered)} fell back. "
+        f"Lines mark watch at {percent_limit(policy.fallback_watch)} and critical at "
+        f"{percent_limit(policy.fallback_critical)}; triangles mark each fallback."
+    )
+
+
+def _mark_change(ax: Axes, report: WindowReport) -> None:
+    """Marks the first fallback of the newest missions that are above the watch line, unless they are nearly all."""
+    if any(reason.gate == "recent_change" and reason.caution == "WATCH" for reason in report.verdict.reasons):
+        moment, missions = since(report.metrics, report.policy.gate("recent_change")), report.metrics.missions
+        newest = missions["created_at"] >= moment if moment is not None else missions["fell_back"] & False
+        if (
+            2 * newest.sum() <= len(missions)
+            and (fallbacks := missions.loc[newest & missions["fell_back"], "created_at"]).size
+        ):
+            first = fallbacks.min()
+            ax.axvline(first, color=CRITICAL.light, linewidth=1.2, linestyle="-.")
+            drawing.label(
+                ax, "change", (first, 1), (-4, -2), CRITICAL, xycoords=("data", "axes fraction"), va="top", ha="right"
+            )
+
+
+def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
+    """Marks every fallback in a row below zero; where they are dense one mark stands for many, the more the larger."""
+    if len(times) > DENSE / 2:
+        places, counts = drawing.counted(times)
+        sizes = [5 + 35 * count / max(counts) for count in counts]
+        ax.scatter(places, [y] * len(places), s=sizes, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
+    else:
+        ax.scatter(times, [y] * len(times), s=22, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
+    if len(times):
+        ax.annotate(
+            f"▲ {len(times):,}", (1, y), (7, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8,
+            color=ORANGE.light, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _mark_window(ax: Axes, rate: float, low: float, high: float) -> None:
+    """Draws the window's rate in the right margin, with the bounds of the true one that the tile names."""
+    across = ax.get_yaxis_transform()
+    ax.plot([1.02, 1.02], [low, high], transform=across, clip_on=False, color=INK.light, linewidth=1.4)
+    ax.plot([1.02], [rate], "o", transform=across, clip_on=False, color=INK.light, markersize=5)
+    va = "center" if rate > ax.get_ylim()[1] / 8 else "bottom"
+    ax.annotate(
+        f"window\n{formatting.percent(rate)}", (1.02, rate), (7, 0), ("axes fraction", "data"), "offset points", va=va,
+        fontsize=8, annotation_clip=False,
+    )  # fmt: skip

@@ -1,0 +1,49 @@
+"""The key figures: a tile for each number that a reviewer looks for first, and for each gate that decided."""
+
+from vpanalysis.report.finding import TONES, limits
+from vpanalysis.report.piece import Piece, Tone, columns_of_text
+from vpanalysis.report.sections import events, fallback, latency, session
+from vpanalysis.report.sections.reasons import measured
+from vpanalysis.report.sections.tile import Tile
+from vpanalysis.report.window_report import WindowReport
+
+#: The gates that a fixed tile is about; any other one that decided gets a tile of its own.
+_SHOWN = ("fallback_rate", "latency", "failures", "slow_share", "session")
+#: What the number is on the tiles of the others.
+_MEASURES = {
+    "rolling_fallback": "of the newest missions fell back",
+    "recent_change": "of the newest settled missions fell back",
+    "completions": "overdue missions",
+    "freshness": "since the lane's last sign of life or mission",
+    "data_quality": "serious faults in the data",
+}
+
+
+def tiles(report: WindowReport) -> Piece:
+    """Returns the tiles, and in words which of them decided."""
+    fixed = [
+        fallback.tile(report), latency.run_time_tile(report), latency.queue_wait_tile(report), events.tile(report),
+        latency.slow_tile(report), session.tile(report),
+    ]  # fmt: skip
+    shown = [*fixed, *_deciding(report)]
+    beyond = [tile.name.lower() for tile in shown if tile.tone in ("watch", "critical")]
+    words = f"Beyond a limit: {', '.join(beyond)}" if beyond else "None beyond a limit"
+    tone: Tone = "critical" if any(tile.tone == "critical" for tile in shown) else "watch" if beyond else "plain"
+    rows = [[tile.name, tile.value, tile.detail, tile.limits] for tile in shown]
+    return Piece("key_figures", {"tiles": [tile.data() for tile in shown]}, words, tone, columns_of_text(rows))
+
+
+def _deciding(report: WindowReport) -> list[Tile]:
+    """Tiles for the gates that tripped and have no fixed one."""
+    newest = " among the newest"
+    return [
+        Tile(
+            name=reason.gate.replace("_", " ").capitalize(),
+            value=measured(reason, "value"),
+            detail=_MEASURES.get(reason.gate, "") + (newest if newest in reason.sentence else ""),
+            tone=TONES[reason.caution],
+            limits=limits(report, reason.gate) or f"limit {measured(reason, 'threshold')}",
+        )
+        for reason in report.verdict.reasons
+        if reason.caution not in (None, "HEALTHY", "NO_TRAFFIC") and reason.gate not in _SHOWN
+    ]

@@ -1,0 +1,65 @@
+"""A tile: one number with its limits, its value before, and a gauge that shows where it stands."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vpanalysis.report.piece import Tone
+
+#: Width of a gauge and height of a sparkline in their own units; a value's mark must stay inside.
+_WIDTH, _MARK, _HEIGHT = 200.0, 4.0, 24.0
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One key figure.
+
+    Attributes:
+        name: What it is.
+        value: Its value, as it is shown.
+        detail: What the value is made of.
+        tone: The accent of the most cautious gate that judged it.
+        limits: The gate's limits in words.
+        before: Its value in the window before; ``""`` when unknown.
+        gauge: Positions for the gauge, see `gauge`; ``None`` for none.
+        trend: Points of a sparkline, see `sparkline`; ``""`` for none.
+    """
+
+    name: str
+    value: str
+    detail: str
+    tone: Tone = "plain"
+    limits: str = ""
+    before: str = ""
+    gauge: dict[str, Any] | None = None
+    trend: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """Returns the tile as the template reads it."""
+        return asdict(self)
+
+
+def gauge(
+    value: float | None, watch: float, critical: float, low: float | None, high: float | None
+) -> dict[str, Any] | None:
+    """Returns positions on a scale from zero to a third beyond the critical limit, or as far as value and bounds go."""
+    if value is None:
+        return None
+    end = max(critical * 4 / 3, value, high or 0.0)
+    known = low is not None and high is not None
+    return {
+        "value": round(min(_WIDTH * value / end, _WIDTH - _MARK), 1),
+        "low": round(_WIDTH * (low or 0) / end, 1) if known else None,
+        "high": round(_WIDTH * (high or 0) / end, 1) if known else None,
+        "limits": [["watch", round(_WIDTH * watch / end, 1)], ["critical", round(_WIDTH * critical / end, 1)]],
+    }
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Returns the points of a line through ``values``, oldest first; missing ones are left out, ``""`` below two."""
+    known = [(place, value) for place, value in enumerate(values) if value is not None]
+    top = max((value for _, value in known), default=0.0) or 1.0
+    if len(known) < 2:
+        return ""
+    step = _WIDTH / (len(values) - 1)
+    return " ".join(f"{place * step:.0f},{_HEIGHT - 2 - (_HEIGHT - 4) * value / top:.1f}" for place, value in known)

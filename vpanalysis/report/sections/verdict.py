@@ -1,0 +1,108 @@
+"""The banner: decision, status, why, and what to do next; the row for the evidence log; the report in words."""
+
+from vpanalysis import formatting
+from vpanalysis.report.finding import TONES, strength
+from vpanalysis.report.piece import MARKS, Piece
+from vpanalysis.report.row import COLUMNS, cells
+from vpanalysis.report.sections import baseline, data_quality, events, fallback, latency, reasons, session
+from vpanalysis.report.window_report import WindowReport
+
+_ACTIONS = {"continue": "continue", "hold": "hold", "force_fallback": "force the fallback"}
+_NAMES = {"rollout_window": "Rollout window", "window_comparison": "Window comparison"}
+
+
+def banner(report: WindowReport) -> Piece:
+    """Returns the banner: decision, status, why, and what to do next."""
+    verdict, metrics = report.verdict, report.metrics
+    why = [reason.sentence for reason in verdict.reasons]
+    healthy = verdict.lane_status == "HEALTHY"
+    if healthy:
+        rests_on = [reason.sentence for reason in verdict.reasons if reason.gate in ("fallback_rate", "latency")]
+        why = [f"{reasons.finding(report).words}.", *rests_on]
+    shown = [sentence[:1].upper() + sentence[1:] for sentence in (why if healthy else why[:1])]
+    others = [] if healthy else [reason.gate.replace("_", " ") for reason in verdict.reasons[1:]]
+    if report.gateway_misleads and report.gateway_difference:
+        shown.append(report.gateway_difference)
+    also = f"Also: {', '.join(others)}" if others else ""
+    kind = _NAMES.get(report.notebook, report.notebook.replace("_", " ").capitalize())
+    label, lane = report.parameters["window_label"], verdict.vp_id or "lane unknown"
+    name = f"{kind}: {label}" if label else kind
+    limit = formatting.percent_limit(report.policy.fallback_watch)
+    judged_by = f"{verdict.policy.name} {verdict.policy.version} ({verdict.policy.profile})"
+    facts = [
+        ("Action", [_ACTIONS[verdict.action]]),
+        ("Window, UTC", [_start(report), f"to {formatting.time(metrics.end)}", _length(report)]),
+        (
+            "Missions considered",
+            [formatting.NOT_AVAILABLE if verdict.missions_considered is None else f"{verdict.missions_considered:,}"],
+        ),
+        (f"Claim: true fallback rate below {limit}", [strength(verdict.evidence)]),
+        ("Judged as of", [formatting.time(verdict.generated_at)]),
+        ("Source, policy", [f"{metrics.source},", judged_by]),
+    ]
+    badges = ["SAMPLE: no basis for any rollout"] if verdict.sample else []
+    if verdict.provisional:
+        why_open = "the window is still open" if metrics.is_open else "missions of it are pending"
+        badges.append(f"PROVISIONAL: {why_open}")
+    content = {
+        "page_title": f"{verdict.decision}: {name}, {lane}",
+        "name": name,
+        "lane": lane,
+        "decision": verdict.decision,
+        "status": verdict.lane_status.replace("_", " "),
+        "tone": TONES[verdict.lane_status],
+        "badges": badges,
+        "why": shown,
+        "others": also,
+        "next": verdict.next_step,
+        "facts": [{"name": name, "parts": [part for part in parts if part]} for name, parts in facts],
+    }
+    lines = [
+        f"{verdict.decision} ({verdict.lane_status}, {verdict.action})",
+        *(f"{badge}." for badge in badges),
+        f"Why: {' '.join(shown)} {also}".rstrip(),
+        f"Next: {verdict.next_step}",
+    ]
+    return Piece("banner", content, tone=TONES[verdict.lane_status], text="\n".join(lines))
+
+
+def _start(report: WindowReport) -> str:
+    return "" if report.metrics.start is None else formatting.time(report.metrics.start)
+
+
+def _length(report: WindowReport) -> str:
+    start, end = report.metrics.start, report.metrics.end
+    known = start is not None and end is not None and end >= start
+    return f"({formatting.duration((end - start).total_seconds())})" if known else ""  # type: ignore[operator]
+
+
+def row(report: WindowReport) -> Piece:
+    """Returns the row for the evidence log: as Markdown to copy; folded, its text and its cells."""
+    named = [list(pair) for pair in zip(COLUMNS, cells(report.row), strict=True)]
+    markdown = formatting.visible(report.row)
+    return Piece("row", {"cells": named, "markdown": markdown}, "One line of Markdown for the log", text=report.row)
+
+
+def in_words(report: WindowReport) -> Piece:
+    """Returns the report's numbers as plain text, which needs no renderer and is the same on every machine."""
+    verdict, queue = report.verdict, report.metrics.queue_wait_seconds
+    found = [
+        f"{MARKS[TONES[reason.caution]] if reason.caution else '-'} {reason.gate.replace('_', ' ')}: {reason.sentence}"
+        for reason in verdict.reasons
+    ]
+    lines = [
+        *(["SAMPLE: no basis for any rollout."] if verdict.sample else []),
+        f"{verdict.decision} ({verdict.lane_status}, {verdict.action}{', provisional' if verdict.provisional else ''})",
+        *found,
+        f"Next: {verdict.next_step}",
+        f"Fallback: {fallback.finding(report).words}",
+        f"Latency: {latency.finding(report).words}",
+        f"Queue wait p95: {formatting.duration(queue.p95_seconds if queue else None)}",
+        f"Events: {events.finding(report).words}",
+        f"Session: {session.finding(report).words}",
+        f"Baseline: {baseline.finding(report).words}",
+        f"Data quality: {data_quality.finding(report).words}",
+        f"Evidence: {verdict.evidence.strength}. {verdict.evidence.distance}".strip(),
+        f"Failures: {verdict.evidence.failure.strength}. {verdict.evidence.failure.distance}".strip(),
+    ]
+    return Piece("text", {}, text="\n".join(lines))
