@@ -23,8 +23,8 @@ NEXT_DAY = (NOON + timedelta(days=1)).isoformat()
 EVENTS = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")
 #: What code that ran for a user may have written: markup, template syntax, links, other scripts and long words.
 HOSTILE = (
-    "<script>alert(1)</script><img src=x onerror=alert(2)> & \"q\" 's' | `code` $x_1$ {{7*7}} {% raw %} "
-    "javascript:alert(3) https://evil.example/x \u202eשלום مرحبا 🎉 \x1b[31m "
+    "\x1b[31m\u202e<script>alert(1)</script><img src=x onerror=alert(2)> & \"q\" 's' | `code` $x_1$ {{7*7}} {% raw %} "
+    "javascript:alert(3) https://evil.example/x שלום مرحبا 🎉 "
 )
 
 

@@ -41,6 +41,9 @@ class Piece:
     text: str = field(default="", repr=False)
     omit: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", formatting.visible(self.text))  # a terminal would obey some
+
     def data(self) -> dict[str, Any]:
         """Returns what the notebook stores and the report's template reads."""
         return {
