@@ -12,7 +12,7 @@ from vpanalysis.analysis.chance import (
     log_e_above,
     log_e_below,
 )
-from vpanalysis.analysis.gates.data_quality import contradiction
+from vpanalysis.analysis.gates.data_quality import contradiction, judge_quality
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.run_times import SLOW_LIMIT, durations, matured_slow, p95_sentence
@@ -32,12 +32,15 @@ def weigh(metrics: Metrics, policy: Policy, looks: int | None = None) -> Evidenc
         looks: Earlier looks at this window; ``None``: nobody counted.
     """
     basis: Basis = "anytime" if metrics.is_open else "fixed"
+    faulty = any(note.veto for note in judge_quality(metrics, policy.gate("data_quality")))
+    claims = [judged(metrics, policy, basis) for judged in (_fallback, _failure, _slow)]
+    fallback, failure, slow = (_doubted(claim) if faulty else claim for claim in claims)
     return Evidence(
-        **dict(_fallback(metrics, policy, basis)),
+        **dict(fallback),
         basis=basis,
         signal=signal(metrics),
-        failure=_failure(metrics, policy, basis),
-        p95=_slow(metrics, policy, basis),
+        failure=failure,
+        p95=slow,
         p95_claim_seconds=policy.p95_critical_seconds,
         **_p95_interval(metrics),
         looks=looks,
@@ -141,6 +144,12 @@ def _failure(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
 def _slow(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
     slow = matured_slow(metrics, policy.p95_critical_seconds)
     return claim(slow.slow, slow.matured, SLOW_LIMIT, basis, "share of slow missions")
+
+
+def _doubted(found: Claim) -> Claim:
+    """A claim on data that cannot carry a verdict: refuted it may be, supported it is not."""
+    why = "What is wrong with the data forbids the claim."
+    return _weaker(found, why) if found.strength == "supports" else found
 
 
 def _weaker(found: Claim, why: str) -> Claim:

@@ -191,9 +191,9 @@ def _bounds(tables: Tables) -> tuple[datetime | None, datetime | None]:
 def _session_status_at_end(tables: Tables) -> str | None:
     """Returns the session's status at the window's end; ``None`` without a row, or when nothing tells it.
 
-    The row says how the session was when it was written. Where the window's end lies over 900 s before ``as_of``,
-    or the row was written after ``as_of``, the last session event before the end tells instead, failing that the
-    row when it was written before the end.
+    The row says how the session was when it was written; a session event that is later is the later word. Where the
+    window's end lies over 900 s before ``as_of``, or the row was written after ``as_of``, the last session event before
+    the end tells, failing that the row when it was written before the end.
     """
     if tables.session is None:
         return None
@@ -202,11 +202,13 @@ def _session_status_at_end(tables: Tables) -> str | None:
     if as_of is None:
         return status
     closed = end is not None and as_of - end > timedelta(seconds=STALE_SECONDS)
+    events = tables.session_events[tables.session_events["event_type"].isin(list(_STATUS_AFTER))]
+    if not closed and written is not None and written <= as_of:
+        events = events[events["created_at"] > written]  # else the row is the later word
+    if (closed or written is not None) and len(events):
+        return _STATUS_AFTER[events["event_type"].iloc[-1]]
     if not closed and (written is None or written <= as_of):
         return status
-    told = [_STATUS_AFTER[name] for name in tables.session_events["event_type"] if name in _STATUS_AFTER]
-    if told:
-        return told[-1]
     return status if closed and end is not None and written is not None and written < end else None
 
 

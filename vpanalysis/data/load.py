@@ -1,5 +1,6 @@
 """One window's tables out of a reading: what SQLite is asked for, and how events come to the grain of missions."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -74,7 +75,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
         event_counts={row["name"]: row["n"] for row in reading.rows(_EVENT_COUNTS)},
         session=session,
         session_events=reading.frame(_SESSION_EVENTS.format(until=_until(window, as_of))),
-        quality=_quality(reading, window, as_of, lane, max(now, as_of)),
+        quality=_quality(reading, window, as_of, lane, max(now, as_of), session),
         last_activity=_newest_event(reading, lane, as_of),
     )
 
@@ -259,7 +260,14 @@ def _check_lane(reading: Reading, lane: str, vp_id: str) -> None:
         raise UnknownLaneError(f"There is no lane {vp_id!r} in the database; it holds {shown}.")
 
 
-def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str, now: datetime) -> DataQuality:
+def _quality(
+    reading: Reading,
+    window: RolloutWindow,
+    as_of: datetime,
+    lane: str,
+    now: datetime,
+    session: Mapping[str, Any] | None,
+) -> DataQuality:
     [found] = reading.rows(
         """
         SELECT count(*) FILTER (coalesce(mission_id, '') = '') AS without_id,
@@ -298,11 +306,11 @@ def _quality(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str
         orphan_signals=sum(row["n"] for row in missionless if row["name"] in (FALLBACK, FAILED)),
         lane_events={row["name"]: row["n"] for row in missionless if not row["orphan"]},
         foreign_events=found["foreign_events"],
-        beyond_as_of=_beyond(reading, lane, now),
+        beyond_as_of=_beyond(reading, lane, now, session),
     )
 
 
-def _beyond(reading: Reading, lane: str, now: datetime) -> int:
+def _beyond(reading: Reading, lane: str, now: datetime, session: Mapping[str, Any] | None) -> int:
     """Counts rows of the lane that are stamped later than the moment of reading allows, up to 1,000 a table."""
     limit = now + timedelta(seconds=BEYOND_SECONDS)
     later = f"{lane} AND created_at > {literal(_shifted(limit, -2))} ORDER BY created_at DESC LIMIT 1000"
@@ -321,7 +329,8 @@ def _beyond(reading: Reading, lane: str, now: datetime) -> int:
         )
     ]
     [found] = reading.rows(f"SELECT {' + '.join(counts)} AS n")
-    return int(found["n"])
+    stamps = [parse_time(str((session or {}).get(column))) for column in ("last_heartbeat_at", "updated_at")]
+    return int(found["n"]) + sum(stamp is not None and stamp > limit for stamp in stamps)
 
 
 def _newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:

@@ -378,10 +378,11 @@ def as_model(content: Mapping[str, Any], name: str) -> Snapshot:
 
 
 def counts(value: Any) -> dict[str, int] | None:
-    """Returns a snapshot's counts by name, without what is no count; ``None`` when it has none."""
+    """Returns a snapshot's counts by name; ``None`` when it has none, or one of them is no count."""
     if not isinstance(value, Mapping):
         return None
-    return {str(name): count for name, item in value.items() if (count := whole(item)) is not None}
+    found = {str(name): whole(item) for name, item in value.items()}
+    return None if None in found.values() else {name: count or 0 for name, count in found.items()}
 
 
 def number(value: Any) -> float | None:
@@ -410,7 +411,10 @@ def stated_numbers(content: Mapping[str, Any]) -> Numbers:
     """Returns a snapshot's own numbers; what is absent, NaN, infinite or negative is unknown."""
     fallback, seconds = content["fallback"], content["latency_seconds"]
     rate = number(fallback.get("rate"))
-    statistics = {name: number(seconds.get(name)) for name in LatencySeconds.model_fields if name != "count"}
+    none = whole(seconds.get("count")) == 0  # then there is nothing that a statistic could be of
+    statistics = {
+        name: None if none else number(seconds.get(name)) for name in LatencySeconds.model_fields if name != "count"
+    }
     return Numbers(
         fallback=FallbackShare(
             missions_considered=whole(fallback.get("missions_considered")),
@@ -439,7 +443,7 @@ def snapshot_tables(
     """Returns what a snapshot tells, as the tables of a window.
 
     Of a mission, ``created_at`` is the time of its dispatched event or, failing that, its earliest stamp, for
-    snapshots do not hold it; ``queue_wait_seconds`` and ``worker_id`` are unknown. A snapshot that does not list all
+    snapshots do not hold it; ``queue_wait_seconds`` is unknown, and of a worker only that there was one. A snapshot that does not list all
     its missions has none.
 
     Args:
@@ -576,6 +580,7 @@ def _mission(row: Mapping[str, Any], events: list[dict[str, Any]]) -> dict[str, 
         "events": len(events),
         "fallback_events": fallbacks,
         "starts": sum(event["event_type"] == STARTED for event in events),
+        "worker_id": "a worker" if STARTED in first else None,
         "sequence": " > ".join(steps) if DISPATCHED in first else "",
         "status_text": texts["status"],
         **{f"{column}_text": texts[column] for column in _TIMES},

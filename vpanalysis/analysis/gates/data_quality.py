@@ -9,11 +9,12 @@ import pandas as pd
 from pydantic import Field
 
 from vpanalysis import formatting
+from vpanalysis.analysis.account import OUTCOMES
 from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed, were
 from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import WATCH
-from vpanalysis.data.schema import BEYOND_SECONDS, FAILED, FALLBACK, MISSION_STATUSES
+from vpanalysis.data.schema import BEYOND_SECONDS, COMPLETED, FAILED, FALLBACK, MISSION_STATUSES
 
 #: How far a stated rate may be from its counts: it may have been rounded to three digits.
 _ROUNDED = 0.0006
@@ -63,6 +64,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
     unaccounted = account.count("unaccounted")
     signals = sum((metrics.event_counts or {}).get(name, 0) for name in (FALLBACK, FAILED)) + found.orphan_signals
     lost_signals = found.orphan_signals > limits.without_mission * signals
+    undated = found.missions_without_created_at
     contradicting = contradiction(metrics)
     backwards = f"Clocks run backwards in {formatting.share(found.backwards_clocks, missions, 'mission')}"
     too_many = missions > 0 and found.backwards_clocks > limits.backwards * missions
@@ -142,6 +144,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             found.missions_without_created_at,
             f"{formatting.count(found.missions_without_created_at, 'mission')} of the lane without a readable "
             "created_at: no time window holds them.",
+            veto=undated >= 2 and undated > limits.unaccounted * (missions + undated),
         ),
         _note(
             "missions_without_id",
@@ -201,6 +204,19 @@ def contradiction(metrics: Metrics) -> str:
         return f"{known} {k:,} missions with a fallback, and lists {int(metrics.missions['fell_back'].sum()):,}."
     if k is not None and events and k > (fallbacks := events.get(FALLBACK, 0)):
         return f"{known} {k:,} missions with a fallback, but {formatting.count(fallbacks, 'fallback event')}."
+    run = metrics.latency_seconds
+    if run.p95_seconds is not None and run.max_seconds is not None and run.p95_seconds > run.max_seconds:
+        return f"{known} a p95 of {formatting.duration(run.p95_seconds)} above its longest run time."
+    if metrics.known.queue_wait or metrics.quality.truncated_events is not None or events is None:
+        return ""  # what single missions show is the account's; and events that are not all there prove nothing
+    counts = metrics.account.counts or dict.fromkeys(OUTCOMES, 0)
+    if k == 0 and events.get(FALLBACK, 0):
+        return f"{known} no mission with a fallback, but {formatting.count(events[FALLBACK], 'fallback event')}."
+    ended = counts["completed"] + counts["failed"] + counts["cancelled"]
+    if ended > sum(events.values()):
+        return f"{known} {formatting.count(ended, 'mission')} that ended, but only {sum(events.values()):,} events."
+    if counts["completed"] > events.get(COMPLETED, 0) and events.get(FAILED, 0) > counts["failed"]:
+        return f"{known} {counts['failed']:,} failed missions, but {formatting.count(events[FAILED], 'failed event')}."
     return ""
 
 

@@ -35,18 +35,21 @@ class SessionGate(Settings):
 
 def judge(metrics: Metrics, settings: SessionGate, policy: Thresholds) -> Finding:
     """Judges the session: gone, not serving, unknown, or degraded more often than happens by chance."""
-    if not metrics.known.session:
+    lost = metrics.session_health is not None and metrics.session_health.currently_orphaned
+    if not metrics.known.session and not lost:
         return not_assessed("active or idle", "The source does not tell about the session.")
     considered = metrics.fallback.missions_considered or len(metrics.missions)
-    if metrics.session is None:
+    if metrics.session is None and not lost:
         if not considered:
             return not_assessed("active or idle", "There is no session row, and no mission is known.")
         sentence = "There is no session row although missions exist: bootstrap has not happened, or the runtime "
         return Finding(WATCH, None, "a session", "no session row", f"{sentence}database is unavailable.")
     status = metrics.session_status
     text = shown(status or "unknown", _STATUS_LENGTH)
-    row = snapshot.session_status(metrics.session)
-    orphaned = next((name for name in (status, row) if name in ORPHANED_STATUSES), None)
+    row = snapshot.session_status(metrics.session or {})
+    told = (status, row if metrics.is_open else None)  # the row of a window long closed is of a later time
+    orphaned = next((name for name in told if name in ORPHANED_STATUSES), None)
+    orphaned = orphaned or ("orphaned" if lost else None)
     if orphaned:
         return _state(orphaned, f"The session is {orphaned} at the window's end.")
     waiting = int(
