@@ -443,8 +443,8 @@ def snapshot_tables(
     """Returns what a snapshot tells, as the tables of a window.
 
     Of a mission, ``created_at`` is the time of its dispatched event or, failing that, its earliest stamp, for
-    snapshots do not hold it; ``queue_wait_seconds`` is unknown, and of a worker only that there was one. A snapshot that does not list all
-    its missions has none.
+    snapshots do not hold it; ``queue_wait_seconds`` is unknown, and of a worker only that there was one. A snapshot
+    that does not list all its missions has none.
 
     Args:
         content: The snapshot, as `snapshot_of` returns it.
