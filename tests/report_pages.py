@@ -16,7 +16,8 @@ from nbformat.v4 import new_output
 from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.report.html import to_html
 from vpanalysis.report.piece import Piece
-from vpanalysis.report.window_report import WindowReport, rollout_report
+from vpanalysis.report.rollout import rollout_report
+from vpanalysis.report.window_report import WindowReport
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NEXT_DAY = (NOON + timedelta(days=1)).isoformat()

@@ -19,16 +19,16 @@ CASES = [
     ("duplicate_missions", 2, 2, True, "2 rows repeat a mission id"),
     ("truncated_events", True, 1, True, "'vpanalysis serve' beside it"),
     ("ends_before_window", NOON, 1, True, "ends at 2026-02-16T12:00:00Z, before the window does"),
-    ("orphan_signals", 2, 2, True, "2 of 2 (100.0 %) fallback and failure events have no mission"),
-    ("beyond_as_of", 3, 3, True, "3 rows of the lane are stamped over 60 s later than now"),
+    ("orphan_signals", 2, 2, True, "2 of 2 fallback or failure events (100.0 %) have no mission"),
+    ("beyond_as_of", 3, 3, True, "3 rows of the lane are stamped over 60 s later than this judgement"),
     ("missing_tables", ("vp_session_events",), 1, False, "lacks vp_session_events"),
     ("missing_columns", ("vp_missions.source", "vp_missions.priority"), 2, False, "vp_missions.priority"),
     ("unreadable_times", {"vp_missions.created_at": 3}, 3, False, "vp_missions.created_at (3)"),
     ("undecodable_texts", {"vp_events.payload_json": 1}, 1, False, "vp_events.payload_json (1)"),
-    ("missions_without_created_at", 4, 4, False, "4 missions of the lane without a readable created_at"),
+    ("missions_without_created_at", 4, 4, True, "4 missions of the lane without a readable created_at"),
     ("missions_without_id", 1, 1, False, "1 mission without an id"),
     ("unknown_statuses", {"": 2, "done": 1}, 3, False, "(empty) (2), done (1)"),
-    ("backwards_clocks", 1, 1, False, "1 of 10 (10.0 %) missions"),
+    ("backwards_clocks", 1, 1, False, "1 of 10 missions (10.0 %)"),
     ("orphan_events", 5, 5, False, "5 events of the lane belong to no mission"),
     ("lane_events", {"vp.dispatch.held": 7}, 7, False, "vp.dispatch.held (7)"),
     ("foreign_events", 1, 1, False, "1 event of these missions name"),
@@ -56,14 +56,24 @@ def test_vetoes_come_first():
     everything = DataQuality(**{name: value for name, value, *_ in CASES})
     notes = judge_quality(metrics_of(TEN, quality=everything))
     assert len(notes) == len(CASES)
-    assert [note.veto for note in notes] == [True] * 5 + [False] * (len(CASES) - 5)
+    assert [note.veto for note in notes] == [True] * 6 + [False] * (len(CASES) - 6)
 
 
 @pytest.mark.parametrize(("backwards", "veto"), [(1, False), (2, True), (10, True)])
 def test_clocks_backwards_in_over_a_tenth_of_missions_are_a_veto(backwards, veto):
     [note] = judge_quality(metrics_of(TEN, quality=DataQuality(backwards_clocks=backwards)))
     assert note.veto is veto
-    assert ("more than 10.0 %" in note.sentence) is veto
+    assert ("more than 10 %" in note.sentence) is veto
+
+
+@pytest.mark.parametrize(
+    ("missions", "undated", "veto"),
+    [(19, 1, False), (38, 2, False), (37, 2, True), (0, 1, False), (0, 2, True)],  # 2 of 40 are 5 %, 2 of 39 more
+)
+def test_over_a_twentieth_of_missions_without_created_at_are_a_veto(missions, undated, veto):
+    rows = [mission(-5000 + i) for i in range(missions)]
+    [note] = judge_quality(metrics_of(rows, quality=DataQuality(missions_without_created_at=undated)))
+    assert (note.code, note.count, note.veto) == ("missions_without_created_at", undated, veto)
 
 
 @pytest.mark.parametrize("complete", [None, False])
@@ -85,7 +95,7 @@ def test_missions_nobody_can_account_for_are_named_with_their_reasons():
     rows += [mission(-40, ended_event="vp.mission.cancelled"), mission(-30, events=0)]
     [note] = judge_quality(metrics_of(rows))
     assert (note.code, note.count, note.veto) == ("unaccounted", 4, True)
-    assert "4 of 14 (28.6 %) missions are unaccounted for (status and last event disagree (2)" in note.sentence
+    assert "4 of 14 missions (28.6 %) cannot be accounted for: status and last event disagree (2)" in note.sentence
     assert "neither a known status nor a terminal event (1)" in note.sentence
     assert "ended without a single event (1)" in note.sentence
 
@@ -148,6 +158,6 @@ def test_gateway_that_misses_the_newest_fallback_is_told_apart(fresh_database):
         assert compare_with_gateway(own, source.gateway_snapshot(LANE, 50, 200)) is None
         sentence = compare_with_gateway(own, source.gateway_snapshot(LANE, 50, 12))
     assert sentence == (
-        "The gateway, from the lane's oldest 12 events, reports missions with a fallback 0 instead of 1, "
-        "fallback rate 0.000 instead of 0.250."
+        "For the 4 newest missions the gateway, which counts only the lane's oldest 12 events, reports 0 missions "
+        "with a fallback instead of 1 and a fallback rate of 0.0 % instead of 25.0 %."
     )

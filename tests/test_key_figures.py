@@ -15,9 +15,10 @@ from scipy.stats import beta
 from vpanalysis.analysis.verdict import CAUTION, Reason
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.report.finding import TONES, incomplete
+from vpanalysis.report.rollout import rollout_report
 from vpanalysis.report.sections import plots, tables
 from vpanalysis.report.sections.tile import gauge, sparkline
-from vpanalysis.report.window_report import WindowReport, rollout_report
+from vpanalysis.report.window_report import WindowReport
 
 FELL_BACK = (*EVENTS[:2], "vp.mission.fallback", EVENTS[2])
 #: The fixed tiles, each with the gate that judges it.

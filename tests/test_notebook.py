@@ -16,7 +16,7 @@ from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.errors import InputError
 from vpanalysis.report import notebook
 from vpanalysis.report.notebook import NotebookFailedError, check_parameters, find_notebook, output_name, run
-from vpanalysis.report.window_report import rollout_report
+from vpanalysis.report.rollout import rollout_report
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

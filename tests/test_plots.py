@@ -25,9 +25,10 @@ from report_pages import DEGENERATE, EVENTS, NEXT_DAY, report_on, ten_thousand_m
 from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.report import drawing, style
 from vpanalysis.report.piece import FIGURE_MIME
+from vpanalysis.report.rollout import rollout_report
 from vpanalysis.report.sections import plots
 from vpanalysis.report.style import ReportAxes
-from vpanalysis.report.window_report import WindowReport, rollout_report
+from vpanalysis.report.window_report import WindowReport
 
 FIGURES: list[Callable[..., Any]] = list(vars(plots).values())
 FELL_BACK = (*EVENTS[:2], "vp.mission.fallback", EVENTS[2])

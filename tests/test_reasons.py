@@ -9,8 +9,9 @@ from conftest import NOON, RuntimeDatabase
 from report_pages import EVENTS, NEXT_DAY, cells, report_on, table
 
 from vpanalysis.data.sample import SCENARIOS
+from vpanalysis.report.rollout import rollout_report
 from vpanalysis.report.sections import tables
-from vpanalysis.report.window_report import WindowReport, rollout_report
+from vpanalysis.report.window_report import WindowReport
 
 PROFILES = ("rollout", "sustained")
 

@@ -60,17 +60,20 @@ def test_steps_hold_this_windows_facts():
     snapshot, errors, force, flow, back = steps_of(lane(20, fallbacks=5, events=events))
     assert "as of 2026-02-16T12:00:00Z" in snapshot.text
     assert snapshot.command == (
-        "vpanalysis snapshot --source vp_state.db --vp-id vp.coder.primary --mission-limit 20 --event-limit 500 "
-        "> snapshot.json"
+        "vpanalysis snapshot --source vp_state.db --vp-id vp.coder.primary --mission-limit 20 "
+        "--as-of 2026-02-16T12:00:00+00:00 --event-limit 500 > snapshot.json"
     )
     assert "socket # refused (password=[secret] (fallback, 1×); boom (failure, 2×)" in errors.text
-    assert errors.command.startswith("vpanalysis snapshot --source vp_state.db")
+    assert errors.command == (
+        'jq \'.recent_events[] | select(.event_type == "vp.mission.fallback" or .event_type == "vp.mission.failed")'
+        " | .payload' snapshot.json"
+    )
     assert force.now
-    assert "5 of 20 (25.0 %)" in force.text
+    assert "5 of 20 missions (25.0 %)" in force.text
     assert force.command == "export UA_CODER_VP_FORCE_FALLBACK=1"
     assert flow.now
     assert back.command == "unset UA_CODER_VP_FORCE_FALLBACK"
-    for threshold in ("0.050", "45.0 s", "0.200", "14 probe missions"):
+    for threshold in ("below 5 %", "p95 below 45 s", "below 20 %", "14 probe missions"):
         assert threshold in back.text
 
 
@@ -86,7 +89,7 @@ def test_the_three_most_frequent_errors_are_named(kinds, more):
 def test_thresholds_are_the_policys():
     policy = Policy.load("playbook", fallback_watch=0.02, fallback_critical=0.10, p95_watch_seconds=30.0)
     *_, back = steps_of(lane(20, fallbacks=5), policy)
-    assert "below 0.020, p95 below 30.0 s" in back.text
+    assert "below 2 %, p95 below 30 s" in back.text
     assert "29 probe missions" in back.text  # the smallest n with 0.9 ** n <= 0.05
     assert 0.9**29 <= 0.05 < 0.9**28
 
@@ -94,7 +97,7 @@ def test_thresholds_are_the_policys():
 def test_watch_does_not_ask_to_force_yet():
     force = steps_of(lane(20, fallbacks=2))[2]
     assert not force.now
-    assert force.text.startswith("Not asked for yet: the fallback rate is 0.100; do it from 0.200")
+    assert force.text.startswith("Not asked for yet: the fallback rate is 10.0 %; do it from 20 %")
 
 
 def test_no_traffic_is_nothing_to_force():
@@ -113,7 +116,7 @@ def test_degraded_session_asks_for_the_drill_first():
 def test_unfinished_missions_are_named():
     rows = [mission(-5000 + i, run=None, status="running") for i in range(4)]
     flow = steps_of(metrics_of(rows, session=SESSION))[3]
-    assert flow.text.startswith("4 missions not finished: see that none is lost.")
+    assert flow.text.startswith("4 missions not finished yet: see that none is lost.")
 
 
 def test_commands_quote_what_a_shell_would_read():
@@ -159,10 +162,10 @@ def against(probes, before=None, policy=POLICY):
 
 
 def test_what_stands_against_it():
-    assert "finds the probes WATCH: Fallback 2 of 30 (6.7 %)" in against(lane(30, fallbacks=2))
-    assert "finds the probes WATCH: 20 of 20 (100.0 %) finished missions failed" in against(lane(20, status="failed"))
+    assert "finds the probes WATCH: 2 of 30 missions (6.7 %) fell back" in against(lane(30, fallbacks=2))
+    assert "finds the probes WATCH: 20 of 20 finished missions (100.0 %) failed" in against(lane(20, status="failed"))
     slow = against(lane(20, run=60.0))
-    assert "their p95 60.0 s is not below 45.0 s" in slow  # no rule of the rollout profile says so
+    assert "their p95 60.0 s is not below 45 s" in slow  # no rule of the rollout profile says so
     assert "run times rose against the window before the incident (p95 10.0 s → 60.0 s)" in slow
     assert "no probe mission has a run time" in against(lane(20, run=None, status="queued"))
     assert "finds the probes NO_TRAFFIC" in against(lane(20), policy=Policy.load("playbook", min_missions=50))
@@ -177,14 +180,14 @@ def test_one_fallback_takes_more_probes():
 def test_probes_worse_than_before_the_incident_do_not_pass():
     policy = Policy.load("capture", fallback_watch=0.19)
     found = reenable(lane(100, fallbacks=12), lane(300), policy)
-    assert found.against == ("the fallback rate rose against the window before the incident (0.000 → 0.120)",)
+    assert found.against == ("the fallback rate rose against the window before the incident (0.0 % → 12.0 %)",)
     assert found.change.change == pytest.approx(0.12)
 
 
 @pytest.mark.parametrize(("run", "late"), [(44.999, False), (45.0, True)])
 def test_p95_must_be_below_the_watch_line(run, late):
     found = against(lane(20, run=run), lane(100, run=run))
-    assert ("is not below 45.0 s" in found) is late
+    assert ("is not below 45 s" in found) is late
 
 
 def test_windows_must_not_overlap():
@@ -204,7 +207,9 @@ def test_probes_that_hang_or_that_nobody_can_account_for_do_not_pass():
     assert "5 missions not finished" in steps_of(metrics_of([*rows, *hanging], session=SESSION))[3].text
     assert "finds the probes WATCH" in against(metrics_of([*rows, *hanging], session=SESSION))
     unknown = [mission(-4000 + i, status="unknown", ended_event=None) for i in range(5)]
-    assert "unaccounted for" in against(metrics_of([*rows, *unknown], session=SESSION))
+    assert "5 of 25 missions (20.0 %) cannot be accounted for" in against(
+        metrics_of([*rows, *unknown], session=SESSION)
+    )
 
 
 def test_unknown_numbers_justify_nothing():

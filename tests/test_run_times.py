@@ -247,9 +247,9 @@ def test_queue_wait_and_missions_still_waiting():
 
 def test_finding_says_whether_the_lane_is_proven_fast():
     fast = [started(3600 + i, 10) for i in range(60)]
-    assert "; proven fast: 0 of 60 (0.0 %) over 90.0 s" in latency_profile(metrics_of(fast), slow_seconds=T).finding
+    assert "; proven fast: 0 of 60 (0.0 %) over 90 s" in latency_profile(metrics_of(fast), slow_seconds=T).finding
     few = latency_profile(metrics_of(fast[:5]), slow_seconds=T).finding
-    assert "; not proven fast: 0 of 5 (0.0 %) over 90.0 s, at 95 % at most 45.1 %" in few  # 1 - 0.05 ** (1 / 5)
+    assert "; not proven fast: 0 of 5 (0.0 %) over 90 s, at 95 % at most 45.1 %" in few  # 1 - 0.05 ** (1 / 5)
 
 
 def test_empty_window_says_so():

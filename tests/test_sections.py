@@ -17,8 +17,9 @@ from report_pages import DEGENERATE, EVENTS, HOSTILE, NEXT_DAY, cells, one_missi
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.report import blocks
 from vpanalysis.report.piece import MIME, Piece
+from vpanalysis.report.rollout import rollout_report
 from vpanalysis.report.sections import tables
-from vpanalysis.report.window_report import WindowReport, rollout_report
+from vpanalysis.report.window_report import WindowReport
 
 PIECES: dict[str, Callable[[WindowReport], Piece]] = {
     name: make for name, make in vars(tables).items() if name != "in_words"

@@ -55,7 +55,7 @@ def test_it_counts_all_events_and_says_so(capsys: pytest.CaptureFixture[str], la
     assert len(content["recent_events"]) == 30
     assert content["recent_events"][-1]["payload"] == {"error": "x"}
     assert content["session"]["metadata"] == {"lane": "coder"}
-    assert "0.000 instead of 0.167" in note
+    assert "a fallback rate of 0.0 % instead of 16.7 %" in note
     assert note.count("\n") == 1
 
 
@@ -64,7 +64,7 @@ def test_gateway_compatible_is_the_gateways_own(capsys: pytest.CaptureFixture[st
     assert "events_complete" not in content
     assert content["fallback"]["rate"] == 0.0
     assert sum(content["event_counts"].values()) == 30
-    assert "0.000 instead of 0.167" in note
+    assert "a fallback rate of 0.0 % instead of 16.7 %" in note
 
 
 def test_no_note_when_the_two_agree(capsys: pytest.CaptureFixture[str], lane: RuntimeDatabase) -> None:

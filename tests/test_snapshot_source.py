@@ -70,19 +70,40 @@ def test_the_numbers_are_the_snapshots_own(busy_lane: RuntimeDatabase, tmp_path:
     assert metrics.generated_at == tables.as_of == datetime.fromisoformat(content["generated_at"])
     assert metrics.mission_counts == {"completed": 4, "failed": 1, "running": 1}
     assert metrics.event_counts == content["event_counts"]
-    assert metrics.session_status == "recovering"
+    assert metrics.session_status == "degraded"  # the event of 12:05, later than the row of 12:00
     assert metrics.queue_wait_seconds is None
     assert metrics.window is not None
     assert metrics.window.last_missions == 100
 
 
+@pytest.mark.parametrize(("written", "status"), [(4, "degraded"), (5, "recovering"), (6, "recovering")])
+def test_the_later_of_the_sessions_row_and_its_last_event_tells_its_status(
+    busy_lane: RuntimeDatabase, written: int, status: str
+) -> None:
+    content = content_of(busy_lane)  # its last event: degraded at 12:05
+    content["session"]["updated_at"] = (NOON + timedelta(minutes=written)).isoformat()
+    assert metrics_from_snapshot(content).session_status == status
+
+
+def test_of_a_worker_only_that_there_was_one(busy_lane: RuntimeDatabase) -> None:
+    busy_lane.mission("m6", NOON + timedelta(minutes=7), status="queued", wait=None, run=None, events=DONE[:1])
+    missions = metrics_from_snapshot(content_of(busy_lane)).missions.set_index("mission_id")
+    assert len(missions) == 7
+    assert missions["worker_id"].dropna().to_dict() == {f"m{number}": "a worker" for number in range(6)}
+
+
+def test_one_count_that_is_no_count_leaves_all_counts_unknown() -> None:
+    content = {"fallback": {}, "latency_seconds": {}, "mission_counts": {"completed": 3, "failed": -1}}
+    assert metrics_from_snapshot(content).mission_counts is None
+
+
 def test_what_it_lists_is_as_from_the_database(busy_lane: RuntimeDatabase, tmp_path: Path) -> None:
-    """Every column but those that need ``created_at``."""
+    """Every column but those that need ``created_at``, and the worker's name."""
     with vp.open_source(busy_lane.path) as source:
         of_database = source.load(vp.RolloutWindow(LANE))
     of_snapshot = load(saved(tmp_path, content_of(busy_lane)))
     for column in of_database.missions.columns:
-        if column not in ("created_at_text", "queue_wait_seconds"):
+        if column not in ("created_at_text", "queue_wait_seconds", "worker_id"):
             ours, theirs = of_snapshot.missions[column], of_database.missions[column]
             assert ours.equals(theirs) or list(ours.fillna("")) == list(theirs.fillna("")), column
     assert of_snapshot.missions["queue_wait_seconds"].isna().all()
@@ -281,7 +302,7 @@ def test_what_is_no_number_is_unknown(value: Any) -> None:
     assert metrics.fallback.missions_with_fallback is None
     assert metrics.fallback.rate is None
     assert metrics.latency_seconds.p95_seconds is None
-    assert metrics.mission_counts == {}
+    assert metrics.mission_counts is None
     assert metrics.recovery is None
     assert metrics.session_health is None
 

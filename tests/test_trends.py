@@ -93,7 +93,7 @@ def test_rolling_share_of_nothing_is_empty(metrics):
     ("scenario", "conclusion", "words"),
     [
         ("healthy", "neither", "Neither load pressure nor degradation: the fallback rate shows no rise"),
-        ("elevated", "neither", "Neither load pressure nor degradation, but the fallback rate rose (0.010 → 0.080"),
+        ("elevated", "neither", "Neither load pressure nor degradation, but the fallback rate rose (1.0 % → 8.0 %"),
         ("load-pressure", "load_pressure", "Load or queue pressure: run time rose"),
         ("adapter-unstable", "degradation", "Runtime degradation or adapter instability: run time rose"),
         ("stalled", "neither", "7 missions overdue: hanging, not slow."),
@@ -141,7 +141,7 @@ def test_sentence_tells_queue_wait_from_run_time():
 
 def test_fallback_rate_that_fell_is_said_to_have_fallen():
     found = compare(lane(80, seed=2), lane(80, seed=1, fallbacks=20), slow_seconds=SLOW)
-    assert "the fallback rate fell (0.250 → 0.000" in found.sentence
+    assert "the fallback rate fell (25.0 % → 0.0 %" in found.sentence
     assert found.conclusion == "neither"
 
 

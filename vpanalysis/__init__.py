@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from vpanalysis.data.window import RolloutWindow as RolloutWindow
     from vpanalysis.errors import InputError as InputError
     from vpanalysis.report.document import publish as publish
+    from vpanalysis.report.rollout import rollout_report as rollout_report
     from vpanalysis.report.row import evidence_row as evidence_row
     from vpanalysis.report.sections import plots as plots
     from vpanalysis.report.sections import tables as tables
     from vpanalysis.report.window_report import WindowReport as WindowReport
-    from vpanalysis.report.window_report import rollout_report as rollout_report
 
 _HOME = {
     "InputError": "errors",
@@ -45,7 +45,7 @@ _HOME = {
     "open_source": "data.source",
     "plots": "report.sections",
     "publish": "report.document",
-    "rollout_report": "report.window_report",
+    "rollout_report": "report.rollout",
     "signatures": "analysis.signatures",
     "snapshot": "analysis.answer",
     "summarize": "analysis.metrics",

@@ -258,12 +258,8 @@ def clean(value: Any) -> Any:
 
 def _depth_of(value: Any) -> int:
     depth, level = 0, [value]
-    while level := [
-        item
-        for part in level
-        if isinstance(part, list | dict)
-        for item in (part.values() if isinstance(part, dict) else part)
-    ]:
+    while nested := [part for part in level if isinstance(part, list | dict)]:
+        level = [item for part in nested for item in (part.values() if isinstance(part, dict) else part)]
         depth += 1
     return depth
 
