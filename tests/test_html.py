@@ -4,14 +4,20 @@ import base64
 import hashlib
 import html
 import re
+import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from report_pages import executed, page
+from report_pages import DEGENERATE, PAGES, executed, page, report_on
 
+from vpanalysis.data.sample import SCENARIOS
+from vpanalysis.report import blocks
+from vpanalysis.report.finding import Finding
 from vpanalysis.report.html import to_html
+from vpanalysis.report.piece import FIGURE_MIME, Tone
+from vpanalysis.report.sections import tables
 
 SECTIONS = [
     "Verdict",
@@ -49,10 +55,32 @@ def headings(text: str) -> list[str]:
     return [" ".join(html.unescape(re.sub(r"<[^>]+>", "", heading)).split()) for heading in found]
 
 
-def shown(*outputs: Any, source: str = "shown") -> str:
+def section(text: str, anchor: str) -> str:
+    return text.partition(f'<section id="{anchor}">')[2].partition("</section>")[0]
+
+
+def unfolded(text: str) -> str:
+    """What stands above the folds."""
+    while "<details" in text:
+        text = re.sub(r"<details\b(?:(?!<details\b).)*?</details>", "", text, count=1, flags=re.DOTALL)
+    return text
+
+
+def words(text: str) -> str:
+    """What a reader reads of markup, every space alike."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def shown(*outputs: Any, source: str = "shown", tags: tuple[str, ...] = ()) -> str:
     """The page of a notebook with one section and one cell with these outputs."""
     cells = [new_markdown_cell("## Section"), new_code_cell(source, outputs=list(outputs), execution_count=1)]  # type: ignore[no-untyped-call]
+    cells[1].metadata.tags = list(tags)
     return to_html(new_notebook(cells=cells))  # type: ignore[no-untyped-call]
+
+
+def shown_blocks(*parts: blocks.Block, tone: Tone = "good", tags: tuple[str, ...] = ()) -> str:
+    """The page of a notebook with one section and one cell that shows these blocks as a piece with a finding."""
+    return shown(displayed(blocks.piece(*parts, found=Finding("Found", tone))._repr_mimebundle_()), tags=tags)
 
 
 def displayed(data: dict[str, Any], **metadata: Any) -> NotebookNode:
@@ -80,7 +108,10 @@ def test_headings_state_the_finding(elevated: str) -> None:
 def test_verdict_and_reason_come_first(elevated: str) -> None:
     banner = elevated.index('class="banner watch"')
     assert banner < elevated.index('class="tiles"') < elevated.index('id="row-text"')
-    assert elevated.index("Fallback 8 of 100 (8.0 %) is at or above the watch line") < elevated.index('class="tiles"')
+    first = words(elevated[banner : elevated.index('class="tiles"')])
+    reason = report_on("elevated").verdict.reasons[0].sentence
+    assert reason in first
+    assert words(elevated).count(reason) == 2  # here and in the table of reasons, nowhere else
 
 
 def test_nothing_is_asked_of_the_network(elevated: str) -> None:
@@ -111,12 +142,12 @@ def test_database_text_is_never_markup(hostile: str) -> None:
     images = re.findall(r"<img [^>]*>", hostile)
     assert all('src="data:image/' in image for image in images)
     assert "{{7*7}}" in hostile
-    assert "<title>HOLD_SHADOW: &lt;/title&gt;" in hostile
+    assert "<title>HOLD_SHADOW: Rollout window: &lt;/title&gt;" in hostile
 
 
 def test_long_texts_are_folded(hostile: str) -> None:
     [summary, *_] = re.findall(r'<details class="long"><summary>(.*?)</summary>', hostile, re.DOTALL)
-    assert len(html.unescape(summary)) <= 81
+    assert len(html.unescape(summary).replace("\\x1b", "_").replace("U+202E", "_")) <= 81
 
 
 def test_every_image_says_its_finding(elevated: str) -> None:
@@ -124,6 +155,151 @@ def test_every_image_says_its_finding(elevated: str) -> None:
     assert len(alternatives) == elevated.count("<img") == 8
     assert any(text.startswith("The fallback share of the newest 20 missions peaked at") for text in alternatives)
     assert all(len(text) > 40 for text in alternatives)
+
+
+@pytest.mark.parametrize(("notebook", "window"), PAGES)
+def test_no_invisible_character_is_anywhere_in_a_page(notebook: str, window: str) -> None:
+    text = page(notebook, window)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", text)
+    for image in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', text):
+        drawn = base64.b64decode(image).decode()
+        ElementTree.fromstring(drawn)
+        assert not re.search("[\u200e\u200f\u202a-\u202e\u2066-\u2069]", drawn)
+
+
+def test_the_hostile_page_shows_what_is_invisible(hostile: str) -> None:
+    assert "\\x1b[31m" in hostile
+    assert "U+202E" in hostile
+
+
+@pytest.mark.parametrize("window", [*SCENARIOS, *(name for name in DEGENERATE if name != "10,000-missions")])
+def test_pages_have_no_value_that_python_left_over(window: str) -> None:
+    text = words(page("rollout_window", window).partition("<main")[2].partition('<details class="code"')[0])
+    assert not re.search(r"\b(None(?! beyond)|nan|NaT|inf|Timestamp|datetime)\b", text)
+
+
+def test_a_share_that_is_not_none_never_reads_like_none() -> None:
+    for notebook, window in PAGES:
+        text = words(page(notebook, window))
+        assert not re.search(r"\b[1-9][\d,]* of [\d,]+ (?:missions? )?\(0(?:\.0)? %\)", text), (notebook, window)
+
+
+def test_a_page_says_which_notebook_it_is() -> None:
+    rollout, comparison = (page(name, "load-pressure") for name in ("rollout_window", "window_comparison"))
+    assert "Rollout window" in section(rollout, "verdict")
+    assert "Window comparison" in section(comparison, "verdict")
+    assert "<title>HOLD_SHADOW: Window comparison, vp.coder.primary</title>" in comparison
+    for text, name in ((rollout, "rollout_window"), (comparison, "window_comparison")):
+        assert f"vpanalysis report {name} --source sample:load-pressure" in words(section(text, "how-this-was-made"))
+
+
+def test_a_comparison_has_a_way_back_only_after_a_forced_fallback() -> None:
+    for window in ("load-pressure", "no-traffic", "snapshot", "hostile"):
+        text = page("window_comparison", window)
+        assert "The way back" not in contents(text)
+        assert "robe" not in words(text.partition("<main")[2].partition('<details class="code"')[0])
+
+
+def test_the_gateways_blindness_is_in_the_banner() -> None:
+    blind = page("rollout_window", "critical")
+    banner = words(section(blind, "verdict"))
+    assert report_on("critical").gateway_difference in banner
+    assert "Nothing is wrong with the data" not in words(blind)
+
+
+class TestFolds:
+    def test_what_only_proves_it_is_folded(self, elevated: str) -> None:
+        above = unfolded(elevated)
+        for anchor in ("fallback", "latency", "events-and-failures"):
+            assert "<table" not in section(above, anchor), anchor
+            assert 'class="prose"' not in section(above, anchor), anchor
+            assert section(above, anchor).count("<img") <= 1, anchor
+        assert "Thresholds and gates of the policy" not in above
+        assert "Thresholds and gates of the policy" in elevated
+        assert "newest first" not in above
+
+    def test_a_part_for_those_who_look_closer_is_folded(self) -> None:
+        part = blocks.sentence("the proof")
+        assert "the proof" in unfolded(shown_blocks(part))
+        assert "the proof" not in unfolded(shown_blocks(part, tags=("folded",)))
+        assert "the proof" in shown_blocks(part, tags=("folded",))
+
+    @pytest.mark.parametrize(
+        ("tone", "folded"), [("good", True), ("plain", True), ("quiet", True), ("watch", False), ("critical", False)]
+    )
+    def test_a_part_is_folded_when_nothing_is_amiss(self, tone: Tone, folded: bool) -> None:
+        text = shown_blocks(blocks.sentence("the proof"), tone=tone, tags=("folded-when-fine",))
+        assert ("the proof" not in unfolded(text)) is folded
+
+    def test_the_timeline_is_shown_where_missions_failed(self) -> None:
+        fine, failing = (unfolded(page("rollout_window", name)) for name in ("healthy", "failing"))
+        assert section(fine, "events-and-failures").count("<img") == 0
+        assert section(failing, "events-and-failures").count("<img") == 1
+
+    def test_a_fold_says_what_is_in_it(self, elevated: str) -> None:
+        summaries = [words(text) for text in re.findall(r"<summary[^>]*>(.*?)</summary>", elevated, re.DOTALL)]
+        assert "More on fallback" in summaries
+        assert all(len(text) > 8 for text in summaries)
+        assert elevated.count("<details") == elevated.count("</details>") == len(summaries)
+
+    def test_the_reports_checklist_is_above_the_folds_only_when_there_is_something_to_do(self) -> None:
+        assert "recovery-checklist" not in page("rollout_window", "healthy")
+        assert '<ol class="steps">' in unfolded(page("rollout_window", "critical"))
+
+
+class TestTables:
+    @pytest.mark.parametrize(("rows", "sortable"), [(5, False), (11, True)])
+    def test_a_long_table_can_be_sorted(self, rows: int, sortable: bool) -> None:
+        cells = [[f"row {number}", str(number)] for number in range(rows)]
+        text = shown_blocks(blocks.table("Rows", ["Name", ("Number", "number")], cells))
+        assert (text.partition("<main")[2].partition("<script")[0].count("data-sortable") == 1) is sortable
+
+    def test_a_compact_one_cannot(self) -> None:
+        text = shown_blocks(blocks.pairs("Rows", [[f"row {number}", str(number)] for number in range(30)]))
+        assert "data-sortable" not in text.partition("<main")[2].partition("<script")[0]
+
+    def test_the_first_cell_names_its_row(self) -> None:
+        text = shown_blocks(blocks.table("Animals", ["Name", ("Legs", "number")], [["ant", "6"]]))
+        assert re.search(r'<th scope="row"[^>]*>\s*ant\s*</th>', text)
+        assert re.search(r'<td class="number"[^>]*>\s*6\s*</td>', text)
+
+
+class TestCommands:
+    def test_a_command_is_all_there_and_its_words_are_whole(self) -> None:
+        command = "vpanalysis snapshot --source 'two words.db' --mission-limit 40 | jq '.fallback'"
+        text = shown_blocks(blocks.command("Do:", command))
+        [code] = re.findall(r"<code>(.*?)</code>", text.partition("<main")[2].partition('class="code"')[0], re.DOTALL)
+        assert html.unescape(re.sub(r"<[^>]+>", "", code)) == command
+        assert "--mission-limit" in re.findall(r"<span>(.*?)</span>", code)
+
+    def test_every_command_has_a_button_of_its_own(self) -> None:
+        text = page("rollout_window", "critical")
+        commands = [step.command for step in report_on("critical").checklist if step.command]
+        assert len(commands) == 5
+        assert text.count('<div class="command">') == text.count('data-copies=""') == len(commands) + 1
+        assert text.count('data-copies="row-text"') == 1
+        assert all(command in words(text) for command in commands)
+
+
+class TestFigures:
+    def test_the_page_holds_the_vector_drawing_and_not_the_pixels(self, elevated: str) -> None:
+        assert "data:image/png" not in elevated
+        assert elevated.count("data:image/svg+xml;base64,") == elevated.count("<img")
+
+    def test_a_figures_title_is_the_pages_own_text(self) -> None:
+        figure = {"title": "A <b>title", "alt": "A <b>title. And more.", "svg": "<svg></svg>", "empty": False}
+        text = shown(displayed({FIGURE_MIME: figure, "image/svg+xml": "<svg/>", "image/png": "aGk="}))
+        assert "<figcaption>A &lt;b&gt;title</figcaption>" in text
+        encoded = base64.b64encode(b"<svg></svg>").decode()
+        assert f'<img src="data:image/svg+xml;base64,{encoded}" alt="A &lt;b&gt;title. And more.">' in text
+        assert "aGk=" not in text
+
+
+def test_a_piece_shows_itself_in_a_notebook_as_on_the_page() -> None:
+    markup = tables.fallback(report_on("elevated")).html()
+    assert "8 of 100 (8.0\u00a0%)" in markup
+    assert "<style" not in markup
+    assert "<script" not in markup
 
 
 def test_code_is_folded_and_parameters_are_not_repeated(elevated: str) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from vpanalysis import formatting
 from vpanalysis.report import style
 from vpanalysis.report.style import CRITICAL, INK, MUTED, SURFACE, WATCH, Ink, ReportAxes
 from vpanalysis.report.window_report import WindowReport
@@ -151,7 +152,7 @@ def short_duration(seconds: float) -> str:
 
 def short_name(name: str, characters: int) -> str:
     """Returns a name in one line, as long as a row's label may be."""
-    line = " ".join(name.split())
+    line = " ".join(formatting.visible(name).split())  # a control would break the image
     return line if len(line) <= characters else textwrap.fill(line, characters - 1).partition("\n")[0] + "…"
 
 

@@ -174,8 +174,8 @@ def latency_distribution(report: WindowReport, ax: Axes | None = None) -> Axes:
 def _latency_distribution(report: WindowReport, ax: Axes) -> str:
     profile, policy = report.latency, report.policy
     curve = profile.curve
-    if curve is None or not curve.finished:
-        return drawing.nothing(ax, "No mission finished, so there is no distribution of run times")
+    if curve is None or profile.p50_seconds is None:
+        return drawing.nothing(ax, "No mission completed, so there is no distribution of run times")
     drawing.titled(ax, _distribution_title(profile))
     _draw_curve(ax, curve, BLUE)
     points = [(profile.p50_seconds, "p50"), (profile.p95_seconds, "p95")]
@@ -238,7 +238,7 @@ def _distributions_compared(report: WindowReport, ax: Axes) -> str:
     shown = [
         (name, profile, profile.curve, ink, band)
         for name, profile, ink, band in (("before", before, MUTED, None), ("this window", report.latency, BLUE, BAND))
-        if profile is not None and profile.curve is not None and profile.curve.finished
+        if profile is not None and profile.curve is not None and profile.p95_seconds is not None
     ]
     if len(shown) < 2:
         return drawing.nothing(ax, "No run times of two windows to compare")
@@ -255,11 +255,9 @@ def _distributions_compared(report: WindowReport, ax: Axes) -> str:
 
 def _distribution_title(profile: LatencyProfile) -> str:
     running = formatting.count(profile.running, "mission")
-    if profile.p50_seconds is None or profile.p95_seconds is None:
-        return f"No mission has finished; {running} still running"
     finished = f"Half of the missions finish within {formatting.duration(profile.p50_seconds)}, 95 % within "
     with_running = profile.p95_with_running_seconds
-    if with_running is not None and with_running < 1.5 * profile.p95_seconds:
+    if with_running is not None and with_running < 1.5 * (profile.p95_seconds or 0):
         return finished + formatting.duration(profile.p95_seconds)
     reached = "not reached yet" if with_running is None else formatting.duration(with_running)
     return f"{finished}{formatting.duration(profile.p95_seconds)}; with the {running} still running, p95 is {reached}"

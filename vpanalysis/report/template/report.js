@@ -15,6 +15,7 @@ for (const button of document.querySelectorAll("button[data-copies]")) {
     }
   });
 }
+const plain = (text) => text.replace(/\s/g, " ").toLowerCase();
 const UNITS = { d: 86400, h: 3600, min: 60, s: 1 };
 const number = (text) => {
   const times = [...text.matchAll(/([\d.]+)\s(d|h|min|s)\b/g)];
@@ -44,8 +45,8 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   search.placeholder = "Filter rows";
   search.setAttribute("aria-label", `Filter: ${table.caption?.textContent ?? "rows"}`);
   search.addEventListener("input", () => {
-    const wanted = search.value.toLowerCase();
-    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const wanted = plain(search.value);
+    for (const row of body.rows) row.hidden = !plain(row.textContent).includes(wanted);
   });
   table.parentElement.before(search);
 }
