@@ -294,7 +294,7 @@ def test_in_sustained_the_more_cautious_of_rate_and_p95_decides() -> None:
     verdict = classify(metrics, Policy.load("playbook", "sustained"))
     assert (verdict.lane_status, verdict.action) == ("FORCE_FALLBACK", "force_fallback")
     assert [reason.gate for reason in verdict.reasons] == ["latency", "fallback_rate", "slow_share"]
-    assert verdict.reasons[0].sentence == "The p95 run time of 100.0 s is at or above the critical line of 90.0 s."
+    assert verdict.reasons[0].sentence == "The p95 run time is 100.0 s, above the critical line of 90 s."
     rollout = classify(metrics, Policy.load("playbook"))
     assert [reason.gate for reason in rollout.reasons] == ["fallback_rate", "latency", "slow_share"]
     assert rollout.lane_status == "WATCH"
@@ -326,7 +326,7 @@ def test_a_policy_may_require_evidence_of_a_closed_window(n: int, status: str, s
         assert (reason.gate, reason.value, reason.threshold) == ("fallback_rate", "insufficient", "supports")
         assert reason.unit == "status"
         assert verdict.next_step.endswith(
-            "let more missions through: 0 of 58: 1 more clean mission would show a fallback rate below 0.05 at 95 %."
+            "let more missions through: 0 of 58: 1 more clean mission would show a fallback rate below 5 % at 95 %."
         )
 
 
@@ -349,7 +349,7 @@ def test_the_failure_claim_is_required_too(sure: Policy) -> None:
     assert verdict.evidence.strength == "supports"
     assert [(reason.gate, reason.value) for reason in verdict.reasons] == [("failures", "insufficient")]
     assert verdict.evidence.failure.distance in verdict.reasons[0].sentence
-    assert "would show a failure rate below 0.1 at 95 %" in verdict.next_step
+    assert "would show a failure rate below 10 % at 95 %" in verdict.next_step
     assert classify(metrics, Policy.load("playbook")).lane_status == "HEALTHY"
 
 
@@ -379,8 +379,18 @@ STEPS: list[tuple[str, dict[str, Any], str, str]] = [
     ("sustained", {}, "Keep default-on and continue the scheduled checks", "45 more clean missions"),
     ("rollout", {"rate": 0.1}, "Hold this stage", "fallback payload errors (§3.1)"),
     ("sustained", {"rate": 0.1}, "Increase snapshot frequency", "fallback payload errors (§3.1)"),
-    ("rollout", {"rate": 0.3}, "Investigate immediately, and consider UA_CODER_VP_FORCE_FALLBACK=1", "(§4)"),
-    ("sustained", {"rate": 0.3}, "Set UA_CODER_VP_FORCE_FALLBACK=1 for now", "re-evaluate (playbook §7.3)"),
+    (
+        "rollout",
+        {"rate": 0.3},
+        "Investigate immediately, and force the fallback (UA_CODER_VP_FORCE_FALLBACK=1)",
+        "(§4). First inspect",
+    ),
+    (
+        "sustained",
+        {"rate": 0.3},
+        "Force the fallback (UA_CODER_VP_FORCE_FALLBACK=1) for now",
+        "re-evaluate (playbook §7.3)",
+    ),
     ("rollout", {"n": 0}, "Hold the window open until missions arrive", "capture again"),
     ("sustained", {"n": 0}, "Keep default-on", "check that they reach the lane"),
     ("rollout", {"p95": None}, "Hold this stage", "get the missing number"),
@@ -535,18 +545,7 @@ def test_the_worker_lanes_verdict_says_that_it_records_no_fallbacks(sample: Call
     assert verdict.evidence.failure.strength == "supports"
 
 
-#: A snapshot does not say which worker claimed a mission; that it has a started event would.
-CANNOT_SAY = pytest.mark.xfail(reason="account: listed missions of a snapshot count as if no worker had claimed them")
-
-
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        pytest.param(name, marks=CANNOT_SAY) if name == "worker-lane" else name
-        for name in EXPECTED
-        if name != "no-traffic"
-    ],
-)
+@pytest.mark.parametrize("scenario", [name for name in EXPECTED if name != "no-traffic"])
 def test_a_complete_snapshot_reaches_the_same_verdict(sample: Callable[[str], Tables], scenario: str) -> None:
     tables, policy = sample(scenario), Policy.load("playbook")
     own = classify(vp.summarize(tables), policy)

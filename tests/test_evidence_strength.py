@@ -118,12 +118,12 @@ def test_missions_needed_are_the_designs(basis: Any, needed: Sequence[int]) -> N
 @pytest.mark.parametrize(
     ("k", "n", "needed", "distance"),
     [
-        (0, 4, 55, "0 of 4: 55 more clean missions would show a fallback rate below 0.05 at 95 %."),
-        (0, 58, 1, "0 of 58: 1 more clean mission would show a fallback rate below 0.05 at 95 %."),
-        (0, 59, 0, "0 of 59 show a fallback rate below 0.05 at 95 %."),
-        (1, 92, 1, "1 of 92: 1 more clean mission would show a fallback rate below 0.05 at 95 %."),
-        (1, 93, 0, "1 of 93 show a fallback rate below 0.05 at 95 %."),
-        (4, 180, 1, "4 of 180: 1 more clean mission would show a fallback rate below 0.05 at 95 %."),
+        (0, 4, 55, "0 of 4: 55 more clean missions would show a fallback rate below 5 % at 95 %."),
+        (0, 58, 1, "0 of 58: 1 more clean mission would show a fallback rate below 5 % at 95 %."),
+        (0, 59, 0, "0 of 59 show a fallback rate below 5 % at 95 %."),
+        (1, 92, 1, "1 of 92: 1 more clean mission would show a fallback rate below 5 % at 95 %."),
+        (1, 93, 0, "1 of 93 show a fallback rate below 5 % at 95 %."),
+        (4, 180, 1, "4 of 180: 1 more clean mission would show a fallback rate below 5 % at 95 %."),
     ],
 )
 def test_distance_in_missions(k: int, n: int, needed: int, distance: str) -> None:
@@ -161,7 +161,7 @@ def test_missions_needed_is_where_scipys_bound_gets_below_the_claim() -> None:
 def test_no_missions(basis: Any, needed: int) -> None:
     found = claim(0, 0, 0.05, basis)
     assert (found.strength, found.missions_needed) == ("none", needed)
-    assert found.distance == f"0 of 0: {needed} more clean missions would show a rate below 0.05 at 95 %."
+    assert found.distance == f"0 of 0: {needed} more clean missions would show a rate below 5 % at 95 %."
     assert (found.interval_low, found.interval_high, found.lower_bound, found.upper_bound) == (None,) * 4
     for whole in (weigh(metrics_of([]), POLICY), stated(0, 0)):
         assert (whole.strength, whole.failure.strength, whole.p95.strength) == ("none",) * 3
@@ -173,7 +173,9 @@ def test_a_claim_that_no_rate_can_break_is_never_shown() -> None:
         for n in (0, 10):
             found = claim(0, n, 1.0, basis)  # type: ignore[arg-type]
             assert found.missions_needed is None
-            assert "no number of missions can show a rate below 1" in found.distance or found.strength == "supports"
+            assert (
+                "no number of missions can show a rate below 100 %." in found.distance or found.strength == "supports"
+            )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_one_mission_and_all_fallbacks(k: int, n: int, strength: str) -> None:
     assert found.upper_bound == pytest.approx(1.0 if k == n else 1 - 0.05 ** (1 / n) if k == 0 else found.upper_bound)
     assert found.lower_bound == pytest.approx(0.05 ** (1 / n) if k == n else found.lower_bound)
     if strength == "refutes":
-        assert "show a rate of 0.05 or more at 95 %; " in found.distance
+        assert "show a rate of 5 % or more at 95 %; " in found.distance
 
 
 # --- settled missions
@@ -422,8 +424,29 @@ def test_pending_missions_make_a_window_provisional() -> None:
     found = weigh(metrics_of(running, window=CLOSED), POLICY)
     assert (found.caveat, found.basis) == ("Provisional: not every mission has ended.", "fixed")
     assert weigh(metrics_of(running, window=OPEN), POLICY).caveat == (
-        "Provisional: more missions may still join the window, and 1 mission of it is pending."
+        "Provisional: more missions may still join the window, and 1 of its missions is pending."
     )
+
+
+@pytest.mark.parametrize("quality", [{"duplicate_missions": 1}, {"beyond_as_of": 1}, {"ends_before_window": NOON}])
+def test_what_is_wrong_with_the_data_supports_no_claim_and_may_refute_one(quality: dict[str, Any]) -> None:
+    wrong = DataQuality(**quality)
+    clean = [mission(-9000.0 + at) for at in range(100)]
+    sound, doubted = (weigh(metrics_of(clean, window=CLOSED, quality=one), POLICY) for one in (None, wrong))
+    for before, after in zip((sound, sound.failure, sound.p95), (doubted, doubted.failure, doubted.p95), strict=True):
+        assert (before.strength, after.strength, after.missions_needed) == ("supports", "insufficient", None)
+        assert after.distance == "What is wrong with the data forbids the claim."
+        assert (after.missions, after.against) == (before.missions, before.against)
+    fell_back = [mission(-9000.0 + at, fallback=True, status="failed") for at in range(20)]
+    refuted = weigh(metrics_of(fell_back, window=CLOSED, quality=wrong), POLICY)
+    assert (refuted.strength, refuted.failure.strength) == ("refutes", "refutes")
+
+
+def test_a_note_without_a_veto_leaves_the_claims() -> None:
+    metrics = metrics_of(
+        [mission(-9000.0 + at) for at in range(100)], window=CLOSED, quality=DataQuality(orphan_events=9)
+    )
+    assert weigh(metrics, POLICY).strength == "supports"
 
 
 def test_a_small_window_is_weighed_without_scipy_stats() -> None:

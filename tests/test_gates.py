@@ -128,20 +128,50 @@ def test_traffic_of_a_snapshot_counts_its_finished_missions() -> None:
             52,
             "HEALTHY",
             "fallback rate within target (0.000 < 0.050)",
-            "Fallback 0 of 52 (0.0 %) is below the watch",
+            "0 of 52 missions (0.0 %) fell back, below the watch line of 5 %.",
         ),
-        (2, 41, "HEALTHY", "fallback rate within target (0.049 < 0.050)", "line of 5.0 %."),
-        (2, 40, "WATCH", "fallback rate elevated (0.050 >= 0.050)", "2 of 40 (5.0 %) is at or above the watch line of"),
-        (10, 51, "WATCH", "fallback rate elevated (0.196 >= 0.050)", "10 of 51 (19.6 %) is at or above the watch line"),
+        (
+            2,
+            41,
+            "HEALTHY",
+            "fallback rate within target (0.049 < 0.050)",
+            "2 of 41 missions (4.9 %) fell back, below the watch line of 5 %.",
+        ),
+        (
+            2,
+            40,
+            "WATCH",
+            "fallback rate elevated (0.050 >= 0.050)",
+            "2 of 40 missions (5.0 %) fell back, at the watch line of 5 %.",
+        ),
+        (
+            10,
+            51,
+            "WATCH",
+            "fallback rate elevated (0.196 >= 0.050)",
+            "10 of 51 missions (19.6 %) fell back, above the watch line of 5 %.",
+        ),
         (
             13,
             52,
             "FORCE_FALLBACK",
             "fallback rate high (0.250 >= 0.200)",
-            "Fallback 13 of 52 (25.0 %) is at or above the critical line of 20.0 %.",
+            "13 of 52 missions (25.0 %) fell back, above the critical line of 20 %.",
         ),
-        (1, 5, "FORCE_FALLBACK", "fallback rate high (0.200 >= 0.200)", "1 of 5 (20.0 %)"),
-        (1, 1, "FORCE_FALLBACK", "fallback rate high (1.000 >= 0.200)", "1 of 1 (100.0 %)"),
+        (
+            1,
+            5,
+            "FORCE_FALLBACK",
+            "fallback rate high (0.200 >= 0.200)",
+            "1 of 5 missions (20.0 %) fell back, at the critical line of 20 %.",
+        ),
+        (
+            1,
+            1,
+            "FORCE_FALLBACK",
+            "fallback rate high (1.000 >= 0.200)",
+            "1 of 1 mission (100.0 %) fell back, above the critical line of 20 %.",
+        ),
     ],
 )
 def test_fallback_rate(fell_back: int, of: int, caution: str, brief: str, sentence: str) -> None:
@@ -150,7 +180,7 @@ def test_fallback_rate(fell_back: int, of: int, caution: str, brief: str, senten
     assert (found.gate, found.unit, found.value) == ("fallback_rate", "share", fell_back / of)
     assert (found.caution, found.brief) == (caution, brief)
     assert found.threshold == (0.20 if caution == "FORCE_FALLBACK" else 0.05)
-    assert sentence in found.sentence
+    assert found.sentence == sentence
 
 
 @pytest.mark.parametrize("rate", [None, float("nan"), float("inf"), -0.1, "0.3"])
@@ -162,7 +192,7 @@ def test_a_fallback_rate_that_is_no_rate_is_unknown(rate: Any) -> None:
 def test_a_rate_without_its_counts_is_judged_by_itself() -> None:
     found = judged("fallback_rate", bare(fallback={"rate": 0.25}))
     assert (found.value, found.caution) == (0.25, "FORCE_FALLBACK")
-    assert found.sentence.startswith("The fallback rate of 25.0 % is at or above")
+    assert found.sentence == "The fallback rate is 25.0 %, above the critical line of 20 %."
 
 
 def test_a_negative_rate_or_p95_in_metrics_is_unknown_too() -> None:
@@ -209,14 +239,18 @@ def test_p95_by_the_table(p95: float | None, rollout: str, sustained: str, brief
 @pytest.mark.parametrize(
     ("runs", "caution", "in_sentence"),
     [
-        ([10.0] * 8 + [90.0] * 2, "WATCH", "and 2 missions took as long"),
-        ([10.0] * 8 + [89.9, 95.0], "HEALTHY", "but by 1 mission: it takes 2"),
-        ([10.0] * 98 + [95.0] * 2, "HEALTHY", "10.0 s is below the critical line of 90.0 s"),
-        ([95.0], "HEALTHY", "but by 1 mission"),
-        ([95.0, 96.0], "WATCH", "and 2 missions"),
-        ([89.999999, 90.0], "HEALTHY", "is at or above the critical line of 90.0 s, but by 1 mission"),  # at, by one
-        ([90.0, 90.0], "WATCH", "and 2 missions took as long"),  # at, by two
-        ([89.999999, 89.999999], "HEALTHY", "is below the critical line"),
+        ([10.0] * 8 + [90.0] * 2, "WATCH", "at the critical line of 90 s; 2 missions took 90 s or longer."),
+        (
+            [10.0] * 8 + [89.9, 95.0],
+            "HEALTHY",
+            "above the critical line of 90 s, but only 1 mission took that long; it takes 2.",
+        ),
+        ([10.0] * 98 + [95.0] * 2, "HEALTHY", "is 10.0 s, below the critical line of 90 s."),
+        ([95.0], "HEALTHY", "but only 1 mission took that long; it takes 2."),
+        ([95.0, 96.0], "WATCH", "above the critical line of 90 s; 2 missions took 90 s or longer."),
+        ([89.999999, 90.0], "HEALTHY", "at the critical line of 90 s, but only 1 mission"),  # at, by one
+        ([90.0, 90.0], "WATCH", "at the critical line of 90 s; 2 missions took 90 s or longer."),  # at, by two
+        ([89.999999, 89.999999], "HEALTHY", ", below the critical line of 90 s."),
     ],
 )
 def test_latency_needs_two_missions_that_slow(runs: list[float], caution: str, in_sentence: str) -> None:
@@ -251,6 +285,15 @@ def test_in_sustained_the_gate_adds_nothing_to_the_table() -> None:
         metrics = metrics_of([mission(-900.0 * (at + 1), run=p95) for at in range(3)])
         gate = BY_NAME["latency"]
         assert gate.judge(metrics, POLICY.gate("latency"), SUSTAINED) == gate.judge(metrics, None, SUSTAINED)
+
+
+@pytest.mark.parametrize(
+    ("run_times", "unknown"), [({"count": 0}, True), ({"count": 1}, False), ({}, False), ({"count": None}, False)]
+)
+def test_a_p95_of_no_run_time_is_unknown(run_times: dict[str, Any], unknown: bool) -> None:
+    for policy in (POLICY, SUSTAINED):
+        found = judged("latency", bare(latency_seconds={"p95_seconds": 10.0} | run_times), policy)
+        assert (found.caution, found.value) == (("WATCH", None) if unknown else ("HEALTHY", 10.0))
 
 
 # --- failures
@@ -299,7 +342,7 @@ def test_a_tenth_by_fewer_than_three_is_said_to_be_so() -> None:
     found = judged("failures", lane(["failed", *ok(18), "failed"]))
     assert (found.caution, found.value) == ("HEALTHY", 0.10)
     assert found.brief == "failed share within target (0.100 by 2 of 3, >= 0.100)"
-    assert found.sentence.startswith("2 of 20 (10.0 %) finished missions failed or timed out (by fewer than 3); ")
+    assert found.sentence.startswith("2 of 20 finished missions (10.0 %) failed or timed out (by fewer than 3); ")
     below = judged("failures", lane(["failed", *ok(19), "failed"]))
     assert below.brief == "failed share within target (0.095 < 0.100)"
     assert "fewer" not in below.sentence
@@ -475,8 +518,8 @@ def test_completions_say_how_long_and_in_which_way() -> None:
     never = [mission(-3700.0 - at, wait=None, status="queued") for at in range(1)]
     found = judged("completions", metrics_of([hanging(1000.0), hanging(1001.0), *never]))
     assert found.sentence == (
-        "2 missions are still unfinished more than 15 min 00 s after starting and 1 mission has not started more than "
-        "60 min 00 s after being created; 3 of them among the newest 3."
+        "2 missions are still unfinished more than 15 min after starting and 1 mission is still waiting more than "
+        "60 min after being created; all of them among the newest 3."
     )
 
 
@@ -555,8 +598,38 @@ def test_session_at_the_end_of_a_closed_window() -> None:
     assert closed("active", after).value == "unknown"
     assert closed("active", after, ("vp.session.resumed", before)).caution == "HEALTHY"
     assert closed("idle", after, (DEGRADED, before)).value == "degraded"
-    by_row = closed("recovering", after, ("vp.session.resumed", before))
+    later = closed("recovering", after, ("vp.session.resumed", before))
+    assert (later.caution, later.value) == ("HEALTHY", "active")  # the row is of a later time
+    end = NOON - timedelta(hours=2)
+    for updated, caution in ((before, "WATCH"), (end - MICROSECOND, "WATCH"), (end, "HEALTHY")):
+        by_row = closed("degraded", updated, ("vp.session.resumed", NOON - timedelta(hours=5)))
+        assert by_row.caution == caution  # by the row alone, where it was written within the window
+
+
+def test_session_of_an_open_window_is_what_was_said_last() -> None:
+    def at_noon(status: str, *events: tuple[str, int]) -> Reason:
+        """The row was written two hours before noon, the events so many minutes before."""
+        row = SESSION | {"status": status, "updated_at": (NOON - timedelta(hours=2)).isoformat()}
+        told = [(name, NOON - timedelta(minutes=ago)) for name, ago in events]
+        return judged("session", metrics_of([mission()], session=row, session_events=told))
+
+    assert at_noon("active").value == "active"
+    late = at_noon("active", (DEGRADED, 119))
+    assert (late.caution, late.value) == ("WATCH", "degraded")
+    assert at_noon("active", (DEGRADED, 120)).value == "active"  # the row is no older
+    assert at_noon("active", (DEGRADED, 119), ("vp.session.resumed", 118)).caution == "HEALTHY"
+    by_row = at_noon("recovering", ("vp.session.resumed", 10))
     assert (by_row.caution, by_row.value) == ("WATCH", "recovering")  # by the row alone
+
+
+@pytest.mark.parametrize("row", [{}, {"session": {"status": "idle", "updated_at": NOON.isoformat()}}])
+def test_a_snapshot_that_calls_its_session_orphaned_trips(row: dict[str, Any]) -> None:
+    health = {"currently_orphaned": True, "orphan_signals": 1, "orphan_rate": 1.0}
+    found = judged("session", bare(session_health=health, generated_at=NOON.isoformat(), **row))
+    assert (found.caution, found.value, found.threshold) == ("WATCH", "orphaned", "active or idle")
+    assert found.sentence == "The session is orphaned at the window's end."
+    served = judged("session", bare(session_health=health | {"currently_orphaned": False}, **row))
+    assert served.caution != "WATCH"
 
 
 @pytest.mark.parametrize("status", ["active", "idle", "paused", "retired"])
@@ -667,7 +740,8 @@ def test_rolling_fallback_looks_at_the_newest_twenty(older: int, newest_20: int,
     found = judged("rolling_fallback", metrics_of(rows))
     assert (found.gate, found.unit, found.caution) == ("rolling_fallback", "share", caution)
     assert (found.value, found.threshold) == (value, 0.10)
-    assert ("the log's guardrail asks to revert" in found.sentence) == (caution == "WATCH")
+    assert ("which exceeds the 10 % revert guardrail." in found.sentence) == (caution == "WATCH")
+    assert ("within the 10 % revert guardrail." in found.sentence) == (caution == "HEALTHY")
 
 
 def test_rolling_fallback_takes_twenty_missions_with_an_id() -> None:
@@ -772,7 +846,7 @@ def test_slow_share(slow: int, fast: int, caution: str | None, value: float | No
 def test_a_slow_share_that_does_not_trip_says_why() -> None:
     at = judged("slow_share", slow_and_fast(10, 190))
     assert at.brief == "slow share within target (0.050 <= 0.050)"
-    assert at.sentence.endswith(": not over 5.0 %.")
+    assert at.sentence.endswith("took longer, within the limit of 5 %.")
     by_chance = judged("slow_share", slow_and_fast(6, 94))
     assert by_chance.brief == "slow share within target (0.060 > 0.050)"
     assert by_chance.sentence.endswith("but by no more than chance explains.")
@@ -798,8 +872,9 @@ def test_slow_share_counts_running_missions_and_leaves_out_the_young_and_those_c
     rows += [mission(-2000.0, run=5.0, status="cancelled"), mission(-2100.0, run=500.0, status="cancelled")]
     found = judged("slow_share", metrics_of(rows))
     assert (found.caution, found.value) == ("WATCH", 5 / 21)  # four running, and the one cancelled after 500 s
-    assert found.sentence.startswith(
-        "5 of 21 (23.8 %) missions that had 90.0 s to run took longer (1 mission cancelled"
+    assert found.sentence == (
+        "5 of 21 missions (23.8 %) that had 90 s to run took longer, over the limit of 5 %; 1 mission cancelled sooner "
+        "is left out."
     )
 
 
@@ -855,14 +930,35 @@ def test_any_row_is_a_sign_of_life_and_what_comes_later_is_not() -> None:
     assert judged("freshness", metrics_of([mission(-86400.0 * 5)], session_events=events)).value == 60.0
 
 
-def test_a_closed_window_is_fresh_for_ever() -> None:
+@pytest.mark.parametrize(
+    ("activity", "caution", "value"),
+    [
+        (85 * DAY, "WATCH", 432000.0),  # five days before the window's end
+        (81 * DAY, "WATCH", 86400.0),
+        (81 * DAY - MICROSECOND, "HEALTHY", None),
+        (80 * DAY, "HEALTHY", None),
+        (DAY, "HEALTHY", None),  # the source went on after the window
+    ],
+)
+def test_freshness_of_a_closed_window_counts_back_from_its_end(
+    activity: timedelta, caution: str, value: float | None
+) -> None:
     window = RolloutWindow(LANE, start=NOON - 90 * DAY, end=NOON - 80 * DAY, as_of=NOON)
-    found = seen(85 * DAY, 85 * DAY, window)
-    assert (found.caution, found.value, found.brief) == ("HEALTHY", None, "closed window")
+    found = seen(activity, 86 * DAY, window)
+    assert (found.caution, found.value, found.threshold) == (caution, value, 86400.0)
+    if caution == "HEALTHY":
+        assert found.brief == "closed window"  # its newest mission may be of any age
+    else:
+        assert "before the window's end: is this the right database?" in found.sentence
+
+
+def test_a_window_that_ends_now_is_closed_and_one_that_ends_later_is_open() -> None:
     until_now = RolloutWindow(LANE, start=NOON - 90 * DAY, end=NOON, as_of=NOON)
-    assert seen(85 * DAY, 85 * DAY, until_now).caution == "HEALTHY"
+    assert (seen(DAY, 85 * DAY, until_now).caution, seen(DAY / 2, 85 * DAY, until_now).caution) == ("WATCH", "HEALTHY")
     ahead = RolloutWindow(LANE, start=NOON - 90 * DAY, end=NOON + MICROSECOND, as_of=NOON)
-    assert seen(85 * DAY, 85 * DAY, ahead).caution == "WATCH"
+    old = seen(DAY / 2, 85 * DAY, ahead)
+    assert (old.caution, old.value) == ("WATCH", 85 * 86400.0)  # open: its newest mission is old
+    assert "before this judgement" in seen(85 * DAY, 85 * DAY, ahead).sentence
 
 
 def test_freshness_without_a_moment_is_not_assessed() -> None:
@@ -936,6 +1032,24 @@ def test_data_quality_of_missions_that_nobody_can_account_for(unaccounted: int, 
 
 
 @pytest.mark.parametrize(
+    ("undated", "of", "veto"),
+    [
+        (1, 10, False),  # one alone
+        (2, 40, False),  # exactly 5 % of all, dated or not
+        (2, 39, True),
+        (3, 60, False),
+        (3, 59, True),
+    ],
+)
+def test_data_quality_of_missions_without_a_creation_time(undated: int, of: int, veto: bool) -> None:
+    rows = [mission(-900.0 + at) for at in range(of - undated)]
+    found = judged("data_quality", metrics_of(rows, quality=DataQuality(missions_without_created_at=undated)))
+    assert found.caution == ("WATCH" if veto else "HEALTHY")
+    if veto:
+        assert found.brief == "data quality (missions without created at)"
+
+
+@pytest.mark.parametrize(
     "columns",
     [
         {"mission_id": ""},
@@ -959,6 +1073,15 @@ def test_data_quality_of_signals_without_a_mission(orphans: int, of: int, veto: 
     counts = {f"vp.mission.{kind}": of - orphans, "vp.mission.dispatched": 500}
     found = judged("data_quality", replace(metrics, event_counts=counts))
     assert found.caution == ("WATCH" if veto else "HEALTHY")
+
+
+FELL_BACK = {"vp.mission.dispatched": 4, "vp.mission.completed": 4, "vp.mission.fallback": 1}
+
+
+def ended(completed_missions: int, **events: int) -> dict[str, Any]:
+    """So many completed missions of a snapshot, and all their events by name."""
+    counts = {f"vp.mission.{name}": count for name, count in events.items()}
+    return {"mission_counts": {"completed": completed_missions}, "event_counts": counts, "events_complete": True}
 
 
 def stated(n: Any, k: Any, rate: Any, **more: Any) -> Metrics:
@@ -988,6 +1111,16 @@ def stated(n: Any, k: Any, rate: Any, **more: Any) -> Metrics:
         (lambda: stated(4, 2, 0.5, event_counts={"vp.mission.fallback": 1}, events_complete=True), True),
         (lambda: stated(4, 2, 0.5, event_counts={"vp.mission.dispatched": 4}, events_complete=True), True),
         (lambda: stated(4, 2, 0.5, event_counts={}, events_complete=True), False),
+        (lambda: stated(4, 0, 0.0, event_counts=FELL_BACK, events_complete=True), True),
+        (lambda: stated(4, 0, 0.0, event_counts=FELL_BACK), False),  # whether these are all is unknown
+        (lambda: stated(4, 0, 0.0, **ended(4, completed=4)), False),
+        (lambda: stated(4, 0, 0.0, **ended(4)), True),  # ended without an event
+        (lambda: stated(4, 0, 0.0, **ended(4, completed=3)), True),
+        (lambda: stated(4, 0, 0.0, **ended(4, dispatched=4, failed=4)), True),
+        (lambda: stated(4, 0, 0.0, **ended(4, completed=4, failed=1)), False),  # failed, and completed after all
+        (lambda: stated(4, 0, 0.0, **ended(4, completed=3, failed=1)), True),
+        (lambda: stated(4, 0, 0.0, latency_seconds={"p95_seconds": 5.0, "max_seconds": 5.0}), False),
+        (lambda: stated(4, 0, 0.0, latency_seconds={"p95_seconds": 5.001, "max_seconds": 5.0}), True),
     ],
 )
 def test_counts_that_contradict_each_other_are_a_veto(metrics: Callable[[], Metrics], contradicts: bool) -> None:
@@ -1005,6 +1138,14 @@ def test_listed_missions_that_contradict_the_stated_fallbacks_are_a_veto() -> No
     assert contradiction(replace(metrics, fallback=replace(metrics.fallback, missions_with_fallback=1, rate=1 / 60)))
 
 
+def test_a_count_that_is_no_count_makes_all_counts_unknown() -> None:
+    for count in (-1, 1.5, "3", None, True):
+        metrics = stated(4, 0, 0.0, mission_counts={"completed": 4, "failed": count})
+        assert metrics.mission_counts is None
+        assert judged("failures", metrics).caution is None
+    assert stated(4, 0, 0.0, mission_counts={"completed": 3, "failed": 1}).mission_counts is not None
+
+
 def test_data_quality_of_a_bare_mapping_is_not_assessed() -> None:
     assert judged("data_quality", bare()).caution is None
 
@@ -1019,7 +1160,7 @@ def test_six_names_are_listed_and_more_are_counted(names: int, ending: str) -> N
 def test_statuses_of_a_snapshot_that_are_none_are_unaccounted_for() -> None:
     found = judged("data_quality", stated(20, 0, 0.0, mission_counts={"completed": 18, "exploded": 2}))
     assert found.caution == "WATCH"
-    assert "(status exploded (2))" in found.sentence
+    assert found.sentence == "2 of 20 missions (10.0 %) cannot be accounted for: status exploded (2)."
 
 
 # --- every gate

@@ -1,5 +1,8 @@
 """Gate ``session``: the lane's session at the window's end, and how often it degraded."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field
 
 from vpanalysis import formatting
@@ -10,6 +13,7 @@ from vpanalysis.analysis.metrics import Metrics, degraded_since
 from vpanalysis.analysis.verdict import WATCH
 from vpanalysis.data import snapshot
 from vpanalysis.data.schema import ORPHANED_STATUSES
+from vpanalysis.data.timestamps import parse_time
 
 _STATUS_LENGTH = 40
 _SERVING = ("idle", "active", "running", "healthy")
@@ -46,8 +50,8 @@ def judge(metrics: Metrics, settings: SessionGate, policy: Thresholds) -> Findin
         return Finding(WATCH, None, "a session", "no session row", f"{sentence}database is unavailable.")
     status = metrics.session_status
     text = shown(status or "unknown", _STATUS_LENGTH)
-    row = snapshot.session_status(metrics.session or {})
-    told = (status, row if metrics.is_open else None)  # the row of a window long closed is of a later time
+    row = metrics.session or {}
+    told = (status, snapshot.session_status(row) if metrics.is_open or _written_before_end(row, metrics) else None)
     orphaned = next((name for name in told if name in ORPHANED_STATUSES), None)
     orphaned = orphaned or ("orphaned" if lost else None)
     if orphaned:
@@ -63,6 +67,12 @@ def judge(metrics: Metrics, settings: SessionGate, policy: Thresholds) -> Findin
     if metrics.degraded_events is None:
         return not_assessed("active or idle", f"The session is {text}; how often it degraded is unknown.")
     return _degraded(metrics, settings, text)
+
+
+def _written_before_end(row: Mapping[str, Any], metrics: Metrics) -> bool:
+    """Whether the session's row says how the session was within the window, not at a later time."""
+    written = parse_time(str(row.get("updated_at")))
+    return written is not None and metrics.end is not None and written < metrics.end
 
 
 def _state(status: str, sentence: str) -> Finding:
