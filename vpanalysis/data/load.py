@@ -1,5 +1,6 @@
 """One window's tables out of a reading: what SQLite is asked for, and how events come to the grain of missions."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -76,6 +77,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
         session_events=reading.frame(_SESSION_EVENTS.format(until=_until(window, as_of))),
         quality=_quality(reading, window, as_of, lane, max(now, as_of)),
         last_activity=_newest_event(reading, lane, as_of),
+        more_to_come=_more_to_come(reading, lane, session, as_of),
     )
 
 
@@ -322,6 +324,23 @@ def _beyond(reading: Reading, lane: str, now: datetime) -> int:
     ]
     [found] = reading.rows(f"SELECT {' + '.join(counts)} AS n")
     return int(found["n"])
+
+
+def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None, as_of: datetime) -> bool:
+    """Whether any row that the window read, or any mission of the lane, is stamped after ``as_of``."""
+    usual = f"{lane} AND created_at > {literal(_usual_text(as_of))} AND {_USUAL} LIMIT 1"  # the others were read
+    reading.fetch("usual_later", "vp_missions", ["created_at"], usual, count=False)
+    later = [
+        f"EXISTS (FROM {table} WHERE greatest({columns}) > {moment(as_of)})"
+        for table, columns in (
+            ("mission_rows", ", ".join(_MISSION_TIMES)),
+            ("event_rows", "created_at"),
+            ("session_event_rows", "created_at"),
+        )
+    ]
+    [found] = reading.rows(f"SELECT EXISTS (FROM usual_later) OR {' OR '.join(later)} AS later")
+    written = parse_time(str((session or {}).get("updated_at")))
+    return bool(found["later"]) or (written is not None and written > as_of)
 
 
 def _newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:
