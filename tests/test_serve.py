@@ -467,7 +467,7 @@ def test_a_taken_port(capsys: pytest.CaptureFixture[str], database: RuntimeDatab
 @pytest.mark.parametrize("path", [OPS, LANES, DASHBOARD])
 def test_the_openapi_document_holds(database: RuntimeDatabase, path: str, mode: schemathesis.GenerationMode) -> None:
     """Answers to valid and invalid requests follow the document, and none is a 500."""
-    app = create_app(SqliteSource(database.path), TOKEN)
+    app = create_app(SqliteSource(database.path), TOKEN, ["testserver"])
     operation = schemathesis.openapi.from_asgi("/openapi.json", app)[path]["GET"]
 
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))

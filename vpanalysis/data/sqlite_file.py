@@ -103,11 +103,13 @@ def fingerprint(path: Path) -> Hashable | None:
     except OSError:
         return None
     try:
+        # SQLite changes the owner, and so the ctime, of a -wal whenever root opens it: to what it was.
+        changed = path.stat().st_ctime_ns
         files = [_identity(path), _identity(_beside(path, "-wal")), _identity(_beside(path, "-journal"))]
-        changed = max(file[-1] for file in files if file)
-        if not _counts_commits(index) and now - changed < _SETTLED_SECONDS * 1e9:
+        written = max(changed, *(file[-1] for file in files[1:] if file), 0)
+        if not _counts_commits(index) and now - written < _SETTLED_SECONDS * 1e9:
             return None
-        return (*files, _inode(path, "-shm"), _header(path), index)
+        return changed, *files, _inode(path, "-shm"), _header(path), index
     except OSError:
         return None
 
@@ -128,7 +130,7 @@ def _identity(path: Path) -> tuple[int, ...] | None:
         status = path.stat()
     except FileNotFoundError:
         return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_sqlite(path: Path) -> None:
