@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import adbc_driver_sqlite.dbapi as adbc
 import pytest
+from asgi_request import request
 from conftest import LANE, NOON, RuntimeDatabase
 from gateway_process import GatewayProcess
-from starlette_testclient import TestClient
 
 from vpanalysis import answer_cache
 from vpanalysis.answer_cache import Answer, AnswerCache
@@ -30,9 +31,7 @@ from vpanalysis.serve import create_app
 
 OPS = "/api/v1/ops/metrics/coder-vp"
 DONE = ("vp.mission.dispatched", "vp.mission.completed")
-RUNNING, FAILED = (
-    "UPDATE vp_missions SET status = '{}' WHERE mission_id = 'm1'".format(s) for s in ("running", "failed")
-)
+RUNNING, FAILED = (f"UPDATE vp_missions SET status = '{s}' WHERE mission_id = 'm1'" for s in ("running", "failed"))
 
 
 class Watched(SqliteSource):
@@ -64,12 +63,12 @@ class Server:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.source = Watched(path)
-        self._client = TestClient(create_app(self.source, None, ["testserver"]))
+        self._app = create_app(self.source, None)
 
     def ask(self, **query: Any) -> dict[str, Any]:
-        answer = self._client.get(OPS, params=query)
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+        reply = request(self._app, OPS, **{name: int(value) for name, value in query.items()})
+        assert reply.status == 200, reply.body
+        return dict(json.loads(reply.body))
 
     def ask_fresh(self, **query: Any) -> dict[str, Any]:
         """What a server that was started just now answers."""
@@ -82,20 +81,20 @@ def without_moment(answer: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in answer.items() if key != "generated_at"}
 
 
-def fill(path: Path) -> None:
+def fill(path: Path) -> RuntimeDatabase:
     made = RuntimeDatabase(path)
     made.session(last_heartbeat_at=(NOON + timedelta(minutes=50)).isoformat())
     made.session_event("vp.session.created", NOON)
     made.mission("m1", NOON, events=DONE)
     made.mission("m2", NOON + timedelta(minutes=1), status="running", run=None, events=DONE[:1])
-    made.connection.close()
+    return made
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A closed database; its times are settled after 50 ms, which are several ticks of this machine's file systems."""
     monkeypatch.setattr(sqlite_file, "_SETTLED_SECONDS", 0.05)
-    fill(tmp_path / "vp_state.db")
+    fill(tmp_path / "vp_state.db").connection.close()
     return tmp_path / "vp_state.db"
 
 
@@ -344,11 +343,10 @@ def test_a_file_that_was_written_just_now_proves_nothing(path: Path, monkeypatch
     """A second write within the same tick of the file system's clock would leave it as it is."""
     monkeypatch.undo()
     os.utime(path)
-    assert sqlite_file.fingerprint(path) is None
-    status = os.stat_result
-    monkeypatch.setattr(time, "time_ns", lambda: path.stat().st_ctime_ns + 2_000_000_001)
-    assert sqlite_file.fingerprint(path) is not None
-    assert status is os.stat_result
+    for seconds, proves in ((0, False), (1.9, False), (2.1, True)):
+        now = path.stat().st_ctime_ns + int(seconds * 1e9)
+        monkeypatch.setattr(time, "time_ns", lambda now=now: now)
+        assert (sqlite_file.fingerprint(path) is not None) == proves
 
 
 def test_a_change_during_the_read_is_not_missed(path: Path, gateway: GatewayProcess) -> None:
@@ -398,11 +396,8 @@ COMES = {
 
 @pytest.mark.parametrize("row", COMES.values(), ids=COMES)
 def test_a_row_of_the_future_is_seen_when_its_time_comes(path: Path, row: Callable[[RuntimeDatabase], None]) -> None:
-    made = RuntimeDatabase.__new__(RuntimeDatabase)
-    made.path, made._events = path, 100
-    import sqlite3
-
-    made.connection = sqlite3.connect(path)
+    path.unlink()
+    made = fill(path)
     row(made)
     made.connection.commit()
     made.connection.close()
@@ -555,10 +550,9 @@ def test_a_gateway_that_comes_and_goes_leaks_no_descriptor(path: Path, gateway: 
 def test_a_read_keeps_its_locks_when_its_file_is_replaced(path: Path) -> None:
     """Until it is over, the replaced file's descriptor stays open: closing it would drop the lock."""
     write_alone(path, "PRAGMA journal_mode = DELETE")
-    old = path.with_name("old.db")
+    new, old = another(path, FAILED), path.with_name("old.db")  # copied here: closing a copied file drops locks, too
     os.link(path, old)
     code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN EXCLUSIVE')"
-    import adbc_driver_sqlite.dbapi as adbc
 
     def is_locked() -> bool:
         return "locked" in subprocess.run([sys.executable, "-c", code, str(old)], capture_output=True, text=True).stderr
@@ -568,7 +562,7 @@ def test_a_read_keeps_its_locks_when_its_file_is_replaced(path: Path) -> None:
             cursor.execute("SELECT * FROM vp_events")
             reader = cursor.fetch_arrow()
             opened()
-            by_rename(path)
+            new.replace(path)
             assert SqliteSource(path).load(RolloutWindow(LANE)).more_to_come is False
             locked = is_locked()
             del reader

@@ -180,7 +180,7 @@ def run(app: FastAPI, host: str, port: int, announce: Callable[[str], None]) -> 
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
         raise InputError(f"Cannot listen on {host}:{port} ({reason}): choose another --host or --port.") from None
-    # asyncio sets it on sockets of its own only; without it every kept connection waits 40 ms for its answer's second part.
+    # asyncio sets it on its own sockets only; without it the second part of an answer waits 40 ms on kept connections.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     # uvicorn ends by the signal it was sent; as an exit it lets the caller clean up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
