@@ -100,9 +100,10 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def gateway(path: Path) -> Iterator[GatewayProcess]:
-    """The database, open in another process that has written once."""
+    """The database, open in another process that has written, checkpointed and written again."""
     process = GatewayProcess(path)
-    process.run("UPDATE vp_sessions SET last_error = 'none'")
+    process.run("UPDATE vp_missions SET source = 'x'", "UPDATE vp_events SET vp_id = vp_id || ''")
+    process.run("PRAGMA wal_checkpoint(PASSIVE)", "UPDATE vp_sessions SET last_error = 'none'")
     yield process
     process.close()
 
@@ -134,9 +135,13 @@ def checkpoint_and_commit(mode: str) -> Callable[[GatewayProcess, Path], None]:
     return lambda gateway, path: gateway.run(f"PRAGMA wal_checkpoint({mode})", FAILED) and None
 
 
-def commit_twice_around_a_restart(gateway: GatewayProcess, path: Path) -> None:
-    """The WAL begins again and holds as many frames as before."""
-    gateway.run("PRAGMA wal_checkpoint(TRUNCATE)", FAILED)
+def commit_that_only_the_index_shows(gateway: GatewayProcess, path: Path) -> None:
+    """The WAL begins again and does not grow, and nothing is checkpointed; only its time would tell."""
+    wal = path.with_name(path.name + "-wal")
+    before = wal.stat()
+    gateway.run(FAILED)
+    os.utime(wal, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert wal.stat().st_size == before.st_size
 
 
 def vacuum(gateway: GatewayProcess, path: Path) -> None:
@@ -195,6 +200,7 @@ WHILE_OPEN = {
     "commit": commit,
     **{f"commit, then {mode}": commit_and_checkpoint(mode) for mode in ("PASSIVE", "FULL", "RESTART", "TRUNCATE")},
     **{f"{mode}, then commit": checkpoint_and_commit(mode) for mode in ("PASSIVE", "FULL", "RESTART", "TRUNCATE")},
+    "commit that only the index shows": commit_that_only_the_index_shows,
     "vacuum": vacuum,
     "commit and close": close,
     "commit, close and open": close_and_open,
@@ -293,14 +299,18 @@ WHILE_CLOSED = [
 
 
 @pytest.mark.parametrize("journal", ["WAL", "DELETE", "PERSIST"])
+@pytest.mark.parametrize("pause", [0, 0.06], ids=["at once", "settled"])
 @pytest.mark.parametrize("change", WHILE_CLOSED, ids=lambda change: change.__name__)
-def test_a_change_of_a_closed_database_is_seen(path: Path, change: Callable[[Path], None], journal: str) -> None:
+def test_a_change_of_a_closed_database_is_seen(
+    path: Path, change: Callable[[Path], None], pause: float, journal: str
+) -> None:
     write_alone(path, f"PRAGMA journal_mode = {journal}")
     if journal != "WAL" and change is written_alone:
         change = lambda path: write_alone(path, FAILED)  # noqa: E731  # it counts
     server = Server(path)
     before = kept(server)
     change(path)
+    time.sleep(pause)
     after = server.ask()
     assert after["mission_counts"] == {"failed": 1, "running": 1} != before["mission_counts"]
     assert after == server.ask_fresh()
@@ -339,14 +349,26 @@ def test_writers_that_come_and_go_are_seen_at_once(path: Path, gateway: GatewayP
         assert server.ask(mission_limit=1)["session"]["last_error"] == f"{number:04d}"
 
 
-def test_a_file_that_was_written_just_now_proves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second write within the same tick of the file system's clock would leave it as it is."""
+@pytest.mark.parametrize(
+    ("statements", "proves"),
+    [
+        (["REOPEN", "PRAGMA journal_mode = DELETE"], (False, False, True)),
+        (["REOPEN", "SELECT * FROM vp_sessions"], (False, False, True)),
+        ([FAILED], (True, True, True)),
+    ],
+    ids=["rollback journal", "WAL without a commit", "WAL"],
+)
+def test_times_prove_nothing_until_they_are_settled(
+    path: Path, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch, statements: list[str], proves: tuple[bool]
+) -> None:
+    """A second write within the same tick of the file system's clock would leave the same times; a WAL counts."""
     monkeypatch.undo()
+    gateway.run(*statements)
     os.utime(path)
-    for seconds, proves in ((0, False), (1.9, False), (2.1, True)):
+    for seconds, proof in zip((0, 1.9, 2.1), proves, strict=True):
         now = path.stat().st_ctime_ns + int(seconds * 1e9)
         monkeypatch.setattr(time, "time_ns", lambda now=now: now)
-        assert (sqlite_file.fingerprint(path) is not None) == proves
+        assert (sqlite_file.fingerprint(path) is not None) == proof
 
 
 def test_a_change_during_the_read_is_not_missed(path: Path, gateway: GatewayProcess) -> None:
