@@ -102,7 +102,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def gateway(path: Path) -> Iterator[GatewayProcess]:
     """The database, open in another process that has written, checkpointed and written again."""
     process = GatewayProcess(path)
-    process.run("UPDATE vp_missions SET source = 'x'", "UPDATE vp_events SET vp_id = vp_id || ''")
+    process.run(*[f"UPDATE vp_missions SET source = '{number}'" for number in range(20)])
     process.run("PRAGMA wal_checkpoint(PASSIVE)", "UPDATE vp_sessions SET last_error = 'none'")
     yield process
     process.close()
@@ -475,6 +475,7 @@ def test_who_asks_after_a_commit_gets_no_answer_from_before_it(path: Path, gatew
     def after_read() -> None:
         was_read.set()
         go.wait(20)
+        gateway.run("UPDATE vp_sessions SET last_error = last_error || '+'")  # no answer can be used again later
 
     server.source.after_read = after_read
     [first] = together(server, 1)
