@@ -103,9 +103,11 @@ class Served:
         self.process = process
         self.url = url
         self.path = path
+        self.log = ""
 
-    def get(self, path: str, token: str | None = TOKEN, **query: Any) -> requests.Response:
-        headers = {"x-ua-ops-token": token} if token is not None else {}
+    def get(self, path: str, token: str | None = TOKEN, host: str | None = None, **query: Any) -> requests.Response:
+        headers = {"x-ua-ops-token": token, "host": host}
+        headers = {name: value for name, value in headers.items() if value is not None}
         return requests.get(self.url + path, params=query, headers=headers, timeout=30)
 
 
@@ -129,10 +131,12 @@ def serving(path: Path, *options: str, token: str | None = TOKEN) -> Iterator[Se
         line = process.stderr.readline()
         found = re.search(r"http://\S+", line)
         assert found, line + process.stderr.read()
-        yield Served(process, found[0], path)
+        server = Served(process, found[0], path)
+        yield server
     finally:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
+    server.log = err
     assert out == ""
     assert TOKEN not in err
     assert "Traceback" not in err, err

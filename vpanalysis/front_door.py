@@ -3,13 +3,15 @@
 import ipaddress
 import json
 import logging
+import re
 import time
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 access_log = logging.getLogger("vpanalysis.access")
+#: A ``Host`` header, in lower case: a name or an IPv6 address in brackets, and perhaps a port.
+_HOST = re.compile(r"(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::\d+)?")
 _LONGEST_PATH = 200
 
 
@@ -59,17 +61,11 @@ class FrontDoor:
             )
 
     def _is_allowed(self, scope: Scope) -> bool:
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        name = _name(hosts[0]) if len(hosts) == 1 else None
-        return name is not None and (name in self._allowed or is_loopback(name))
-
-
-def _name(host: str) -> str | None:
-    """Returns the name in a ``Host`` header, without its port and an IPv6 address's brackets."""
-    try:
-        return urlsplit("//" + host).hostname
-    except ValueError:
-        return None
+        hosts = [
+            _HOST.fullmatch(value.decode("latin-1").lower()) for name, value in scope["headers"] if name == b"host"
+        ]
+        names = [host[1] or host[2] if host else "" for host in hosts]
+        return len(names) == 1 and (names[0] in self._allowed or is_loopback(names[0]))
 
 
 def _path(scope: Scope) -> str:
