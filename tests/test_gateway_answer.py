@@ -22,7 +22,7 @@ STALENESS_LIMIT = "UA_VP_STALE_SESSION_SECONDS"
 @pytest.fixture(autouse=True)
 def fixed_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every read happens at NOW, under the default limit of staleness."""
-    monkeypatch.setattr(SqliteSource, "_now", lambda source: NOW)
+    monkeypatch.setattr(SqliteSource, "now", lambda source: NOW)
     monkeypatch.delenv(STALENESS_LIMIT, raising=False)
 
 

@@ -103,9 +103,11 @@ class Served:
         self.process = process
         self.url = url
         self.path = path
+        self.log = ""
 
-    def get(self, path: str, token: str | None = TOKEN, **query: Any) -> requests.Response:
-        headers = {"x-ua-ops-token": token} if token is not None else {}
+    def get(self, path: str, token: str | None = TOKEN, host: str | None = None, **query: Any) -> requests.Response:
+        headers = {"x-ua-ops-token": token, "host": host}
+        headers = {name: value for name, value in headers.items() if value is not None}
         return requests.get(self.url + path, params=query, headers=headers, timeout=30)
 
 
@@ -129,10 +131,12 @@ def serving(path: Path, *options: str, token: str | None = TOKEN) -> Iterator[Se
         line = process.stderr.readline()
         found = re.search(r"http://\S+", line)
         assert found, line + process.stderr.read()
-        yield Served(process, found[0], path)
+        server = Served(process, found[0], path)
+        yield server
     finally:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
+    server.log = err
     assert out == ""
     assert TOKEN not in err
     assert "Traceback" not in err, err
@@ -467,7 +471,7 @@ def test_a_taken_port(capsys: pytest.CaptureFixture[str], database: RuntimeDatab
 @pytest.mark.parametrize("path", [OPS, LANES, DASHBOARD])
 def test_the_openapi_document_holds(database: RuntimeDatabase, path: str, mode: schemathesis.GenerationMode) -> None:
     """Answers to valid and invalid requests follow the document, and none is a 500."""
-    app = create_app(lambda: SqliteSource(database.path), TOKEN)
+    app = create_app(SqliteSource(database.path), TOKEN, ["testserver"])
     operation = schemathesis.openapi.from_asgi("/openapi.json", app)[path]["GET"]
 
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -486,6 +490,7 @@ def test_the_openapi_document_names_every_answer(served: Served) -> None:
         OPS: ["200", "400", "401", "422", "503"],
         LANES: ["200", "400", "401", "422", "503"],
         DASHBOARD: ["200", "400", "422"],
+        "/healthz": ["200", "503"],
     }
     snapshot = document["components"]["schemas"]["Snapshot"]
     assert set(snapshot["properties"]) - set(snapshot["required"]) == {"events_complete"}

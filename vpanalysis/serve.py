@@ -1,30 +1,27 @@
 """The playbook's metrics endpoints over HTTP, read-only, beside a gateway or without one."""
 
 import hmac
-import ipaddress
 import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import Callable, Hashable, Iterable
 from typing import Annotated, Any, Literal
 
-import anyio.to_thread
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Query
+from fastapi import Depends, FastAPI, HTTPException, Query, Response
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
 from vpanalysis.analysis.answer import snapshot
+from vpanalysis.answer_cache import Answer, AnswerCache
 from vpanalysis.data.schema import DEFAULT_VP_ID
-from vpanalysis.data.snapshot import Snapshot, clamp_mission_limit
-from vpanalysis.data.source import Source
+from vpanalysis.data.snapshot import Snapshot, clamp_event_limit, clamp_mission_limit
+from vpanalysis.data.source import Source, SqliteSource
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError, UnknownLaneError
+from vpanalysis.front_door import FrontDoor, access_log
 
-#: Reads at the same time: each uses DuckDB's own threads, and waiting costs less than memory.
-_READERS = 4
 _log = logging.getLogger("uvicorn.error")
 
 
@@ -32,6 +29,12 @@ class Problem(BaseModel):
     """Why there is no answer."""
 
     detail: str
+
+
+class Health(BaseModel):
+    """The server answers, and the database can be read."""
+
+    status: Literal["ok"]
 
 
 class Dashboard(BaseModel):
@@ -54,15 +57,17 @@ _bearer = HTTPBearer(auto_error=False, scheme_name="bearer", description="The op
 _header = APIKeyHeader(name="x-ua-ops-token", auto_error=False, scheme_name="header", description="The ops token.")
 
 
-def create_app(open_database: Callable[[], AbstractContextManager[Source]], ops_token: str | None) -> FastAPI:
+def create_app(source: SqliteSource, ops_token: str | None, allowed_hosts: Iterable[str] = ()) -> FastAPI:
     """Returns the application.
 
     Args:
-        open_database: Opens the runtime database; called for each request, so that each is a fresh read.
+        source: The runtime database; an answer is read anew unless the database has provably not changed.
         ops_token: What the ops endpoints want; ``None``: they are open.
+        allowed_hosts: Names by which the server may be asked, beside those of this machine.
     """
+    answers = AnswerCache(source)
 
-    def check_token(
+    async def check_token(
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
         header: Annotated[str | None, Depends(_header)],
     ) -> None:
@@ -72,87 +77,89 @@ def create_app(open_database: Callable[[], AbstractContextManager[Source]], ops_
         if ops_token is not None and not any(matches):
             raise HTTPException(401, "Unauthorized", {"WWW-Authenticate": "Bearer"})
 
-    def read(vp_id: str, mission_limit: int, event_limit: int, gateway_compatible: bool) -> Snapshot:
+    def answer(question: Hashable, read: Callable[[], Answer]) -> bytes:
         try:
-            window = RolloutWindow(vp_id, last_missions=clamp_mission_limit(mission_limit))
-        except InputError as error:
-            raise HTTPException(400, str(error)) from None
-        try:
-            with open_database() as source:
-                return _snapshot(source, window, event_limit, gateway_compatible)
+            return answers.get(question, read)
         except InputError as error:
             _log.warning("%s", error)  # it names a path, which is not for everybody
             raise HTTPException(503, "The runtime database is not available.") from None
 
-    app = FastAPI(title="vpanalysis", lifespan=_few_readers, docs_url=None, redoc_url=None)
+    def metrics(vp_id: str, mission_limit: int, event_limit: int, gateway_compatible: bool) -> bytes:
+        events = clamp_event_limit(event_limit)
+        try:
+            window = RolloutWindow(vp_id, last_missions=clamp_mission_limit(mission_limit))
+        except InputError as error:
+            raise HTTPException(400, str(error)) from None
+        return answer((window, events, gateway_compatible), lambda: _read(source, window, events, gateway_compatible))
+
+    app = FastAPI(title="vpanalysis", docs_url=None, redoc_url=None)
+    app.add_middleware(FrontDoor, allowed_hosts=allowed_hosts)
     problems: dict[int | str, dict[str, Any]] = {400: {"model": Problem}, 503: {"model": Problem}}
     gated: dict[str, Any] = {
         "dependencies": [Depends(check_token)],
         "responses": {401: {"model": Problem}, **problems},
     }
 
-    @app.get("/api/v1/ops/metrics/coder-vp", **gated)
+    @app.get("/healthz", responses={503: {"model": Problem}})
+    def health() -> Health:
+        """Whether the database can be read."""
+        nothing = RolloutWindow("-", last_missions=1)  # a lane without rows costs nothing, however large the others
+        answer("health", lambda: _read(source, nothing, 1, gateway_compatible=True))
+        return Health(status="ok")
+
+    @app.get("/api/v1/ops/metrics/coder-vp", response_model=Snapshot, **gated)
     def coder_metrics(
         vp_id: VpId = DEFAULT_VP_ID,
         mission_limit: MissionLimit = 50,
         event_limit: EventLimit = 200,
         gateway_compatible: GatewayCompatible = False,
-    ) -> Snapshot:
+    ) -> Response:
         """The metrics of CODIE's lane, or of any other."""
-        return read(vp_id, mission_limit, event_limit, gateway_compatible)
+        return _json(metrics(vp_id, mission_limit, event_limit, gateway_compatible))
 
-    @app.get("/api/v1/ops/metrics/vp", **gated)
+    @app.get("/api/v1/ops/metrics/vp", response_model=Snapshot, **gated)
     def lane_metrics(
         vp_id: VpId,
         mission_limit: MissionLimit = 50,
         event_limit: EventLimit = 200,
         gateway_compatible: GatewayCompatible = False,
-    ) -> Snapshot:
+    ) -> Response:
         """The metrics of a lane."""
-        return read(vp_id, mission_limit, event_limit, gateway_compatible)
+        return _json(metrics(vp_id, mission_limit, event_limit, gateway_compatible))
 
-    @app.get(
-        "/api/v1/dashboard/metrics/coder-vp", responses={400: {"model": Problem}}, response_model_exclude_unset=True
-    )
+    @app.get("/api/v1/dashboard/metrics/coder-vp", response_model=Dashboard, responses={400: {"model": Problem}})
     def dashboard_metrics(
         vp_id: VpId = DEFAULT_VP_ID,
         mission_limit: MissionLimit = 20,
         event_limit: EventLimit = 100,
         gateway_compatible: GatewayCompatible = False,
-    ) -> Dashboard:
+    ) -> Response:
         """The same for dashboards: no token, and a database that is not there is no error."""
         try:
-            return Dashboard(status="ok", metrics=read(vp_id, mission_limit, event_limit, gateway_compatible))
+            content = metrics(vp_id, mission_limit, event_limit, gateway_compatible)
+            return _json(b'{"status":"ok","metrics":' + content + b"}")
         except HTTPException as problem:
             if problem.status_code != 503:
                 raise
-            return Dashboard(status="unavailable", detail=problem.detail, metrics=None)
+            unavailable = Dashboard(status="unavailable", detail=problem.detail, metrics=None)
+            return _json(unavailable.model_dump_json().encode())
 
     return app
 
 
-@asynccontextmanager
-async def _few_readers(app: FastAPI) -> AsyncIterator[None]:
-    anyio.to_thread.current_default_thread_limiter().total_tokens = _READERS
-    yield
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
 
 
-def _snapshot(source: Source, window: RolloutWindow, event_limit: int, gateway_compatible: bool) -> Snapshot:
+def _read(source: Source, window: RolloutWindow, event_limit: int, gateway_compatible: bool) -> Answer:
     if not gateway_compatible:
         try:
-            return snapshot(source.load(window), event_limit=event_limit)
+            tables = source.load(window)
+            return Answer.of(snapshot(tables, event_limit=event_limit), lasting=not tables.more_to_come)
         except UnknownLaneError:
             empty = source.gateway_snapshot(window.vp_id, 1, 1)
-            return empty.model_copy(update={"events_complete": True})
-    return source.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server on ``host``."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+            return Answer.of(empty.model_copy(update={"events_complete": True}), lasting=True)
+    return Answer.of(source.gateway_snapshot(window.vp_id, window.last_missions or 1, event_limit), lasting=True)
 
 
 def run(app: FastAPI, host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -173,8 +180,15 @@ def run(app: FastAPI, host: str, port: int, announce: Callable[[str], None]) -> 
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
         raise InputError(f"Cannot listen on {host}:{port} ({reason}): choose another --host or --port.") from None
+    # asyncio sets it on its own sockets only; without it the second part of an answer waits 40 ms on kept connections.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     # uvicorn ends by the signal it was sent; as an exit it lets the caller clean up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    lines = logging.StreamHandler()
+    lines.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    access_log.addHandler(lines)
+    access_log.setLevel(logging.INFO)
+    access_log.propagate = False
     with listening:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"

@@ -77,6 +77,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
         session_events=reading.frame(_SESSION_EVENTS.format(until=_until(window, as_of))),
         quality=_quality(reading, window, as_of, lane, max(now, as_of), session),
         last_activity=_newest_event(reading, lane, as_of),
+        more_to_come=_more_to_come(reading, lane, session, as_of),
     )
 
 
@@ -331,6 +332,23 @@ def _beyond(reading: Reading, lane: str, now: datetime, session: Mapping[str, An
     [found] = reading.rows(f"SELECT {' + '.join(counts)} AS n")
     stamps = [parse_time(str((session or {}).get(column))) for column in ("last_heartbeat_at", "updated_at")]
     return int(found["n"]) + sum(stamp is not None and stamp > limit for stamp in stamps)
+
+
+def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None, as_of: datetime) -> bool:
+    """Whether any row that the window read, or any mission of the lane, is stamped after ``as_of``."""
+    usual = f"{lane} AND created_at > {literal(_usual_text(as_of))} AND {_USUAL} LIMIT 1"  # the others were read
+    reading.fetch("usual_later", "vp_missions", ["created_at"], usual, count=False)
+    later = [
+        f"EXISTS (FROM {table} WHERE greatest({columns}) > {moment(as_of)})"
+        for table, columns in (
+            ("mission_rows", ", ".join(_MISSION_TIMES)),
+            ("event_rows", "created_at"),
+            ("session_event_rows", "created_at"),
+        )
+    ]
+    [found] = reading.rows(f"SELECT EXISTS (FROM usual_later) OR {' OR '.join(later)} AS later")
+    written = parse_time(str((session or {}).get("updated_at")))
+    return bool(found["later"]) or (written is not None and written > as_of)
 
 
 def _newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:

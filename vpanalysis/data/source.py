@@ -1,7 +1,7 @@
 """Sources: where VP tables come from."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from vpanalysis.data.load import load_window
 from vpanalysis.data.reading import Reading, open_reading
 from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.data.snapshot import Snapshot, clamp_event_limit, clamp_mission_limit
-from vpanalysis.data.sqlite_file import read_consistently
+from vpanalysis.data.sqlite_file import fingerprint, read_consistently
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
@@ -94,8 +94,13 @@ class SqliteSource:
     def __exit__(self, *exception: object) -> None:
         """Nothing to close: connections live as long as a load."""
 
-    def _now(self) -> datetime:
+    def now(self) -> datetime:
+        """Returns the moment at which a window without one of its own is judged."""
         return datetime.now(UTC)
+
+    def fingerprint(self) -> Hashable | None:
+        """Returns what differs after any change of the database; ``None`` where nothing can prove that."""
+        return fingerprint(self.path)
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the window's tables, read in one transaction.
@@ -104,7 +109,7 @@ class SqliteSource:
             InputError: The lane is not in the database although others are, a table is missing, or the file
                 cannot be read.
         """
-        return self._read(lambda reading: load_window(reading, window, self._now(), self.name, self.kind))
+        return self._read(lambda reading: load_window(reading, window, self.now(), self.name, self.kind))
 
     def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the gateway's own answer: from the lane's *oldest* ``event_limit`` events, in text order.
@@ -115,7 +120,7 @@ class SqliteSource:
             clamp_mission_limit(mission_limit),
             clamp_event_limit(event_limit),
         )
-        return self._read(lambda reading: gateway_answer(reading, vp_id, missions, events, self._now()))
+        return self._read(lambda reading: gateway_answer(reading, vp_id, missions, events, self.now()))
 
     def _read(self, use: Callable[[Reading], _T]) -> _T:
         def read(uri: str, opened: Callable[[], None]) -> _T:
@@ -147,7 +152,7 @@ class SampleSource(SqliteSource):
         """Removes the scratch folder."""
         self._folder.cleanup()
 
-    def _now(self) -> datetime:
+    def now(self) -> datetime:
         return SAMPLE_END
 
 

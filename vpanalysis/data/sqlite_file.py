@@ -8,8 +8,11 @@ is thrown away and done again when the file changed meanwhile.
 
 import os
 import stat
+import struct
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -20,7 +23,9 @@ _T = TypeVar("_T")
 _MAGIC = b"SQLite format 3\0"
 _ATTEMPTS = 20
 _WAIT_SECONDS = 0.05
-_descriptors: dict[tuple[int, int], int] = {}
+#: A file whose times are older than this gets other ones by the next write, however coarse the file system's clock.
+_SETTLED_SECONDS = 2.0
+_WAL_INDEX_VERSION = 3007000
 
 
 class _ChangedWhileReadingError(Exception):
@@ -39,6 +44,11 @@ def read_consistently(path: Path, read: Callable[[str, Callable[[], None]], _T])
             a ``-wal`` that only its owner can recover; or it kept changing.
     """
     path = Path(os.path.realpath(path))
+    with _headers.kept():
+        return _read_consistently(path, read)
+
+
+def _read_consistently(path: Path, read: Callable[[str, Callable[[], None]], _T]) -> _T:
     _check_sqlite(path)
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -78,6 +88,51 @@ def read_consistently(path: Path, read: Callable[[str, Callable[[], None]], _T])
     )
 
 
+def fingerprint(path: Path) -> Hashable | None:
+    """Returns a value that differs from every one taken before the database last changed; a read-only operation.
+
+    In WAL mode it holds the header of the wal-index, which every commit counts in and signs; elsewhere the change
+    counter and the files' times. ``None`` proves nothing: the database is not there, or one of its files was written
+    so lately that the next write might leave it with the same times.
+    """
+    path, now = Path(os.path.realpath(path)), time.time_ns()
+    try:
+        index = _headers.read(_beside(path, "-shm"), 96) if _is_wal(path) else b""
+    except FileNotFoundError:
+        index = b""
+    except OSError:
+        return None
+    try:
+        # SQLite changes the owner, and so the ctime, of a -wal whenever root opens it: to what it was.
+        changed = path.stat().st_ctime_ns
+        files = [_identity(path), _identity(_beside(path, "-wal")), _identity(_beside(path, "-journal"))]
+        written = max(changed, *(file[-1] for file in files[1:] if file), 0)
+        if not _counts_commits(index) and now - written < _SETTLED_SECONDS * 1e9:
+            return None
+        return changed, *files, _inode(path, "-shm"), _header(path), index
+    except OSError:
+        return None
+
+
+def _counts_commits(index: bytes) -> bool:
+    """Whether ``index`` is a whole wal-index header with salts, which are drawn anew whenever a WAL starts again.
+
+    Without salts the WAL is empty and the header says nothing of what came before.
+    """
+    if len(index) < 96 or index[:48] != index[48:]:
+        return False
+    version, *_, salt, other_salt = struct.unpack_from("=I28x2I", index)
+    return version == _WAL_INDEX_VERSION and (salt, other_salt) != (0, 0)
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def _check_sqlite(path: Path) -> None:
     try:
         mode = path.stat().st_mode
@@ -105,16 +160,63 @@ def _is_wal(path: Path) -> bool:
 
 
 def _header(path: Path) -> bytes:
-    """Returns the file's first 100 bytes through a descriptor that is never closed.
+    return _headers.read(path, 100)
 
-    Closing any descriptor of a file drops all POSIX locks that the process holds on it, those of SQLite
-    connections in other threads included.
+
+class _Headers:
+    """The first bytes of database files, read through descriptors that outlive every read of the file.
+
+    Closing any descriptor of a file drops all POSIX locks that the process holds on it, those of SQLite connections
+    in other threads included. So a descriptor stays open for as long as its path leads to the same file, and, once
+    the file was replaced, until all reads that had begun by then are over.
     """
-    status = path.stat()
-    key = (status.st_dev, status.st_ino)
-    if key not in _descriptors:
-        _descriptors[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    return os.pread(_descriptors[key], 100, 0)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[Path, tuple[tuple[int, int], int]] = {}
+        self._replaced: list[tuple[tuple[int, int], int, set[object]]] = []
+        self._reads: set[object] = set()
+
+    def read(self, path: Path, length: int) -> bytes:
+        """Returns the first bytes of the file that ``path`` leads to now."""
+        with self._lock:
+            found = self._open.get(path)
+            if found is None or found[0] != _key(path.stat()):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+                self._open[path] = _key(os.fstat(descriptor)), descriptor
+                if found is not None:
+                    self._replaced.append((*found, set(self._reads)))
+                    self._close_unused()
+            return os.pread(self._open[path][1], length, 0)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps the files that SQLite opens within the block from losing their locks."""
+        read = object()
+        with self._lock:
+            self._reads.add(read)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reads.remove(read)
+                for _, _, reads in self._replaced:
+                    reads.discard(read)
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        led_to = {key for key, _ in self._open.values()}
+        unused = [file for file in self._replaced if not file[2] and file[0] not in led_to]
+        self._replaced = [file for file in self._replaced if file not in unused]
+        for _, descriptor, _ in unused:
+            os.close(descriptor)
+
+
+_headers = _Headers()
+
+
+def _key(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _beside(path: Path, suffix: str) -> Path:

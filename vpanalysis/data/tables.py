@@ -103,6 +103,8 @@ class Tables:
         quality: What the reading noticed.
         known: What the source can tell at all.
         last_activity: The newest stamp of any row of the lane up to ``as_of``; ``None`` when unknown.
+        more_to_come: Whether rows that this window may hold are stamped after ``as_of``: it changes when their time
+            comes, without any change of the database.
         snapshot: What a snapshot says, when that is all the source has; ``None`` for a database.
     """
 
@@ -118,6 +120,7 @@ class Tables:
     quality: DataQuality = DataQuality()
     known: Known = Known()
     last_activity: datetime | None = None
+    more_to_come: bool = False
     snapshot: Mapping[str, Any] | None = None
 
 
