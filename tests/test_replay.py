@@ -93,7 +93,7 @@ def test_too_many_windows_are_refused() -> None:
 @pytest.fixture
 def three_days(make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three days of 20 missions: clean ones; one fallback, and one that ends the day after; failures. Read later on."""
-    monkeypatch.setattr(SqliteSource, "_now", lambda source: LATER)
+    monkeypatch.setattr(SqliteSource, "now", lambda source: LATER)
     database = make_database()
     database.session(at=LATER)
     database.session_event("vp.session.created", NOON - HOUR)  # the row is from later: the event tells of then

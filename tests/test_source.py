@@ -392,7 +392,7 @@ def test_stamps_over_a_minute_after_the_moment_of_reading_are_counted(
     found: int,
     as_of: datetime | None,
 ) -> None:
-    monkeypatch.setattr(SqliteSource, "_now", lambda source: NOON)
+    monkeypatch.setattr(SqliteSource, "now", lambda source: NOON)
     stamp, hour = LIMIT + late, timedelta(hours=1)
     fresh_database.session()
     fresh_database.mission("now", NOON - hour, events=[DISPATCHED])
@@ -415,7 +415,7 @@ def test_stamps_over_a_minute_after_the_moment_of_reading_are_counted(
 def test_a_stamp_from_the_future_is_found_on_a_busy_lane(
     fresh_database: RuntimeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SqliteSource, "_now", lambda source: NOON)
+    monkeypatch.setattr(SqliteSource, "now", lambda source: NOON)
     stamps = [(NOON - timedelta(seconds=n)).isoformat() for n in range(1500)]
     missions, events = ([(f"{kind}{n}", LANE, stamp) for n, stamp in enumerate(stamps)] for kind in "me")
     columns = "(mission_id, vp_id, created_at, status)"

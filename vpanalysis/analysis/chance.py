@@ -25,7 +25,7 @@ _TIE = 1e-12
 # Limits on counts
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def most_by_chance(m: int, rate: float, alpha: float) -> int:
     """The smallest count that chance does not explain: the least k with P(Binomial(m, rate) >= k) <= alpha.
 
