@@ -42,11 +42,23 @@ class _WithNotebookParameters(click.Command):
 @click.command(cls=_WithNotebookParameters, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[NOTEBOOK] [--PARAMETER VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["vpanalysis", "kernel"]),
+    default="vpanalysis",
+    show_default=True,
+    help="What executes the package's own notebooks; any other notebook gets a kernel.",
+)
 @source_option
 @ops_token_option
 @fail_on_option
 def report(
-    arguments: tuple[str, ...], out: Path, source: str | None, ops_token: str | None, fail_on: tuple[str, ...]
+    arguments: tuple[str, ...],
+    out: Path,
+    engine: str,
+    source: str | None,
+    ops_token: str | None,
+    fail_on: tuple[str, ...],
 ) -> None:
     """Executes NOTEBOOK (default: rollout_window) and writes .html, .ipynb and .json to --out.
 
@@ -65,7 +77,7 @@ def report(
         os.environ["UA_OPS_TOKEN"] = ops_token  # a parameter would end up in the notebook and the HTML
     click.echo(f"Executing {path.name} …", err=True)
     try:
-        produced = run(path, parameters, out)
+        produced = run(path, parameters, out, kernel=engine == "kernel")
     except NotebookFailedError as error:
         click.echo(f"ERROR: {error}", err=True)
         sys.exit(1)
