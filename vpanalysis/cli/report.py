@@ -1,5 +1,6 @@
 """``vpanalysis report``: executes a notebook and writes its HTML, notebook and JSON."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def report(
 
     stdout carries the report's path.
     """
+    gc.disable()  # a fifth of what the imports take, and this process is soon over; the notebook's own one collects
     from vpanalysis.report.notebook import NotebookFailedError, check_parameters, find_notebook, parameters_of, run
 
     notebook, given = _split(arguments)

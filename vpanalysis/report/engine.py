@@ -78,3 +78,4 @@ def preload() -> None:
         getattr(package, name)
     for name in _IMPORTED_LATE:
         import_module(name)
+    import_module("vpanalysis.report.piece").environment().get_template("notebook.html.j2")

@@ -5,6 +5,8 @@ JSON text a line, and cells are executed by ipykernel's own shell; so outputs ar
 """
 
 import asyncio
+import gc
+import importlib
 import logging
 import os
 import platform
@@ -12,6 +14,7 @@ import signal
 import socket
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping
 from io import StringIO, TextIOBase
 from queue import Empty
@@ -141,13 +144,16 @@ def _answer_requests(line: socket.socket) -> NoReturn:
 
 
 def _stand_alone() -> None:
-    """Parts from the parent's terminal, arguments (which may hold a token), signal handlers and log handlers."""
+    """Parts from the parent's terminal, arguments (which may hold a token), signal and log handlers, and objects."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # stdout is for the parent's results
     sys.argv[1:] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has had it too, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger().handlers.clear()
+    importlib.reload(warnings)  # pytest and logging may have redirected them
+    gc.enable()
+    gc.freeze()  # what the imports made will not become garbage here: do not walk through it
 
 
 class _LineSession(Session):
@@ -177,7 +183,8 @@ class _Stream(TextIOBase):
 
     def __init__(self, name: str, session: _LineSession) -> None:
         self.name = name
-        self._session, self._parent, self._text = session, {}, StringIO()
+        self._session, self._text = session, StringIO()
+        self._parent: dict[str, Any] = {}
 
     def set_parent(self, parent: dict[str, Any]) -> None:
         self._parent = parent
@@ -194,18 +201,18 @@ class _Stream(TextIOBase):
             self._session.send(None, "stream", {"name": self.name, "text": text}, self._parent)
 
 
-def _new_shell(session: _LineSession) -> ZMQInteractiveShell:
+def _new_shell(session: _LineSession) -> Any:
     if ZMQInteractiveShell.initialized():  # the parent is itself a kernel
         ZMQInteractiveShell.clear_instance()
     sys.stdout, sys.stderr = _Stream("stdout", session), _Stream("stderr", session)
     config = Config(HistoryManager={"enabled": False})
-    shell = ZMQInteractiveShell.instance(config=config, user_ns={}, compiler_class=XCachingCompiler)
+    shell: Any = ZMQInteractiveShell.instance(config=config, user_ns={}, compiler_class=XCachingCompiler)
     shell.displayhook.session = shell.display_pub.session = session
     shell.displayhook.topic = b"execute_result"
     return shell
 
 
-def _execute(request: dict[str, Any], shell: ZMQInteractiveShell, session: _LineSession) -> None:
+def _execute(request: dict[str, Any], shell: Any, session: _LineSession) -> None:
     code = request["content"]["code"]
     shell.set_parent(request)
     session.send(None, "status", {"execution_state": "busy"}, request)

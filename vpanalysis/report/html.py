@@ -1,4 +1,4 @@
-"""The executed notebook as one self-contained HTML file, by our own template; markup of others goes through nbconvert."""
+"""The executed notebook as one self-contained HTML file, by our own template, and by nbconvert what is not ours."""
 
 import base64
 import hashlib

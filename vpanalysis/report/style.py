@@ -146,7 +146,8 @@ def svg(figure: Figure) -> str:
     """Returns a figure as SVG text, the same for the same figure, that follows its reader's light or dark setting."""
     file = io.StringIO()
     with styled():
-        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+        canvas: Any = FigureCanvasSVG(figure)  # `savefig` would draw once more, to lay out what drawing lays out
+        canvas.print_svg(file, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     text = file.getvalue()
     head, root = text[text.index("<svg") :].split(">", 1)
     root = re.sub(r' d="[^"]*"', _compact, root)
@@ -162,15 +163,15 @@ def svg(figure: Figure) -> str:
 
 def _png(figure: Figure) -> bytes:
     """A figure as PNG, laid out as it was when it was drawn last: measuring its texts again costs more than drawing."""
-    pixels, dpi, layout, canvas = io.BytesIO(), figure.dpi, figure.get_layout_engine(), figure.canvas
+    pixels, dpi, layout = io.BytesIO(), figure.dpi, figure.get_layout_engine()
     with styled():
+        canvas: Any = FigureCanvasAgg(figure)
+        figure.dpi = _PNG_DPI
         figure.set_layout_engine("none")
         try:
-            figure.dpi = _PNG_DPI
-            FigureCanvasAgg(figure).print_png(pixels)
+            canvas.print_png(pixels)
         finally:
             figure.dpi = dpi
-            figure.set_canvas(canvas)
             figure.set_layout_engine(layout)
     return pixels.getvalue()
 
