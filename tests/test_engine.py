@@ -202,6 +202,7 @@ def test_any_other_notebook_gets_a_kernel(packaged: Write, tmp_path: Path) -> No
 def test_systems_that_do_not_fork_safely_get_a_kernel(packaged: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(packaged("1"))
     assert engine.needs_no_kernel(path)
+    assert not engine.needs_no_kernel(None), "a notebook given as an object"
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not engine.needs_no_kernel(path)
 
