@@ -223,6 +223,7 @@ def test_the_command_makes_the_same_page_with_a_kernel_and_imports_little_withou
         made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
         page = tmp_path / made.stdout.strip()
         pages[name] = page.read_bytes(), page.with_suffix(".json").read_bytes()
+        assert "leak" not in made.stderr, "duckdb's complaint about objects that are never freed"
         if name == "vpanalysis":
             loaded = set(made.stderr.rpartition("LOADED ")[2].split())
             assert "papermill" in loaded

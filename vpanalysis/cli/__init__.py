@@ -1,6 +1,5 @@
 """The command line. Each command lives in a module of its name and is imported only when it is called."""
 
-import gc
 import sys
 from importlib import import_module
 
@@ -53,5 +52,3 @@ def main() -> None:
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
-    finally:
-        gc.freeze()  # Python's last collection would walk through all that was imported, for a quarter of a second

@@ -15,11 +15,14 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from papermill.log import logger
 
 NAME = "vpanalysis"
-#: What the notebooks import late, besides the names of `vpanalysis` itself.
-_IMPORTED_LATE = (
+#: What the notebooks need besides the package itself, and partly import late.
+_LIBRARIES = (
     "ipykernel.zmqshell",
+    "jinja2",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
+    "pandas",
+    "pydantic",
 )
 
 
@@ -71,11 +74,16 @@ def needs_no_kernel(notebook: str | None) -> bool:
     return path.is_file() and path.parent == notebooks_folder().resolve()
 
 
+def import_libraries() -> None:
+    """Imports the libraries that the package's notebooks use."""
+    for name in _LIBRARIES:
+        import_module(name)
+
+
 def preload() -> None:
     """Imports what the package's notebooks use, so that each run's process has it already."""
+    import_libraries()
     package = import_module("vpanalysis")
     for name in package.__all__:
         getattr(package, name)
-    for name in _IMPORTED_LATE:
-        import_module(name)
     import_module("vpanalysis.report.piece").environment().get_template("notebook.html.j2")

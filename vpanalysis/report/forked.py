@@ -152,7 +152,6 @@ def _stand_alone() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger().handlers.clear()
     importlib.reload(warnings)  # pytest and logging may have redirected them
-    gc.enable()
     gc.freeze()  # what the imports made will not become garbage here: do not walk through it
 
 
