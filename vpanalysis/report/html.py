@@ -1,4 +1,4 @@
-"""The executed notebook as one self-contained HTML file, by nbconvert and our own template."""
+"""The executed notebook as one self-contained HTML file, by our own template, and by nbconvert what is not ours."""
 
 import base64
 import hashlib
@@ -8,20 +8,18 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
-from nbconvert.exporters import TemplateExporter
-from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 
 from vpanalysis import formatting
-from vpanalysis.report.piece import FIGURE_MIME, MARKS, MIME, shown
+from vpanalysis.report.piece import FIGURE_MIME, MARKS, MIME, environment
 
 #: Cells with these tags are for readers of the notebook.
 NOTEBOOK_ONLY = "notebook-only"
 #: What cells with this tag show is folded on the page; with the other one, where the section found nothing amiss.
 FOLDED, FOLDED_WHEN_FINE = "folded", "folded-when-fine"
 _HIDDEN_TAGS = frozenset({NOTEBOOK_ONLY, "plain-text", "parameters", "injected-parameters"})
+_PROSE = re.compile(r"[A-Z][A-Za-z0-9 ,;:.()?'’→–§-]*")
 _FINE = ("good", "plain", "quiet")
 _CSP = "default-src 'none'; img-src data:; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
 _TEXT_TAGS = ["p", "h3", "h4", "h5", "h6", "ul", "ol", "li", "dl", "dt", "dd", "pre", "blockquote", "br", "hr", "div"]
@@ -71,21 +69,6 @@ class Section:
     omitted: bool = False
 
 
-class _PageExporter(TemplateExporter):
-    """nbconvert's exporter over our template, with every value escaped that is not marked as markup."""
-
-    file_extension = ".html"
-    output_mimetype = "text/html"
-    template_file = "index.html.j2"
-
-    def _create_environment(self) -> jinja2.Environment:
-        environment: jinja2.Environment = super()._create_environment()  # type: ignore[no-untyped-call]
-        environment.autoescape = True
-        environment.trim_blocks = environment.lstrip_blocks = True
-        environment.finalize = shown
-        return environment
-
-
 def to_html(notebook: NotebookNode) -> str:
     """Returns an executed notebook as one HTML page that asks the network for nothing.
 
@@ -93,21 +76,16 @@ def to_html(notebook: NotebookNode) -> str:
     from other objects is reduced to harmless tags; scripts cannot run, by the page's content security policy.
     """
     sections = [section for section in _sections(notebook.cells) if not section.omitted]
-    with resources.as_file(resources.files("vpanalysis.report")) as folder:
-        exporter = _PageExporter(  # type: ignore[no-untyped-call]
-            template_name="template", extra_template_basedirs=[str(folder)]
-        )
-        style, script = (_asset(name) for name in ("report.css", "report.js"))
-        page = {
-            "title": _title(sections),
-            "sections": sections,
-            "style": Markup(style),
-            "script": Markup(script),
-            "csp": _CSP.format(style=_source_hash(style), script=_source_hash(script)),
-            "marks": MARKS,
-        }
-        body, _ = exporter.from_notebook_node(notebook, resources={"page": page})
-    return str(body)
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    page = {
+        "title": _title(sections),
+        "sections": sections,
+        "style": Markup(style),
+        "script": Markup(script),
+        "csp": _CSP.format(style=_source_hash(style), script=_source_hash(script)),
+        "marks": MARKS,
+    }
+    return environment().get_template("index.html.j2").render(page=page)
 
 
 def _asset(name: str) -> str:
@@ -145,10 +123,8 @@ def _add_markdown(source: str, sections: list[Section]) -> None:
             slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
             sections.append(Section(slug if slug not in taken else f"{slug}-{len(sections)}", title))
         if text.strip():
-            from nbconvert.filters import markdown2html
-
             folded = bool(sections[-1].title)  # what to look for is for those who look closer
-            sections[-1].blocks.append(Shown("html", _harmless(markdown2html(text)), folded=folded))
+            sections[-1].blocks.append(Shown("html", _from_markdown(text), folded=folded))
 
 
 def _add_output(output: NotebookNode, section: Section) -> None:
@@ -178,9 +154,7 @@ def _add_output(output: NotebookNode, section: Section) -> None:
     elif "text/html" in data:
         section.blocks.append(Shown("html", _harmless(data["text/html"])))
     elif "text/markdown" in data:
-        from nbconvert.filters import markdown2html
-
-        section.blocks.append(Shown("html", _harmless(markdown2html(data["text/markdown"]))))
+        section.blocks.append(Shown("html", _from_markdown(data["text/markdown"])))
     elif "text/plain" in data:
         section.blocks.append(Shown("text", data["text/plain"]))
 
@@ -191,8 +165,19 @@ def _data_uri(kind: str, content: str) -> str:
     return f"data:{kind};base64,{encoded}"
 
 
+def _from_markdown(text: str) -> Markup:
+    """Markdown as harmless markup; a paragraph of nothing but prose does not wait for nbconvert's imports."""
+    if _PROSE.fullmatch(text.strip()):
+        return Markup(f"<p>{text.strip()}</p>\n")
+    from nbconvert.filters import markdown2html
+
+    return _harmless(markdown2html(text))
+
+
 def _harmless(html: str) -> Markup:
     """Markup that is not ours, without what could run, load, link or restyle."""
+    from nbconvert.preprocessors.sanitize import SanitizeHTML
+
     cleaner = SanitizeHTML(  # type: ignore[no-untyped-call]
         tags=_TEXT_TAGS + _PHRASE_TAGS + _TABLE_TAGS, attributes={"th": ["scope"]}, strip=True
     )

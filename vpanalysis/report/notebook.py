@@ -17,8 +17,10 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from vpanalysis.errors import InputError
-from vpanalysis.report import locations
+from vpanalysis.report import engine, locations
 from vpanalysis.report.document import DOCUMENT_MIME
+
+engine.register()
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
@@ -55,7 +57,7 @@ def find_notebook(name: str) -> Path:
         if path.is_file():
             return path
         raise InputError(f"There is no notebook {name}.")
-    folder = _notebooks_folder()
+    folder = engine.notebooks_folder()
     if (folder / f"{name}.ipynb").is_file():
         return folder / f"{name}.ipynb"
     known = ", ".join(path.stem for path in packaged_notebooks())
@@ -64,7 +66,7 @@ def find_notebook(name: str) -> Path:
 
 def packaged_notebooks() -> list[Path]:
     """Returns the paths of the notebooks that the package carries, by name."""
-    return sorted(_notebooks_folder().glob("*.ipynb"))
+    return sorted(engine.notebooks_folder().glob("*.ipynb"))
 
 
 def subject(notebook: Path) -> str:
@@ -73,12 +75,6 @@ def subject(notebook: Path) -> str:
     text = next((cell.source for cell in cells if cell.cell_type == "markdown"), "")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return re.split(r"(?<=[.?!]) ", lines[0])[0] if lines else ""
-
-
-def _notebooks_folder() -> Path:
-    """The notebooks beside the package in a checkout, or inside it where a wheel put them."""
-    beside, inside = (Path(__file__).parents[level] / "notebooks" for level in (2, 1))
-    return inside if inside.is_dir() else beside
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def _converted(name: str, value: Any, type_name: str) -> Any:
     raise InputError(f"The parameter {name} is {value!r}, but the notebook wants {type_name}.")
 
 
-def run(notebook: Path, parameters: Mapping[str, Any], out: Path) -> Produced:
+def run(notebook: Path, parameters: Mapping[str, Any], out: Path, *, kernel: bool = False) -> Produced:
     """Executes a notebook and puts its HTML, its executed copy and its JSON into ``out``.
 
     Everything is made in a scratch folder inside ``out`` and moved into place when it is complete. Paths and URLs
@@ -152,6 +148,7 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path) -> Produced:
         notebook: The notebook's path.
         parameters: As :func:`check_parameters` returns them.
         out: The folder of the results; made when missing.
+        kernel: Starts a kernel also for a notebook that needs none (see :mod:`.engine`).
 
     Raises:
         InputError: The notebook's own checks refused its parameters or source, or ``out`` cannot be written.
@@ -173,6 +170,7 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path) -> Produced:
                 str(notebook),
                 str(executed),
                 parameters=shown,
+                engine_name=None if kernel else engine.NAME,
                 cwd=str(Path.cwd()),
                 kernel_name="python3",
                 progress_bar=False,

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, cast
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
@@ -105,10 +107,7 @@ class ReportAxes(Axes):
         assert isinstance(figure, Figure)
         titled = svg(figure)
         shown = {"title": title, "alt": self.alt, "empty": self.empty, "svg": _without_title(titled, self)}
-        pixels = io.BytesIO()
-        with styled():
-            figure.savefig(pixels, format="png", dpi=_PNG_DPI)
-        png = base64.b64encode(pixels.getvalue()).decode()
+        png = base64.b64encode(_png(figure)).decode()
         return (
             {FIGURE_MIME: shown, "image/svg+xml": titled, "image/png": png, "text/plain": self.alt},
             {"image/svg+xml": {"alt": self.alt}, "image/png": {"alt": self.alt}},
@@ -150,7 +149,8 @@ def svg(figure: Figure) -> str:
     """Returns a figure as SVG text, the same for the same figure, that follows its reader's light or dark setting."""
     file = io.StringIO()
     with styled():
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+        canvas: Any = FigureCanvasSVG(figure)  # `savefig` would draw once more, to lay out what drawing lays out
+        canvas.print_svg(file, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     text = file.getvalue()
     head, root = text[text.index("<svg") :].split(">", 1)
     root = re.sub(r' d="[^"]*"', _compact, root)
@@ -162,6 +162,21 @@ def svg(figure: Figure) -> str:
             if f"{part}: {ink.light}" in root
         ]
     return f"{head}><style>{''.join(rules)}}}</style>{root}"
+
+
+def _png(figure: Figure) -> bytes:
+    """A figure as PNG, laid out as it was when it was drawn last: measuring its texts again costs more than drawing."""
+    pixels, dpi, layout = io.BytesIO(), figure.dpi, figure.get_layout_engine()
+    with styled():
+        canvas: Any = FigureCanvasAgg(figure)
+        figure.dpi = _PNG_DPI
+        figure.set_layout_engine("none")
+        try:
+            canvas.print_png(pixels)
+        finally:
+            figure.dpi = dpi
+            figure.set_layout_engine(layout)
+    return pixels.getvalue()
 
 
 def _compact(path: re.Match[str]) -> str:
