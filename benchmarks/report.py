@@ -78,7 +78,8 @@ class WarmProcess:
 
 
 def serve_warm(out: Path) -> None:
-    from vpanalysis.report.notebook import find_notebook, run
+    from vpanalysis.report.notebook import run
+    from vpanalysis.report.packaged import find_notebook
 
     for _ in sys.stdin:
         wall, used = time.perf_counter(), cpu() + cpu(resource.RUSAGE_SELF)

@@ -20,7 +20,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from vpanalysis.errors import InputError
 from vpanalysis.report import engine
-from vpanalysis.report.notebook import NotebookFailedError, find_notebook, run
+from vpanalysis.report import packaged as packaged_notebooks
+from vpanalysis.report.notebook import NotebookFailedError, run
+from vpanalysis.report.packaged import find_notebook, needs_no_kernel
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -35,7 +37,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes a notebook of the given cells into a folder that the engine takes for the package's."""
     folder = tmp_path / "packaged"
     folder.mkdir()
-    monkeypatch.setattr(engine, "notebooks_folder", lambda: folder)
+    monkeypatch.setattr(packaged_notebooks, "notebooks_folder", lambda: folder)
     return lambda *cells: write(folder / "case.ipynb", *cells)
 
 
@@ -201,10 +203,10 @@ def test_any_other_notebook_gets_a_kernel(packaged: Write, tmp_path: Path) -> No
 
 def test_systems_that_do_not_fork_safely_get_a_kernel(packaged: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(packaged("1"))
-    assert engine.needs_no_kernel(path)
-    assert not engine.needs_no_kernel(None), "a notebook given as an object"
+    assert needs_no_kernel(path)
+    assert not needs_no_kernel(None), "a notebook given as an object"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert not engine.needs_no_kernel(path)
+    assert not needs_no_kernel(path)
 
 
 def test_the_entry_point_names_the_engine() -> None:
@@ -219,7 +221,7 @@ def test_the_command_makes_the_same_page_with_a_kernel_and_imports_little_withou
     )
     pages = {}
     for name in ("vpanalysis", "kernel"):
-        command = [sys.executable, "-c", code, "report", "--source", "sample", "--engine", name, "--out", name]
+        command = [sys.executable, "-c", code, "report", "--source", "sample", "--engine", name, "--out", f"by-{name}"]
         made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
         page = tmp_path / made.stdout.strip()
         pages[name] = page.read_bytes(), page.with_suffix(".json").read_bytes()

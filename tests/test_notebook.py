@@ -15,7 +15,8 @@ from conftest import LANE, NOON, RuntimeDatabase
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.errors import InputError
 from vpanalysis.report import notebook
-from vpanalysis.report.notebook import NotebookFailedError, check_parameters, find_notebook, output_name, run
+from vpanalysis.report.notebook import NotebookFailedError, check_parameters, output_name, run
+from vpanalysis.report.packaged import find_notebook
 from vpanalysis.report.rollout import rollout_report
 
 ROOT = Path(__file__).parents[1]

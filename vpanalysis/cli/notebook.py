@@ -15,10 +15,10 @@ def notebook() -> None:
 @notebook.command("list")
 def list_notebooks() -> None:
     """Prints each notebook's name and what it is about."""
-    from vpanalysis.report.notebook import packaged_notebooks, subject
+    from vpanalysis.report import packaged
 
-    for path in packaged_notebooks():
-        click.echo(f"{path.stem}\t{subject(path)}")
+    for path in packaged.notebooks():
+        click.echo(f"{path.stem}\t{packaged.subject(path)}")
 
 
 @notebook.command()
@@ -26,7 +26,7 @@ def list_notebooks() -> None:
 @click.argument("to", type=click.Path(path_type=Path), default=Path())
 def copy(name: str, to: Path) -> None:
     """Copies notebook NAME to a file or folder (default: here), for you to change and run in JupyterLab."""
-    from vpanalysis.report.notebook import find_notebook
+    from vpanalysis.report.packaged import find_notebook
 
     source = find_notebook(name)
     target = to / source.name if to.is_dir() else to

@@ -28,7 +28,8 @@ class _WithNotebookParameters(click.Command):
         return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from vpanalysis.report.notebook import find_notebook, parameters_of
+        from vpanalysis.report.notebook import parameters_of
+        from vpanalysis.report.packaged import find_notebook
 
         notebook = find_notebook(ctx.meta["notebook"])
         with formatter.section(f"Parameters of {notebook.stem} (any notebook's parameter is an option)"):
@@ -68,7 +69,8 @@ def report(
     notebook, given = _split(arguments)
     if engine == "vpanalysis" and not notebook.endswith(".ipynb"):
         _import_libraries()
-    from vpanalysis.report.notebook import NotebookFailedError, check_parameters, find_notebook, parameters_of, run
+    from vpanalysis.report.notebook import NotebookFailedError, check_parameters, parameters_of, run
+    from vpanalysis.report.packaged import find_notebook
 
     path = find_notebook(notebook)
     declared = {item.name: item.default.strip("'\"") for item in parameters_of(path)}
@@ -97,9 +99,9 @@ def _import_libraries() -> None:
     """Imports what the notebooks need; garbage is looked for neither meanwhile nor in all of it at the end (0.4 s)."""
     collecting = gc.isenabled()
     gc.disable()
-    from vpanalysis.report import engine
+    from vpanalysis.report import packaged
 
-    engine.import_libraries()
+    packaged.import_libraries()
     if "duckdb" not in sys.modules:  # it complains at the end about whatever is not freed
         gc.freeze()
     if collecting:

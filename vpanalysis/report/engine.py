@@ -1,29 +1,20 @@
 """The papermill engine of the notebooks that the package carries: no kernel is started, outputs are as with one.
 
 The entry point group ``papermill.engine`` names it, so every import of papermill loads this module: it is small.
+Import papermill first, or the two wait for each other.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.log import logger
 
+from vpanalysis.report.packaged import needs_no_kernel, preload
+
 NAME = "vpanalysis"
-#: What the notebooks need besides the package itself, and partly import late.
-_LIBRARIES = (
-    "ipykernel.zmqshell",
-    "jinja2",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_svg",
-    "pandas",
-    "pydantic",
-)
 
 
 class Engine(NBClientEngine):  # type: ignore[misc]
@@ -58,32 +49,3 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
 def register() -> None:
     """Makes papermill know the engine, also where the package's entry point is not installed."""
     papermill_engines.register(NAME, Engine)
-
-
-def notebooks_folder() -> Path:
-    """Returns the folder of the package's notebooks: beside it in a checkout, or inside it where a wheel put them."""
-    beside, inside = (Path(__file__).parents[level] / "notebooks" for level in (2, 1))
-    return inside if inside.is_dir() else beside
-
-
-def needs_no_kernel(notebook: str | None) -> bool:
-    """Whether a notebook, by its path, is one of the package's, and this system forks safely (macOS does not)."""
-    if notebook is None or sys.platform != "linux":
-        return False
-    path = Path(notebook).resolve()
-    return path.is_file() and path.parent == notebooks_folder().resolve()
-
-
-def import_libraries() -> None:
-    """Imports the libraries that the package's notebooks use."""
-    for name in _LIBRARIES:
-        import_module(name)
-
-
-def preload() -> None:
-    """Imports what the package's notebooks use, so that each run's process has it already."""
-    import_libraries()
-    package = import_module("vpanalysis")
-    for name in package.__all__:
-        getattr(package, name)
-    import_module("vpanalysis.report.piece").environment().get_template("notebook.html.j2")

@@ -46,37 +46,6 @@ class NotebookFailedError(Exception):
     """A notebook raised, or ended before its last cell; the sentence says where the failed copy is."""
 
 
-def find_notebook(name: str) -> Path:
-    """Returns the path of a notebook given by name (``rollout_window``) or by path.
-
-    Raises:
-        InputError: There is no such notebook; the sentence names those that the package carries.
-    """
-    if name.endswith(".ipynb"):
-        path = Path(name)
-        if path.is_file():
-            return path
-        raise InputError(f"There is no notebook {name}.")
-    folder = engine.notebooks_folder()
-    if (folder / f"{name}.ipynb").is_file():
-        return folder / f"{name}.ipynb"
-    known = ", ".join(path.stem for path in packaged_notebooks())
-    raise InputError(f"There is no notebook {name!r}: choose one of {known}, or give the path of an .ipynb file.")
-
-
-def packaged_notebooks() -> list[Path]:
-    """Returns the paths of the notebooks that the package carries, by name."""
-    return sorted(engine.notebooks_folder().glob("*.ipynb"))
-
-
-def subject(notebook: Path) -> str:
-    """Returns what a notebook is about: the first sentence under its title; ``""`` when it has none."""
-    cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
-    text = next((cell.source for cell in cells if cell.cell_type == "markdown"), "")
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return re.split(r"(?<=[.?!]) ", lines[0])[0] if lines else ""
-
-
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a notebook: its name, type (``str``, ``int``, ``float``, ``bool``), default and help."""
