@@ -49,7 +49,7 @@ else:
 
 
 class Policy(Thresholds):
-    """One profile of a policy: what a window is judged by, its thresholds and
+    """One profile of a policy: what a window is judged by, its thresholds and its gates.
 
     Attributes:
         name: The policy's name, as the row and the report show it.
