@@ -97,8 +97,9 @@ class Policy(Thresholds):
     ) -> Self:
         """Returns one profile of a policy.
 
-        >>> Policy.load("playbook", "sustained", fallback_watch=0.02).fallback_watch
-        0.02
+        Examples:
+            >>> Policy.load("playbook", "sustained", fallback_watch=0.02).fallback_watch
+            0.02
 
         Args:
             name_or_path: ``playbook``, ``capture``, or the path of a TOML file. What a file does not say is as in
