@@ -251,9 +251,7 @@ def _read(line: int, cells: Sequence[str], source: str) -> LogRow:
             values["until"] = since + _resolution(date) - timedelta(microseconds=1)
     for column, name, example in ((4, "rate", "0.250"), (5, "p95", "0.534s")):
         found = _MEASURE.fullmatch(cells[column])
-        measure = found and Measure(
-            float(found[1]) * _SCALES[found[3]], len(found[2] or ""), _SCALES[found[3]]
-        )
+        measure = found and Measure(float(found[1]) * _SCALES[found[3]], len(found[2] or ""), _SCALES[found[3]])
         if cells[column].casefold() not in _NOTHING and (
             measure is None or (measure.value > 1 if name == "rate" else measure.scale == 0.01)
         ):
