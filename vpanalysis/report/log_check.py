@@ -1,6 +1,6 @@
 """What is wrong with an evidence log by its own words, and when its next look is due (playbook §7.1)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -153,12 +153,12 @@ def _moment(row: LogRow) -> datetime:
 
 def _by_lane(rows: Sequence[LogRow]) -> Mapping[str | None, list[LogRow]]:
     """Each lane's dated rows, oldest first; a row that names no lane counts for all of them."""
-    lanes = list(dict.fromkeys(row.looked_at.vp_id for row in rows if row.looked_at)) or [None]
+    lanes: dict[str | None, None] = dict.fromkeys(row.looked_at.vp_id for row in rows if row.looked_at)
     return {
         lane: sorted(
             (row for row in rows if row.since and (not row.looked_at or row.looked_at.vp_id == lane)), key=_moment
         )
-        for lane in lanes
+        for lane in lanes or {None: None}
     }
 
 
@@ -210,24 +210,20 @@ def _against_rate(rows: Iterable[LogRow], policies: Sequence["Policy"]) -> Itera
     from vpanalysis.analysis.verdict import CAUTION
     from vpanalysis.data.snapshot import FallbackShare, snapshot_tables
 
+    order: dict[str, int] = {status: place for place, status in enumerate(CAUTION)}
     blank = summarize(snapshot_tables({"fallback": {}, "latency_seconds": {}}))
     for row in rows:
-        fits: Callable[[Policy], bool] = lambda one, row=row: (
-            one.profile == row.profile
-            and (  # type: ignore[misc]
-                row.policy_hash in (None, one.hash)
-            )
-        )
-        policy = next(filter(fits, policies), None)
+        suited = (one for one in policies if one.profile == row.profile and row.policy_hash in (None, one.hash))
+        policy = next(suited, None)
         if policy is None or row.status is None or row.decision == "HOLD_SHADOW" or row.faults:
             continue
         missions = (
             row.missions if row.missions is not None else max(1, policy.min_missions)
         )  # not said: not held against
-        shares = FallbackShare(missions, row.fallbacks, row.rate and row.rate.value)
-        seconds = blank.latency_seconds.model_copy(update={"p95_seconds": row.p95 and row.p95.value})
+        shares = FallbackShare(missions, row.fallbacks, row.rate.value if row.rate else None)
+        seconds = blank.latency_seconds.model_copy(update={"p95_seconds": row.p95.value if row.p95 else None})
         reason = rule_table(replace(blank, fallback=shares, latency_seconds=seconds), policy)
-        if reason.caution and CAUTION.index(reason.caution) > [*CAUTION].index(row.status):
+        if reason.caution and order[reason.caution] > order[row.status]:
             yield Finding(
                 row.line,
                 "decision-against-rate",

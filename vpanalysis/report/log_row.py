@@ -265,8 +265,8 @@ def _read(line: int, cells: Sequence[str], source: str) -> LogRow:
         for name in ("missions_considered", "missions_with_fallback")
         if (found := re.search(rf"\b{name}\s*=\s*(\d{{1,18}})(?!\d)", cells[7]))
     }
-    stated = {name: _counts(cells[7], name) for name in ("mission_counts", "event_counts")}
-    return LogRow(line, tuple(cells), tuple(faults), **values, counts=counts, **stated)
+    values |= {name: _counts(cells[7], name) for name in ("mission_counts", "event_counts")}
+    return LogRow(line, tuple(cells), tuple(faults), counts=counts, **values)
 
 
 def _split(source: str) -> list[str]:

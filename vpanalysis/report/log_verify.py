@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from vpanalysis import formatting
 from vpanalysis.analysis.decision import classify
@@ -51,13 +52,14 @@ def verify(
         sample: Whether that is the sample lane, which only rows that say SAMPLE are about.
     """
     known = {policy.hash: policy for policy in policies}
+    loaded = lru_cache(maxsize=8)(load)  # several rows may be of one look: one for each policy
     for row in rows:
         window = _window(row, sample)
         if isinstance(window, str):
             yield Verified(row, unknown=window)
             continue
         try:
-            yield Verified(row, _differences(row, window, load, known.get(row.policy_hash or "")))
+            yield Verified(row, _differences(row, window, loaded, known.get(row.policy_hash or "")))
         except UnknownLaneError as error:
             yield Verified(row, unknown=str(error))
 
@@ -95,11 +97,7 @@ def _differences(
     for moment in moments:
         if moment in tried:
             continue
-        tables = load(
-            RolloutWindow(
-                window.vp_id, start=window.start, end=window.end, last_missions=window.last_missions, as_of=moment
-            )
-        )
+        tables = load(replace(window, as_of=moment))
         tried[moment] = tuple(_compare(row, summarize(tables), policy))
         if not tried[moment]:
             return ()
