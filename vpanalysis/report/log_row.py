@@ -258,7 +258,7 @@ def _read(line: int, cells: Sequence[str], source: str) -> LogRow:
             faults.append(f"the {COLUMNS[column]} {cells[column]!r} cannot be read: write it as {example}, or n/a.")
             measure = None
         values[name] = measure
-    if not cells[6]:
+    if not cells[6] and len(written) == len(COLUMNS):
         faults.append("it has no decision.")
     counts = {
         name: int(found[1])
