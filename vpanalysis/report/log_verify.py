@@ -52,14 +52,19 @@ def verify(
         sample: Whether that is the sample lane, which only rows that say SAMPLE are about.
     """
     known = {policy.hash: policy for policy in policies}
-    loaded = lru_cache(maxsize=8)(load)  # several rows may be of one look: one for each policy
+
+    @lru_cache(maxsize=8)  # several rows may be of one look: one for each cohort or policy
+    def read(window: RolloutWindow) -> tuple[Tables, Metrics]:
+        tables = load(window)
+        return tables, summarize(tables)
+
     for row in rows:
         window = _window(row, sample)
         if isinstance(window, str):
             yield Verified(row, unknown=window)
             continue
         try:
-            yield Verified(row, _differences(row, window, loaded, known.get(row.policy_hash or "")))
+            yield Verified(row, _differences(row, window, read, known.get(row.policy_hash or "")))
         except UnknownLaneError as error:
             yield Verified(row, unknown=str(error))
 
@@ -87,7 +92,10 @@ def _window(row: LogRow, sample: bool) -> RolloutWindow | str:
 
 
 def _differences(
-    row: LogRow, window: RolloutWindow, load: Callable[[RolloutWindow], Tables], policy: Policy | None
+    row: LogRow,
+    window: RolloutWindow,
+    read: Callable[[RolloutWindow], tuple[Tables, Metrics]],
+    policy: Policy | None,
 ) -> tuple[str, ...]:
     """Returns what differs at the moment within the row's date at which least does."""
     assert row.since
@@ -97,8 +105,8 @@ def _differences(
     for moment in moments:
         if moment in tried:
             continue
-        tables = load(replace(window, as_of=moment))
-        tried[moment] = tuple(_compare(row, summarize(tables), policy))
+        tables, metrics = read(replace(window, as_of=moment))
+        tried[moment] = tuple(_compare(row, metrics, policy))
         if not tried[moment]:
             return ()
         if moment == row.until:
