@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TABLE = f"| {' | '.join(COLUMNS)} |\n|---|---|---|---|---:|---:|---|---|\n"
+#: The names of a row's facts, as `evidence_log` and ``evidence show`` have them.
+RECORD = (
+    "date", "window", "scope", "missions", "fallbacks", "rate", "p95_seconds", "decision", "status", "policy_hash",
+    "line",
+)  # fmt: skip
 
 
 def init_log(path: Path, title: str) -> None:
@@ -68,12 +73,6 @@ def evidence_log(path: str | os.PathLike[str]) -> "pd.DataFrame":
     )
 
 
-RECORD = (
-    "date", "window", "scope", "missions", "fallbacks", "rate", "p95_seconds", "decision", "status", "policy_hash",
-    "line",
-)  # fmt: skip
-
-
 def record(row: LogRow) -> dict[str, object]:
     """Returns a row's facts by the names of `RECORD`."""
     measures = [measure and measure.value for measure in (row.rate, row.p95)]
@@ -87,8 +86,8 @@ def append_row(path: Path, row: str) -> None:
     The folder is locked meanwhile, and the new file takes the old one's place, with its mode and owner, in one step.
 
     Raises:
-        InputError: There is no such file, it has no evidence table, it holds this very row already, or it may
-            not be written.
+        InputError: There is no such file, it has no evidence table, it holds this very row already, it would not
+            show the row as one that can be read, the row is of the sample, or the file may not be written.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -161,6 +160,8 @@ def _with_row(content: str, row: str, name: str) -> str:
     if len(rows) != len(tables[-1].rows) + 1 or rows[-1].line != end + 1 or rows[-1].faults:
         fault = rows[-1].faults[0] if rows[-1].line == end + 1 and rows[-1].faults else "it is no row of a table."
         raise InputError(f"The row cannot be appended to {name}: {fault}")
+    if rows[-1].window_label.startswith("SAMPLE "):
+        raise InputError("The sample lane is no basis for any rollout: a row of it does not belong in a log.")
     return written
 
 
