@@ -147,7 +147,7 @@ def _with_row(content: str, row: str, name: str) -> str:
     tables = _tables(content, name)
     end = tables[-1].end
     lines = LINE.findall(content)
-    if any(lines[known.line - 1].strip() == row.strip() for table in tables for known in table.rows):
+    if any(source.strip() == row.strip() for table in tables for source in table.sources.values()):
         raise InputError(f"{name} holds this very row already; nothing was appended.")
     last = lines[end - 1].removeprefix("\ufeff")
     indent = last[: len(last) - len(last.lstrip(" \t>"))]  # of a table within a list or a quotation
@@ -156,11 +156,13 @@ def _with_row(content: str, row: str, name: str) -> str:
     if last[-1] not in "\r\n":
         lines[end - 1] += ending
     written = "".join([*lines[:end], indent + row + ending, *lines[end:]])
-    rows = evidence_tables(written)[-1].rows
-    if len(rows) != len(tables[-1].rows) + 1 or rows[-1].line != end + 1 or rows[-1].faults:
-        fault = rows[-1].faults[0] if rows[-1].line == end + 1 and rows[-1].faults else "it is no row of a table."
-        raise InputError(f"The row cannot be appended to {name}: {fault}")
-    if rows[-1].window_label.startswith("SAMPLE "):
+    table = evidence_tables(written)[-1]
+    if [*table.sources] != [*tables[-1].sources, end + 1]:
+        raise InputError(f"The row cannot be appended to {name}: it is no row of a table.")
+    added = table.row(end + 1)
+    if added.faults:
+        raise InputError(f"The row cannot be appended to {name}: {added.faults[0]}")
+    if added.window_label.startswith("SAMPLE "):
         raise InputError("The sample lane is no basis for any rollout: a row of it does not belong in a log.")
     return written
 

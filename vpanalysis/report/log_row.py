@@ -2,21 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 from vpanalysis.data.schema import DEFAULT_VP_ID
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.formatting import NOT_AVAILABLE
 from vpanalysis.report.row import COLUMNS
 
-_MARKDOWN = MarkdownIt("commonmark").enable("table")
+_BLOCKS = MarkdownIt("commonmark").enable("table").disable("inline")
+_INLINE = MarkdownIt("commonmark")
 #: What separates lines for a Markdown renderer; no other character of Unicode does.
 LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
@@ -183,43 +183,57 @@ class EvidenceTable:
     """A table of an evidence log.
 
     Attributes:
-        rows: Its rows as a renderer shows them, but for lines without a pipe at its end, which are prose.
         end: How many lines of the file there are up to its last one.
+        sources: Its rows as written, by their line from 1; a line without a pipe at its end is prose, and none of them.
+        cells: Their cells' Markdown, by the same lines.
+        references: The file's link references, by which a renderer reads the cells.
     """
 
-    rows: tuple[LogRow, ...]
     end: int
+    sources: Mapping[int, str]
+    cells: Mapping[int, Sequence[str]]
+    references: dict[str, Any]
+
+    @cached_property
+    def rows(self) -> tuple[LogRow, ...]:
+        """The rows, read; most of the time that a long log takes goes here."""
+        return tuple(map(self.row, self.sources))
+
+    def row(self, line: int) -> LogRow:
+        """Returns the row of a line, read."""
+        return _read(line, [_seen(cell, self.references) for cell in self.cells[line]], self.sources[line])
 
 
 def evidence_tables(content: str) -> list[EvidenceTable]:
     """Returns the evidence tables that a Markdown renderer shows, in their order: none within code or comments."""
     text = content.removeprefix("\ufeff")
     lines = LINE.findall(text)
-    tokens = _MARKDOWN.parse(text)
-    tables = []
-    for start, token in enumerate(tokens):
-        if token.type == "table_open" and token.map:
-            end = next(place for place in range(start, len(tokens)) if tokens[place].type == "table_close")
-            (_, header), *rows = _rows(tokens[start:end])
-            if [" ".join(cell.split()).casefold() for cell in header] == [name.casefold() for name in COLUMNS]:
-                last = token.map[1]
-                while last > token.map[0] + 2 and "|" not in lines[last - 1]:
-                    last -= 1
-                found = tuple(_read(line + 1, cells, lines[line]) for line, cells in rows if line < last)
-                tables.append(EvidenceTable(found, last))
+    references: dict[str, Any] = {}
+    tables: list[EvidenceTable] = []
+    cells: dict[int, list[str]] = {}
+    row: list[str] = []
+    for token in _BLOCKS.parse(text, references):
+        if token.type == "table_open":
+            cells = {}
+        elif token.type == "tr_open" and token.map:
+            row = cells[token.map[1]] = []
+        elif token.type == "inline":
+            row.append(token.content)
+        elif token.type == "table_close":
+            first, row = min(cells), []
+            header = [" ".join(_seen(cell, references).split()).casefold() for cell in cells.pop(first)]
+            if header == [name.casefold() for name in COLUMNS]:
+                end = max(cells, default=first + 1)
+                while cells and "|" not in lines[end - 1]:
+                    del cells[end]
+                    end -= 1
+                tables.append(EvidenceTable(end, {line: lines[line - 1] for line in cells}, cells, references))
     return tables
 
 
-def _rows(tokens: Sequence[Token]) -> Iterator[tuple[int, list[str]]]:
-    """Yields the line of each row, from 0, and its cells' texts."""
-    for start, token in enumerate(tokens):
-        if token.type == "tr_open" and token.map:
-            end = next(place for place in range(start, len(tokens)) if tokens[place].type == "tr_close")
-            yield token.map[0], [_seen(cell) for cell in tokens[start:end] if cell.type == "inline"]
-
-
-def _seen(inline: Token) -> str:
+def _seen(cell: str, references: dict[str, Any]) -> str:
     """What a reader sees of a cell: no markup and no comments."""
+    (inline,) = _INLINE.parseInline(cell, references)
     return "".join(
         " " if part.type in ("softbreak", "hardbreak") or part.content.lower().startswith("<br") else part.content
         for part in inline.children or ()
@@ -233,7 +247,7 @@ def _read(line: int, cells: Sequence[str], source: str) -> LogRow:
     if len(written) > len(COLUMNS):  # a pipe within code ends a cell for a renderer, though nobody means it to
         mended = _split(_SPAN.sub(lambda span: re.sub(r"(?<!\\)\|", r"\\|", span[0]), source))
         if len(mended) == len(COLUMNS):
-            cells = [_seen(_MARKDOWN.parseInline(cell.replace("\\|", "|").strip())[0]) for cell in mended]
+            cells = [_seen(cell.replace("\\|", "|").strip(), {}) for cell in mended]
             faults.append("a pipe within code cuts the row short on the rendered page: write \\| for it.")
             written = mended
     if len(written) != len(COLUMNS):
