@@ -150,6 +150,7 @@ def test_contributing_maps_every_module_in_the_words_of_its_docstring() -> None:
         (["--help"], ("duckdb", "pandas", "matplotlib", "papermill", "nbconvert", "scipy", "pydantic")),
         (["snapshot", "--source", "sample"], ("matplotlib", "papermill", "nbconvert", "scipy.stats")),
         (["capture", "--source", "sample"], ("matplotlib", "papermill", "nbconvert")),
+        (["evidence", "due", "--help"], ("pandas", "duckdb", "matplotlib", "papermill", "nbconvert", "scipy.stats")),
         (["serve", "--help"], ("matplotlib", "papermill", "nbconvert")),
     ],
     ids=lambda value: value[0],
