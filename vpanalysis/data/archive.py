@@ -24,8 +24,8 @@ from vpanalysis.errors import InputError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-#: What tells two rows of a table apart, whichever database they came from.
-IDENTITY = {
+#: What tells two rows of a lane apart, whichever database they came from.
+_KEYS = {
     "vp_sessions": "vp_id",
     "vp_missions": "mission_id",
     "vp_events": "event_id",
@@ -57,11 +57,13 @@ class Manifest:
 
     Attributes:
         folder: The factory's folder.
+        factory: The factory's name.
         columns: The columns of each VP table that the database had.
         files: By path below the folder: number of ``rows`` and their ``fingerprint``.
     """
 
     folder: Path
+    factory: str
     columns: Mapping[str, tuple[str, ...]]
     files: Mapping[str, Mapping[str, Any]]
 
@@ -86,14 +88,13 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text("utf-8"))
-        if content["format"] > FORMAT:
-            raise InputError(
-                f"{path} has the format {content['format']}, this version reads {FORMAT}: update vpanalysis."
-            )
-        columns = {table: tuple(names) for table, names in content["columns"].items()}
-        return Manifest(folder, columns, dict(content["files"]))
+        newer = content["format"] > FORMAT
+        if not newer:
+            columns = {table: tuple(names) for table, names in content["columns"].items()}
+            return Manifest(folder, str(content["factory"]), columns, dict(content["files"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no manifest of an archive ({type(error).__name__}): archive again.") from error
+    raise InputError(f"{path} has the format {content['format']}, this version reads {FORMAT}: update vpanalysis.")
 
 
 def write(reading: SqliteReading, to: Path, factory: str, mode: int) -> Archived:
@@ -143,7 +144,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _write(reading: SqliteReading, folder: Path, factory: str, mode: int) -> Archived:
-    old = read_manifest(folder) if (folder / MANIFEST).exists() else Manifest(folder, {}, {})
+    old = read_manifest(folder) if (folder / MANIFEST).exists() else Manifest(folder, factory, {}, {})
     tables = [table for table in TABLES if table in reading.columns or table in old.columns]
     columns = {
         table: tuple(dict.fromkeys((*old.columns.get(table, ()), *reading.columns.get(table, ())))) for table in tables
@@ -221,16 +222,15 @@ def _place(reading: SqliteReading, old: Manifest, table: str, columns: tuple[str
         )
     reading.execute(
         f"CREATE OR REPLACE TABLE placed AS SELECT home.folder AS home_folder, home.day AS home_day, rid AS rowid, "
-        f"{_values(table, columns, set(stored(table, present)))} "
+        f"{values(table, columns, set(stored(table, present)))} "
         "FROM rows_now JOIN (SELECT rid, {folder: folder, day: day} AS home FROM places) USING (rid) "
         "ORDER BY home_folder, home_day, rowid"
     )
-    key = _identity(table, present)
-    reading.execute(f"CREATE OR REPLACE TABLE ids_now AS SELECT DISTINCT {key} AS id FROM placed WHERE {key} <> ''")
+    reading.execute(f"CREATE OR REPLACE TABLE ids_now AS SELECT DISTINCT {identity(table, columns)} AS id FROM placed")
     reading.execute("DROP TABLE rows_now")
 
 
-def _values(table: str, columns: tuple[str, ...], present: Collection[str]) -> str:
+def values(table: str, columns: tuple[str, ...], present: Collection[str]) -> str:
     """The stored columns as SQL; those that are not there are NULL."""
     return ", ".join(
         quote(name)
@@ -240,8 +240,12 @@ def _values(table: str, columns: tuple[str, ...], present: Collection[str]) -> s
     )
 
 
-def _identity(table: str, columns: Collection[str]) -> str:
-    return f"coalesce({IDENTITY[table]}, '')" if IDENTITY[table] in columns else "''"
+def identity(table: str, columns: Collection[str]) -> str:
+    """Returns SQL for what tells a row from all others of its factory: lane and id, else place and time."""
+    key, lane, created = (
+        name if name in columns else "NULL::VARCHAR" for name in (_KEYS[table], "vp_id", "created_at")
+    )
+    return f"CASE WHEN {key} <> '' THEN concat({key}, '\n', {lane}) ELSE concat('\n', rowid, '\n', {created}) END"
 
 
 def _write_table(
@@ -280,11 +284,9 @@ def _gone(reading: Reading, path: Path, table: str, columns: tuple[str, ...]) ->
     """What a file has that the database has no longer."""
     file = parquet([str(path)])
     has = [row["column_name"] for row in reading.rows(f"DESCRIBE FROM {file}")]
-    key = _identity(table, has)
     return (
-        f"SELECT rowid, {_values(table, columns, has)} FROM {file} WHERE CASE WHEN {key} = '' "
-        f"THEN rowid NOT IN (SELECT rowid FROM placed WHERE {_identity(table, columns)} = '') "
-        f"ELSE {key} NOT IN (SELECT id FROM ids_now) END"
+        f"SELECT rowid, {values(table, columns, has)} FROM {file} "
+        f"WHERE {identity(table, has)} NOT IN (SELECT id FROM ids_now)"
     )
 
 

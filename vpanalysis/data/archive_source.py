@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 import duckdb
 
-from vpanalysis.data.archive import IDENTITY, Manifest, factories, parquet, read_manifest, stored
+from vpanalysis.data.archive import Manifest, factories, identity, parquet, read_manifest, stored, values
 from vpanalysis.data.reading import Reading, SqliteReading, quote
 from vpanalysis.data.schema import TABLES
 from vpanalysis.data.table_source import TableSource
@@ -14,8 +14,8 @@ from vpanalysis.errors import InputError
 
 _T = TypeVar("_T")
 _ATTEMPTS = 5
-#: Row numbers differ between files and between sources, and keep the order within a file; later sources come first.
-_FILE, _SOURCE = 2**32, 2**56
+#: Rows are numbered as their database numbered them; where several have one number, by source, file and place in it.
+_FILE, _SOURCE, _PLACES = 2**32, 2**52, 2**60
 
 
 class RowsReading(Reading):
@@ -43,22 +43,15 @@ class RowsReading(Reading):
         for table, parts in self._parts.items():
             columns = tuple(dict.fromkeys(name for _, names in parts for name in names))
             self.columns[table] = columns
-            key, selects = IDENTITY[table], []
+            selects = []
             for position, (part, has) in enumerate(parts):
-                present = set(stored(table, has))
-                values = ", ".join(
-                    quote(name)
-                    if name in present
-                    else f"NULL::{'BLOB' if name.startswith('lost ') else 'VARCHAR'} AS {quote(name)}"
-                    for name in stored(table, columns)
-                )
-                earlier = [
-                    f"{key} NOT IN (SELECT {key} FROM {other} WHERE {key} <> '')"
+                wanted = values(table, columns, stored(table, has))
+                earlier = (
+                    f"{identity(table, has)} NOT IN (SELECT {identity(table, names)} FROM {other})"
                     for other, names in parts[:position]
-                    if key in names and key in has
-                ]
-                where = f"WHERE coalesce({key}, '') = '' OR ({' AND '.join(earlier)})" if earlier else ""
-                selects.append(f"SELECT rowid, {values} FROM {part} {where}")
+                )
+                row = f"rowid::HUGEINT * {_PLACES} + place AS rowid"
+                selects.append(f"SELECT {row}, {wanted} FROM {part} WHERE {' AND '.join(('true', *earlier))}")
             self.execute(f"CREATE VIEW {table} AS {' UNION ALL '.join(selects)}")
 
     def close(self) -> None:
@@ -129,7 +122,8 @@ class ArchiveSource(MergedSource):
     """One factory of an archive.
 
     Attributes:
-        name: The factory's folder.
+        name: The factory's name.
+        factory: The same.
         kind: ``archive``.
     """
 
@@ -141,8 +135,7 @@ class ArchiveSource(MergedSource):
             names = ", ".join(str(path) for path in found)
             raise InputError(f"{folder} holds several factories: give one of {names}.")
         [self._folder] = found
-        read_manifest(self._folder)
-        self.name = self._folder.name
+        self.name = self.factory = read_manifest(self._folder).factory
         super().__init__([self])
 
     def add_to(self, reading: RowsReading, position: int) -> None:
@@ -154,9 +147,8 @@ class ArchiveSource(MergedSource):
     def _view(self, reading: RowsReading, manifest: Manifest, table: str, position: int) -> str:
         paths, view = manifest.paths(table), f"part_{position}_{table}"
         if not paths:
-            columns = stored(table, manifest.columns[table])
-            texts = (f"NULL::{'BLOB' if name.startswith('lost ') else 'VARCHAR'} AS {quote(name)}" for name in columns)
-            reading.execute(f"CREATE TABLE {view} AS SELECT 0::BIGINT AS rowid, {', '.join(texts)} WHERE false")
+            nothing = values(table, manifest.columns[table], ())
+            reading.execute(f"CREATE TABLE {view} AS SELECT 0::BIGINT AS rowid, 0 AS place, {nothing} WHERE false")
             return view
         reading.execute(
             f"CREATE TABLE files_of_{view} AS SELECT unnest(?::VARCHAR[]) AS filename, "
@@ -165,8 +157,8 @@ class ArchiveSource(MergedSource):
         )
         names = ", ".join(map(quote, stored(table, manifest.columns[table])))
         reading.execute(
-            f"CREATE VIEW {view} AS SELECT number * {_FILE} + file_row_number - {position * _SOURCE} AS rowid, {names} "
-            f"FROM {parquet(paths, ', filename = true, file_row_number = true')} JOIN files_of_{view} USING (filename)"
+            f"CREATE VIEW {view} AS SELECT rows.rowid, number * {_FILE} + file_row_number + {position * _SOURCE} AS place, {names} "
+            f"FROM {parquet(paths, ', filename = true, file_row_number = true')} rows JOIN files_of_{view} USING (filename)"
         )
         return view
 
@@ -182,5 +174,5 @@ def add_database(reading: RowsReading, database: SqliteReading, position: int) -
         else:
             database.fetch(into, table, columns, "1", count=False)
         reading.execute(f"ALTER TABLE {into} RENAME rid TO rowid")
-        reading.execute(f"UPDATE {into} SET rowid = rowid - {position * _SOURCE}")
+        reading.execute(f"ALTER TABLE {into} ADD COLUMN place BIGINT DEFAULT {position * _SOURCE}")
         reading.add(table, into, columns)

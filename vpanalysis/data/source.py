@@ -12,6 +12,7 @@ import duckdb
 
 from vpanalysis.data.reading import SqliteReading, open_reading
 from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.data.schema import SEVERAL
 from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.data.sqlite_file import fingerprint, read_consistently
 from vpanalysis.data.table_source import TableSource
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 SAMPLE = "sample"
-#: Stands between the parts of a location that names several.
-MERGED = " + "
 
 
 class Source(Protocol):
@@ -63,8 +62,8 @@ def open_source(
     if not isinstance(location, str | os.PathLike):
         return _merged([open_source(part, ops_token=ops_token) for part in location])
     text = os.fspath(location)
-    if MERGED in text and not os.path.lexists(text):
-        return open_source([part.strip() for part in text.split(MERGED)], ops_token=ops_token)
+    if SEVERAL in text and not os.path.lexists(text):
+        return open_source([part.strip() for part in text.split(SEVERAL)], ops_token=ops_token)
     if not text.strip():
         raise InputError("No source: give the path of a runtime database, a gateway's URL, or 'sample'.")
     if text == SAMPLE or text.startswith(SAMPLE + ":"):
@@ -94,6 +93,9 @@ def _merged(sources: Sequence[Source]) -> Source:
             raise InputError(f"{source.name} cannot be read together with others: only databases and archives can.")
     if not sources:
         raise InputError("No source: the list is empty.")
+    names = sorted({source.factory for source in sources if isinstance(source, ArchiveSource)})
+    if len(names) > 1:
+        raise InputError(f"The factories {' and '.join(names)} may use the same mission ids: read one at a time.")
     return MergedSource(cast("list[SqliteSource | ArchiveSource]", list(sources)))
 
 
