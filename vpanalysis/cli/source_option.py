@@ -45,7 +45,7 @@ EXIT_FAILING_VERDICT = 3
 def source_option(command: _F) -> _F:
     """Adds ``--source``; several become one location, as :func:`vpanalysis.open_source` takes it."""
 
-    def joined(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> str | None:
+    def joined(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> str | None:
         if len(given) > 1 and not all(part.strip() for part in given):
             raise InputError("One --source of several is empty: is a variable unset?")
         return SEVERAL.join(given) if given else None
@@ -55,8 +55,8 @@ def source_option(command: _F) -> _F:
         "--source",
         multiple=True,
         callback=joined,
-        help="A runtime database, an archive's folder, a gateway's URL, a saved snapshot (.json), or 'sample'; of several "
-        "databases and archives, read as one, the first one's rows count.  "
+        help="A runtime database, an archive's folder, a gateway's URL, a saved snapshot (.json), or 'sample'; of "
+        "several databases and archives, read as one, the first one's rows count.  "
         f"[default: of {variables} the first whose file has anything of the lane]",
     )(command)
 

@@ -157,8 +157,9 @@ class ArchiveSource(MergedSource):
         )
         names = ", ".join(map(quote, stored(table, manifest.columns[table])))
         reading.execute(
-            f"CREATE VIEW {view} AS SELECT rows.rowid, number * {_FILE} + file_row_number + {position * _SOURCE} AS place, {names} "
-            f"FROM {parquet(paths, ', filename = true, file_row_number = true')} rows JOIN files_of_{view} USING (filename)"
+            f"CREATE VIEW {view} AS SELECT rows.rowid, "
+            f"number * {_FILE} + file_row_number + {position * _SOURCE} AS place, {names} FROM {parquet(paths, ', filename = true, file_row_number = true')} rows "
+            f"JOIN files_of_{view} USING (filename)"
         )
         return view
 
