@@ -156,9 +156,10 @@ class ArchiveSource(MergedSource):
             [paths, paths],
         )
         names = ", ".join(map(quote, stored(table, manifest.columns[table])))
+        rows = parquet(paths, ", filename = true, file_row_number = true")
+        place = f"number * {_FILE} + file_row_number + {position * _SOURCE} AS place"
         reading.execute(
-            f"CREATE VIEW {view} AS SELECT rows.rowid, "
-            f"number * {_FILE} + file_row_number + {position * _SOURCE} AS place, {names} FROM {parquet(paths, ', filename = true, file_row_number = true')} rows "
+            f"CREATE VIEW {view} AS SELECT rows.rowid, {place}, {names} FROM {rows} rows "
             f"JOIN files_of_{view} USING (filename)"
         )
         return view
