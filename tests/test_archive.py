@@ -59,6 +59,8 @@ def assert_same(found: Tables, wanted: Tables) -> None:
             pd.testing.assert_frame_equal(here, there, obj=name)
         else:
             assert here == there, name
+    if wanted.window.last_missions != 100:  # what follows is a function of the tables
+        return
     assert vp.snapshot(found).model_dump(exclude={"generated_at"}) == vp.snapshot(wanted).model_dump(
         exclude={"generated_at"}
     )
@@ -235,6 +237,7 @@ def test_commands_read_an_archive_and_several_sources(
     assert answers[1] == answers[0] == answers[2]
     for arguments, sentence in (
         (["archive", "--source", to, "--to", to], "Only a runtime database"),
+        (["archive", "--source", "sample", "--to", to], "Only a runtime database"),
         (["archive", "--source", "", "--to", to], "--source is empty"),
         (["snapshot", "--source", live, "--source", ""], "empty"),
         (["snapshot", "--source", live, "--source", "sample"], "read together"),

@@ -29,7 +29,7 @@ def archive(source: str | None, to: Path, factory: str) -> None:
     from vpanalysis.data.source import SqliteSource, open_source
 
     with open_source(resolve_source(source)) as opened:
-        if not isinstance(opened, SqliteSource):
+        if not isinstance(opened, SqliteSource) or opened.kind != "sqlite":
             raise InputError("Only a runtime database can be archived: give its path, not a URL, snapshot or archive.")
         mode = opened.path.stat().st_mode
         done = opened.read(lambda reading: write(reading, to, factory, mode))

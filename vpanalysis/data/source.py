@@ -89,7 +89,7 @@ def _merged(sources: Sequence[Source]) -> Source:
     if len(sources) == 1:
         return sources[0]
     for source in sources:
-        if not isinstance(source, SqliteSource | ArchiveSource):
+        if not isinstance(source, SqliteSource | ArchiveSource) or source.kind == SAMPLE:
             raise InputError(f"{source.name} cannot be read together with others: only databases and archives can.")
     if not sources:
         raise InputError("No source: the list is empty.")
