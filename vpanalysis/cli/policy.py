@@ -111,7 +111,7 @@ def replay(
     from vpanalysis.data.source import open_source
 
     with open_source(location, ops_token=ops_token) as opened:
-        windows = replay_windows(opened.load, vp_id, policies, every=every, last_missions=last_missions)
+        windows = replay_windows(opened, vp_id, policies, every=every, last_missions=last_missions)
     click.echo({"table": _table, "csv": _csv, "json": _json}[output](policies, windows).rstrip("\n"))
     flips = sum(any(window.flips) for window in windows)
     click.echo(f"{formatting.count(len(windows), 'window')}, {formatting.count(flips, 'flip')}.", err=True)

@@ -1,7 +1,7 @@
 """Sources: where VP tables come from."""
 
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,11 +9,13 @@ from typing import Protocol, Self, TypeVar
 
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
+import pandas as pd
 
 from vpanalysis.data.gateway_answer import gateway_answer
 from vpanalysis.data.load import load_window
 from vpanalysis.data.reading import Reading, open_reading
 from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.data.series import load_series
 from vpanalysis.data.snapshot import Snapshot, clamp_event_limit, clamp_mission_limit
 from vpanalysis.data.sqlite_file import fingerprint, read_consistently
 from vpanalysis.data.tables import Tables
@@ -32,6 +34,14 @@ class Source(Protocol):
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the window's tables, read in one transaction."""
+
+    def series(
+        self,
+        span: RolloutWindow,
+        plan: Callable[[pd.DatetimeIndex, datetime], Sequence[RolloutWindow]],
+        use: Callable[[Tables], _T],
+    ) -> list[_T]:
+        """Returns what ``use`` makes of each window that ``plan`` finds in a span, from one reading."""
 
     def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the gateway's own answer, its oldest-events flaw included."""
@@ -110,6 +120,25 @@ class SqliteSource:
                 cannot be read.
         """
         return self._read(lambda reading: load_window(reading, window, self.now(), self.name, self.kind))
+
+    def series(
+        self,
+        span: RolloutWindow,
+        plan: Callable[[pd.DatetimeIndex, datetime], Sequence[RolloutWindow]],
+        use: Callable[[Tables], _T],
+    ) -> list[_T]:
+        """Returns what ``use`` makes of many windows' tables, read in one transaction: see `load_series`.
+
+        Args:
+            span: A lane and the range that every window lies in.
+            plan: Returns the windows, given when its missions were created, oldest first, and the moment of judgement.
+            use: A pure function: it is called again when the file changed meanwhile.
+        """
+
+        def read(reading: Reading) -> list[_T]:
+            return [use(tables) for tables in load_series(reading, span, plan, self.now(), self.name, self.kind)]
+
+        return self._read(read)
 
     def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the gateway's own answer: from the lane's *oldest* ``event_limit`` events, in text order.
