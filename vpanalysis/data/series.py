@@ -101,7 +101,8 @@ def _batches(windows: Sequence[RolloutWindow], created: "pd.Series[Any]") -> Ite
     """Splits windows, in their order, so that no batch holds many more missions than `_BATCH`."""
     starts = [window.start for window in windows]
     ends = [window.end or window.as_of for window in windows]
-    sizes = np.subtract(*(created.searchsorted(pd.DatetimeIndex(bounds)) for bounds in (ends, starts)))
+    first_last = [created.searchsorted(pd.DatetimeIndex(bounds, tz="UTC")) for bounds in (starts, ends)]
+    sizes = np.subtract(first_last[1], first_last[0])
     first, total = 0, 0
     for place, size in enumerate(sizes):
         if total and total + size > _BATCH:
