@@ -1,21 +1,16 @@
 """A lane's history: each row is what its window alone says as of its end, on good lanes and on hostile ones."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
-from conftest import LANE, NOON, SCHEMA, RuntimeDatabase
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from conftest import LANE, NOON, SCHEMA
 from test_bad_lanes import BAD, HEALTHY, Lane
 
 import vpanalysis as vp
 from vpanalysis.analysis.decision import judge
-from vpanalysis.analysis.history import pooled
 from vpanalysis.analysis.metrics import Metrics, summarize
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.replay import past_windows

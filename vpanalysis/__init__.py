@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from vpanalysis.errors import InputError as InputError
     from vpanalysis.report.document import publish as publish
     from vpanalysis.report.log import evidence_log as evidence_log
-    from vpanalysis.report.history_report import history_report as history_report
     from vpanalysis.report.rollout import rollout_report as rollout_report
+    from vpanalysis.report.rollout_history import history_report as history_report
     from vpanalysis.report.row import evidence_row as evidence_row
     from vpanalysis.report.sections import plots as plots
     from vpanalysis.report.sections import tables as tables
@@ -47,7 +47,7 @@ _HOME = {
     "evidence_log": "report.log",
     "evidence_row": "report.row",
     "history": "analysis.history",
-    "history_report": "report.history_report",
+    "history_report": "report.rollout_history",
     "open_source": "data.source",
     "plots": "report.sections",
     "publish": "report.document",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 
 from vpanalysis import formatting
 from vpanalysis.analysis.decision import Judgement
@@ -143,7 +144,7 @@ def score(windows: Sequence[ReplayedWindow], policies: Sequence[Policy], bad: Ba
                 false_holds=Share(len(good) - sum(good), len(good)),
                 missed_spells=Share(len(spells) - len(seen), len(spells)),
                 delays=tuple(seen),
-                flips=sum(one != other for one, other in zip(healthy, healthy[1:], strict=False)),
+                flips=sum(one != other for one, other in pairwise(healthy)),
                 gates=_gates(judged, were_bad),
             )
         )

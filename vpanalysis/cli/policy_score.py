@@ -31,7 +31,7 @@ def table(scores: Sequence["PolicyScore"], bad: "Bad") -> str:
     return "\n\n".join([columns(rows), columns(gates), f"{bad.sentence} Intervals are Wilson's at 95 %."])
 
 
-def as_csv(scores: Sequence["PolicyScore"], bad: "Bad") -> str:
+def as_csv(scores: Sequence["PolicyScore"], _: "Bad") -> str:
     """Returns one line per policy."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -50,7 +50,7 @@ def as_json(scores: Sequence["PolicyScore"], bad: "Bad") -> str:
 def _facts(one: "PolicyScore") -> dict[str, Any]:
     facts: dict[str, Any] = {"policy": one.policy.name, "version": one.policy.version, "hash": one.policy.hash}
     for name in _SHARES:
-        share: "Share" = getattr(one, name)
+        share: Share = getattr(one, name)
         low, high = (share.interval.low, share.interval.high) if share.interval else (None, None)
         facts |= {name: share.count, f"{name}_of": share.of, f"{name}_low": low, f"{name}_high": high}
     delays = [delay.total_seconds() for delay in one.delays]

@@ -117,7 +117,7 @@ def tables_of(
     counts: dict[int, dict[str, int]] = {}
     for row in reading.rows(_EVENT_COUNTS):
         counts.setdefault(row["w"], {})[row["name"]] = row["n"]
-    quality = noticed(reading, lane, now, session, windows)
+    quality = noticed(reading, lane, now, session)
     for number, window in enumerate(windows):
         assert window.as_of is not None
         undated = session_events["created_at"].isna()

@@ -8,7 +8,6 @@ from vpanalysis.data.reading import Reading, literal, moment
 from vpanalysis.data.schema import BEYOND_SECONDS, FAILED, FALLBACK, MISSION_STATUSES, TABLES, UNKNOWN
 from vpanalysis.data.tables import DataQuality
 from vpanalysis.data.timestamps import parse_time
-from vpanalysis.data.window import RolloutWindow
 
 _KNOWN_STATUSES = "('" + "', '".join(MISSION_STATUSES) + "')"
 #: A window's first moment: its start, else its oldest mission's.
@@ -19,17 +18,14 @@ _DATED = "created_at_text GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
 _IN_TEXT = "(text_from IS NULL OR created_at_text >= text_from AND created_at_text < text_until)"
 
 
-def noticed(
-    reading: Reading, lane: str, now: datetime, session: Mapping[str, Any] | None, windows: Sequence[RolloutWindow]
-) -> list[DataQuality]:
-    """Returns what the reading noticed about each of ``windows``, whose tables have been made.
+def noticed(reading: Reading, lane: str, now: datetime, session: Mapping[str, Any] | None) -> list[DataQuality]:
+    """Returns what the reading noticed about each of its ``windows``, whose tables have been made.
 
     Args:
         reading: The reading.
         lane: The lane's condition in SQL.
         now: The moment of reading, or of judgement when that is later.
         session: The lane's session row.
-        windows: The windows.
     """
     limit = now + timedelta(seconds=BEYOND_SECONDS)
     beyond = _beyond(reading, lane, limit, session)
