@@ -144,9 +144,12 @@ class Published:
     """Carries a report's JSON in a cell's output, from where ``vpanalysis report`` takes it; shows one line."""
 
     def __init__(self, report: WindowReport | HistoryReport) -> None:
-        history = isinstance(report, HistoryReport)
-        self._content = history_document(report) if history else document(report).model_dump(mode="json")
-        found = report.story if history else report.verdict.decision
+        if isinstance(report, HistoryReport):
+            found: str = report.story
+            self._content = history_document(report)
+        else:
+            found = report.verdict.decision
+            self._content = document(report).model_dump(mode="json")
         self._line = f"{found}: the report's JSON has {len(self._content)} parts."
 
     def __repr__(self) -> str:

@@ -27,6 +27,8 @@ from vpanalysis.report.history_report import ROLLING, STEPS, HistoryReport, Inci
 from vpanalysis.report.rollout import SHOWN_VERSIONS, check_types, command
 from vpanalysis.report.row import evidence_row
 
+#: An error's kind, its signature, and how many events have it.
+_Error = tuple[str, str, int]
 #: A p95 must rise by so much from the oldest third to the newest to be a decay.
 _LEAST_RATIO = 1.25
 
@@ -68,9 +70,9 @@ def history_report(
     rules, step = Policy.load(locations.real(policy), profile=profile), timedelta_of(every or None)
     rows, missed = _log(locations.real(log), rules) if log else (_no_log(), ())
 
-    def judged(tables: Tables) -> tuple[dict[str, Any], pd.DataFrame, list[tuple[str, str, int]]]:
+    def judged(tables: Tables) -> tuple[dict[str, Any], pd.DataFrame, list[_Error]]:
         metrics = summarize(tables)
-        errors = [(found.kind, found.signature, found.count) for found in group_signatures(tables.events)]
+        errors: list[_Error] = [(found.kind, found.signature, found.count) for found in group_signatures(tables.events)]
         return row_of(metrics, judge(metrics, rules), rules), considered(metrics)[["created_at", "fell_back"]], errors
 
     with open_source(locations.real(source)) as opened:
@@ -148,7 +150,7 @@ def _rolling(missions: list[pd.DataFrame]) -> "pd.Series[float]":
     return highest.reindex(range(len(missions)))
 
 
-def _first_seen(windows: pd.DataFrame, errors: list[list[tuple[str, str, int]]]) -> pd.DataFrame:
+def _first_seen(windows: pd.DataFrame, errors: list[list[_Error]]) -> pd.DataFrame:
     found: dict[tuple[str, str], list[Any]] = {}
     for start, some in zip(windows["window_start"], errors, strict=True):
         for kind, signature, count in some:
@@ -161,12 +163,13 @@ def _incidents(windows: pd.DataFrame) -> tuple[Incident, ...]:
     live = windows[windows["lane_status"] != "NO_TRAFFIC"].to_dict("records")
     found: list[Incident] = []
     spell: list[Any] = []
-    for row in [*live, None]:
+    rows: list[Any] = [*live, None]
+    for row in rows:
         if row is not None and row["lane_status"] != "HEALTHY":
             spell.append(row)
         elif spell:
             worst = any(one["lane_status"] == "FORCE_FALLBACK" for one in spell)
-            first, recovered = spell[0], row and row["window_end"].to_pydatetime()
+            first, recovered = spell[0], row["window_end"].to_pydatetime() if row is not None else None
             times = (first["window_start"].to_pydatetime(), first["window_end"].to_pydatetime())
             found.append(Incident(*times, recovered, len(spell), worst, first["gate"], first["reason"]))
             spell = []

@@ -69,8 +69,8 @@ def banner(report: HistoryReport) -> Piece:
     windows, tone = report.windows, _TONES[report.story]
     newest = windows.iloc[-1] if len(windows) else None
     sample = report.kind == "sample"
-    status = "NO TRAFFIC" if newest is None else f"NOW {newest['lane_status'].replace('_', ' ')}"
-    why = gist(report)
+    status = "NO TRAFFIC" if newest is None else f"NEWEST WINDOW {newest['lane_status'].replace('_', ' ')}"
+    why, story = gist(report), report.story.replace("_", " ")
     span = [] if newest is None else [_day(windows["window_start"].iloc[0]), f"to {_day(newest['window_end'])}"]
     facts = [
         ("Time, UTC", span or [formatting.NOT_AVAILABLE]),
@@ -84,10 +84,10 @@ def banner(report: HistoryReport) -> Piece:
     ]
     badges = ["SAMPLE: no basis for any rollout"] if sample else []
     content = {
-        "page_title": f"{report.story}: history of {report.vp_id}",
+        "page_title": f"{story}: history of {report.vp_id}",
         "name": "Rollout history",
         "lane": report.vp_id,
-        "decision": report.story,
+        "decision": story,
         "status": status,
         "tone": tone,
         "badges": badges,
@@ -96,14 +96,14 @@ def banner(report: HistoryReport) -> Piece:
         "next": _NEXT[report.story],
         "facts": [{"name": name, "parts": parts} for name, parts in facts],
     }
-    text = "\n".join([f"{report.story} ({status})", *(f"{badge}." for badge in badges), *why, _NEXT[report.story]])
+    text = "\n".join([f"{story} ({status})", *(f"{badge}." for badge in badges), *why, _NEXT[report.story]])
     return Piece("banner", content, tone=tone, text=text)
 
 
 def in_words(report: HistoryReport) -> Piece:
     """Returns the history as plain text, which is the same on every machine."""
     lines = ["SAMPLE: no basis for any rollout."] if report.kind == "sample" else []
-    lines += [report.story, *gist(report)]
+    lines += [report.story.replace("_", " "), *gist(report)]
     for row in report.windows.tail(_SHOWN).to_dict("records"):
         status = row["lane_status"]
         lines.append(
@@ -163,9 +163,9 @@ def steps(report: HistoryReport) -> Piece:
         if len(of_step):
             first = of_step.iloc[0]
             rows.append([step, formatting.time(first["date"]), f"{len(of_step):,}", first["decision"], first["window"]])
-    hashes = log["policy_hash"].dropna()
-    changes = hashes[hashes != hashes.shift()]
-    policies = [f"{formatting.time(log.loc[place, 'date'])}: {value}" for place, value in changes.items()]
+    hashed = log.dropna(subset=["policy_hash"])
+    changes = hashed[hashed["policy_hash"] != hashed["policy_hash"].shift()].to_dict("records")
+    policies = [f"{formatting.time(row['date'])}: {row['policy_hash']}" for row in changes]
     columns: list[Column] = [("Step", "short"), ("First row", "time"), ("Rows", "number"), ("Decision", "wide"),
                              ("Window", "wide")]  # fmt: skip
     sentence = (

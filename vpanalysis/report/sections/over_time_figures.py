@@ -1,7 +1,6 @@
 """A lane's history in figures: decisions as a band, rates and p95 with their intervals, the guardrail."""
 
 from datetime import timedelta
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +10,7 @@ from vpanalysis.formatting import percent_limit, seconds_limit
 from vpanalysis.report import drawing, style
 from vpanalysis.report.history_report import GUARDRAIL, ROLLING, STEPS, HistoryReport
 from vpanalysis.report.sections import over_time
-from vpanalysis.report.style import BAND, BLUE, CRITICAL, INK, MUTED, ORANGE, PURPLE, WATCH, Ink
+from vpanalysis.report.style import BAND, BLUE, CRITICAL, MUTED, ORANGE, PURPLE, WATCH, Ink
 
 #: From so many windows on, intervals are a band and points a line.
 _DENSE = 60
@@ -40,21 +39,28 @@ def _decisions(report: HistoryReport, ax: Axes) -> str:
                 starts[some], height, widths[some], align="edge", color=_INKS[status].light, linewidth=0,
                 alpha=0.45 if status == "HEALTHY" else 1,
             )  # fmt: skip
-    for one in report.incidents[-3:]:
+    if report.incidents:  # the longest; all of them are in the table
+        one = max(report.incidents, key=lambda incident: incident.windows)
         end = one.recovered or windows["window_end"].iloc[-1].to_pydatetime()
-        text = (
-            "goes on" if one.to_recover is None else f"{formatting.duration(one.to_recover.total_seconds())} to recover"
-        )
+        lasted = one.to_recover
+        ended = "goes on" if lasted is None else f"{formatting.duration(lasted.total_seconds())} to recover"
         late = one.start > windows["window_start"].iloc[len(windows) * 2 // 3]
-        drawing.label(ax, f"{one.start:%d %b}: {one.gate.replace('_', ' ')}, {text}", (end if late else one.start, 1.0),
-                      (0, 6), INK, ha="right" if late else "left", va="bottom")  # fmt: skip
+        longest = "" if len(report.incidents) == 1 else "the longest: "
+        text = f"{longest}{one.start:%d %b}, {one.gate.replace('_', ' ')}, {ended}"
+        drawing.label(ax, text, (end if late else one.start, 1.0), (0, 6), ha="right" if late else "left", va="bottom")
     _steps(report, ax)
     ax.set_ylim(0, 1.3)
     ax.set_yticks([_HEIGHTS[name] for name in _HEIGHTS], ["no traffic", "healthy", "watch", "force fallback"])
     ax.grid(axis="x", visible=False)
     _time(report, ax)
     counted = live["lane_status"].value_counts()
-    return "; ".join(f"{name.replace('_', ' ')} {number}" for name, number in counted.items()) + "."
+    return (
+        "; ".join(
+            f"{name.replace('_', ' ')} {number}"
+            for name, number in zip(counted.index.astype(str), counted, strict=True)
+        )
+        + "."
+    )
 
 
 def _steps(report: HistoryReport, ax: Axes) -> None:
@@ -89,7 +95,7 @@ def _rate(report: HistoryReport, ax: Axes) -> str:
     ax.set_ylabel("Fallback rate")
     _time(report, ax)
     drawing.legend(ax)
-    peak = live.loc[live["fallback_rate"].idxmax()]
+    peak = live.iloc[int(live["fallback_rate"].argmax())]
     return (
         f"Highest {formatting.percent(peak['fallback_rate'])} in the window of {formatting.time(peak['window_start'])}."
     )
@@ -105,7 +111,7 @@ def _failures(report: HistoryReport, ax: Axes) -> str:
     if live.empty:
         return drawing.nothing(ax, "There is no mission, so none failed")
     share = (live["failures"] / live["missions"]).astype(float)
-    worst = live.loc[share.idxmax()]
+    worst = live.iloc[int(share.argmax())]
     drawing.titled(
         ax,
         f"{formatting.share(int(live['failures'].sum()), int(live['missions'].sum()), 'mission')} failed; most in "
@@ -193,8 +199,9 @@ def _series(ax: Axes, live: pd.DataFrame, value: str, low: str, high: str) -> No
         )
         ax.plot(middle, live[value], color=BLUE.light, linewidth=0.8, alpha=0.5)
     bad = ~live["lane_status"].isin(["HEALTHY", "NO_TRAFFIC"])
-    marks: Any = 9 if len(live) > _DENSE else 26
-    ax.scatter(middle[~bad], live[value][~bad], s=marks, color=BLUE.light, linewidths=0, zorder=3)
+    marks = 9 if len(live) > _DENSE else 26
+    if len(live) <= _DENSE:
+        ax.scatter(middle[~bad], live[value][~bad], s=marks, color=BLUE.light, linewidths=0, zorder=3)
     ax.scatter(middle[bad], live[value][bad], s=marks * 1.6, marker="s", color=CRITICAL.light, linewidths=0, zorder=3,
                label="window not healthy" if bad.any() else None)  # fmt: skip
 
