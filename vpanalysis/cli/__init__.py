@@ -15,6 +15,7 @@ _COMMANDS = {
     "policy": "Shows, checks and replays policies.",
     "notebook": "Lists and copies the notebooks that the package carries.",
     "sample": "Writes a sample runtime database.",
+    "archive": "Keeps a database's VP tables as Parquet, which --source reads.",
     "serve": "The playbook's metrics endpoints over HTTP.",
 }
 

@@ -41,10 +41,10 @@ _SESSION_EVENT_COLUMNS = ("event_id", "vp_id", "event_type", "payload_json", "cr
 _DATED = "typeof(created_at) = 'text' AND created_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
 #: A stamp of the field's usual form: it sorts by text exactly.
 _DAY_AND_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
-USUAL = (
+_USUAL = (
     f"typeof(created_at) = 'text' AND (created_at GLOB '{_DAY_AND_TIME}+00:00' OR "
     f"created_at GLOB '{_DAY_AND_TIME}.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00') "
-    "AND created_at >= '0001' AND coalesce(date(created_at), '') = substr(created_at, 1, 10)"
+    "AND created_at >= '0001' AND {begins_with_a_date}"
 )
 
 
@@ -57,7 +57,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     as_of = window.as_of or now
     window = window.at(as_of)
     lane = f"vp_id = {literal(window.vp_id)}"
-    candidates = f"{lane} AND ({candidates_of(window, as_of, lane)})"
+    candidates = f"{lane} AND ({candidates_of(reading, window, as_of, lane)})"
     reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates)
     reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
     name_windows(reading, [window])
@@ -149,13 +149,19 @@ def _by_window(frame: pd.DataFrame) -> Callable[[int], pd.DataFrame]:
     return of
 
 
-def candidates_of(window: RolloutWindow, as_of: datetime, lane: str) -> str:
+def candidates_of(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> str:
     """What SQLite can decide by text: a few missions too many, never one too few."""
     if window.last_missions is not None:
-        usual = f"{lane} AND {USUAL} AND created_at <= {literal(_usual_text(as_of))}"
+        usual_form = usual(reading)
+        known = f"{lane} AND {usual_form} AND created_at <= {literal(_usual_text(as_of))}"
         newest = f"ORDER BY created_at DESC, rowid DESC LIMIT {window.last_missions + window.skip_missions}"
-        return f"rowid IN (SELECT rowid FROM vp_missions WHERE {usual} {newest}) OR NOT ({USUAL})"
+        return f"rowid IN (SELECT rowid FROM vp_missions WHERE {known} {newest}) OR NOT ({usual_form})"
     return f"({_DATED} AND {date_range(window, as_of)}) OR NOT ({_DATED})"
+
+
+def usual(reading: Reading) -> str:
+    """Returns the SQL of a stamp of the field's usual form, which sorts by text exactly."""
+    return _USUAL.format(begins_with_a_date=reading.begins_with_a_date)
 
 
 def _usual_text(value: datetime) -> str:
@@ -310,7 +316,7 @@ def check_lane(reading: Reading, lane: str, vp_id: str) -> None:
             return
     lanes: set[str] = set()
     for table in ("vp_sessions", "vp_missions"):
-        reading.fetch("lanes", table, ["vp_id"], "1 GROUP BY vp_id LIMIT 1000")
+        reading.fetch("lanes", table, ["vp_id"], f"rowid IN (SELECT min(rowid) FROM {table} GROUP BY vp_id LIMIT 1000)")
         lanes |= {row["vp_id"] for row in reading.rows("FROM lanes") if row["vp_id"]}
     if lanes:
         shown = ", ".join(sorted(lanes)[:10]) + (", …" if len(lanes) > 10 else "")
@@ -319,8 +325,10 @@ def check_lane(reading: Reading, lane: str, vp_id: str) -> None:
 
 def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None, as_of: datetime) -> bool:
     """Whether any row that the window read, or any mission of the lane, is stamped after ``as_of``."""
-    usual = f"{lane} AND created_at > {literal(_usual_text(as_of))} AND {USUAL} LIMIT 1"  # the others were read
-    reading.fetch("usual_later", "vp_missions", ["created_at"], usual, count=False)
+    later_ones = (
+        f"{lane} AND created_at > {literal(_usual_text(as_of))} AND {usual(reading)} LIMIT 1"  # others were read
+    )
+    reading.fetch("usual_later", "vp_missions", ["created_at"], later_ones, count=False)
     later = [
         f"EXISTS (FROM {table} WHERE greatest({columns}) > {moment(as_of)})"
         for table, columns in (
@@ -336,6 +344,8 @@ def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None
 
 def newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:
     """Returns when the newest event of the lane happened, whatever its mission; ``None`` without one."""
-    newest = f"{lane} AND {USUAL} AND created_at <= {literal(_usual_text(as_of))} ORDER BY created_at DESC LIMIT 1"
+    newest = (
+        f"{lane} AND {usual(reading)} AND created_at <= {literal(_usual_text(as_of))} ORDER BY created_at DESC LIMIT 1"
+    )
     reading.fetch("newest_event", "vp_events", ["created_at"], newest, count=False)
     return next((parse_time(row["created_at"]) for row in reading.rows("SELECT created_at FROM newest_event")), None)

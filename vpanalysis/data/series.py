@@ -13,7 +13,6 @@ from vpanalysis.data.load import (
     MISSION_COLUMNS,
     MISSION_EVENTS,
     MISSION_TIMES,
-    USUAL,
     WITHIN,
     candidates_of,
     check_lane,
@@ -24,6 +23,7 @@ from vpanalysis.data.load import (
     newest_event,
     read_session,
     tables_of,
+    usual,
 )
 from vpanalysis.data.noticed import fetch_missionless
 from vpanalysis.data.reading import Reading, literal
@@ -64,7 +64,7 @@ def load_series(
     as_of = span.as_of or now
     span = span.at(as_of)
     lane = f"vp_id = {literal(span.vp_id)}"
-    candidates = f"{lane} AND ({candidates_of(span, as_of, lane)})"
+    candidates = f"{lane} AND ({candidates_of(reading, span, as_of, lane)})"
     unread = dict.fromkeys(("run_id", "objective", "result_ref"), "NULL")
     reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates, replacing=unread)
     reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
@@ -79,7 +79,7 @@ def load_series(
     fetch_missionless(reading, lane, dates)
     # Signs of life beside the events of these missions; the newest one before the span stands for all before it.
     missions = f"SELECT mission_id FROM vp_missions WHERE {candidates} AND mission_id IS NOT NULL"
-    others = f"{lane} AND {USUAL} AND {dates} AND (mission_id IS NULL OR mission_id NOT IN ({missions}))"
+    others = f"{lane} AND {usual(reading)} AND {dates} AND (mission_id IS NULL OR mission_id NOT IN ({missions}))"
     reading.fetch("signs", "vp_events", ["created_at"], others, count=False)
     reading.read_times("signs", ["created_at"])
     before = newest_event(reading, lane, span.start) if span.start else None
