@@ -96,7 +96,7 @@ def report(
         click.echo(f"ERROR: {error}", err=True)
         sys.exit(1)
     click.echo(produced.html)
-    if produced.content is not None:
+    if produced.content is not None and produced.content["verdict"] is not None:
         from vpanalysis.analysis.verdict import Verdict
 
         verdict = Verdict.model_validate(produced.content["verdict"])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from vpanalysis.data import gateway
 from vpanalysis.data.ops_token import resolve_token
@@ -43,6 +43,10 @@ class _EndpointSource:
 
     def __exit__(self, *exception: object) -> None:
         """Nothing to close."""
+
+    def series(self, span: RolloutWindow, plan: object, use: object) -> NoReturn:
+        """Raises: what holds the newest missions alone has no past windows."""
+        raise InputError(f"{self.name} holds the newest missions only, not a lane's past: give the database itself.")
 
     def _check_window(self, window: RolloutWindow) -> None:
         if window.last_missions is None:

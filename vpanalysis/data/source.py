@@ -21,6 +21,8 @@ from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from vpanalysis.data.archive_source import RowsReading
 
 _T = TypeVar("_T")
@@ -35,6 +37,14 @@ class Source(Protocol):
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the window's tables, read in one transaction."""
+
+    def series(
+        self,
+        span: RolloutWindow,
+        plan: "Callable[[pd.DatetimeIndex, datetime], Sequence[RolloutWindow]]",
+        use: Callable[[Tables], _T],
+    ) -> list[_T]:
+        """Returns what ``use`` makes of each window that ``plan`` finds in a span, from one reading."""
 
     def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the gateway's own answer, its oldest-events flaw included."""

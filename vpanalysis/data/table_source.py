@@ -1,13 +1,16 @@
 """What sources that hold VP tables have in common: windows and the gateway's answer, out of one reading."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Self, TypeVar
+
+import pandas as pd
 
 from vpanalysis.data.gateway_answer import gateway_answer
 from vpanalysis.data.load import load_window
 from vpanalysis.data.reading import Reading
+from vpanalysis.data.series import load_series
 from vpanalysis.data.snapshot import Snapshot, clamp_event_limit, clamp_mission_limit
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
@@ -48,6 +51,24 @@ class TableSource(ABC):
                 cannot be read.
         """
         return self.read(lambda reading: load_window(reading, window, self.now(), self.name, self.kind))
+
+    def series(
+        self,
+        span: RolloutWindow,
+        plan: Callable[[pd.DatetimeIndex, datetime], Sequence[RolloutWindow]],
+        use: Callable[[Tables], _T],
+    ) -> list[_T]:
+        """Returns what ``use`` makes of many windows' tables, read in one transaction: see `load_series`.
+
+        Args:
+            span: A lane and the range that every window lies in.
+            plan: Returns the windows, given when its missions were created, oldest first, and the moment of judgement.
+            use: A pure function: it is called again when the source changed meanwhile.
+        """
+        now = self.now()
+        return self.read(
+            lambda reading: [use(tables) for tables in load_series(reading, span, plan, now, self.name, self.kind)]
+        )
 
     def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the gateway's own answer: from the lane's *oldest* ``event_limit`` events, in text order.

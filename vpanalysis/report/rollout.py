@@ -36,7 +36,7 @@ from vpanalysis.report.window_report import WindowReport
 _GATEWAY_MISSIONS, _GATEWAY_EVENTS = 100, 500
 #: Windows before this one whose numbers a sparkline shows.
 _PRECEDING = 8
-_SHOWN_VERSIONS = ("vpanalysis", "duckdb", "pandas", "scipy", "matplotlib", "papermill", "nbconvert")
+SHOWN_VERSIONS = ("vpanalysis", "duckdb", "pandas", "scipy", "matplotlib", "papermill", "nbconvert")
 
 
 def rollout_report(
@@ -79,7 +79,7 @@ def rollout_report(
     """
     given = dict(locals())
     given.pop("notebook")
-    _check_types(given)
+    check_types(given)
     if profile not in PROFILES:
         raise InputError(f"There is no profile {profile!r}: choose rollout or sustained.")
     rules = Policy.load(locations.real(policy), profile=profile)
@@ -124,7 +124,7 @@ def rollout_report(
         row=evidence_row(verdict, window_label=label, scope=scope or vp_id, ref=_ref(tables)),
         notebook=notebook,
         parameters=given,
-        command=_command(notebook, parameters),
+        command=command(notebook, parameters),
         content_hash=_content_hash(tables),
         row_counts={
             "vp_missions": len(tables.missions),
@@ -133,11 +133,12 @@ def rollout_report(
             "vp_sessions": int(tables.session is not None),
         },
         banner=banner,
-        versions={"python": platform.python_version()} | {name: version(name) for name in _SHOWN_VERSIONS},
+        versions={"python": platform.python_version()} | {name: version(name) for name in SHOWN_VERSIONS},
     )
 
 
-def _check_types(given: Mapping[str, Any]) -> None:
+def check_types(given: Mapping[str, Any]) -> None:
+    """Raises where a notebook's parameter is not of its type, or a negative number."""
     for name, value in given.items():
         wanted = int if name in ("last_missions", "event_limit") else str
         if type(value) is not wanted:
@@ -146,7 +147,7 @@ def _check_types(given: Mapping[str, Any]) -> None:
                 + ("; papermill's -r passes a value as text." if wanted is str else ".")
             )
     for name in ("last_missions", "event_limit"):
-        if given[name] < 0:
+        if given.get(name, 0) < 0:
             raise InputError(f"The parameter {name} is {given[name]}: give a whole number of 0 or more.")
 
 
@@ -211,7 +212,8 @@ def _ref(tables: Tables) -> str:
     return f"{tables.source}: RolloutWindow({', '.join(arguments)})"
 
 
-def _command(notebook: str, parameters: Mapping[str, Any]) -> str:
+def command(notebook: str, parameters: Mapping[str, Any]) -> str:
+    """Returns the command that makes a report again."""
     options = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in parameters.items() if value]
     return " ".join([f"vpanalysis report {notebook}", *options])
 
