@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vpanalysis.data.noticed import SINCE, fetch_missionless, noticed, shifted
+from vpanalysis.data.candidates import candidates_of, date_range, of_each_status, shifted, usual, usual_text
+from vpanalysis.data.noticed import SINCE, fetch_missionless, noticed
 from vpanalysis.data.reading import Reading, literal, moment, session_row
 from vpanalysis.data.schema import (
     CANCELLED,
@@ -37,16 +38,6 @@ MISSION_TIMES = ("created_at", "started_at", "completed_at", "updated_at")
 MISSION_COLUMNS = (*_MISSION_TEXTS, *MISSION_TIMES)
 _SESSION_EVENT_COLUMNS = ("event_id", "vp_id", "event_type", "payload_json", "created_at")
 
-#: A stamp that begins with a date: it sorts by text to within the day that any offset can move it.
-_DATED = "typeof(created_at) = 'text' AND created_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
-#: A stamp of the field's usual form: it sorts by text exactly.
-_DAY_AND_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
-_USUAL = (
-    f"typeof(created_at) = 'text' AND (created_at GLOB '{_DAY_AND_TIME}+00:00' OR "
-    f"created_at GLOB '{_DAY_AND_TIME}.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00') "
-    "AND created_at >= '0001' AND {begins_with_a_date}"
-)
-
 
 def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: str, kind: str) -> Tables:
     """Returns the tables of ``window``, judged as of the moment it names, else ``now``, the moment of reading.
@@ -57,7 +48,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     as_of = window.as_of or now
     window = window.at(as_of)
     lane = f"vp_id = {literal(window.vp_id)}"
-    candidates = f"{lane} AND ({candidates_of(reading, window, as_of, lane)})"
+    candidates = candidates_of(reading, window, as_of, lane)
     reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates)
     reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
     name_windows(reading, [window])
@@ -147,35 +138,6 @@ def _by_window(frame: pd.DataFrame) -> Callable[[int], pd.DataFrame]:
         return frame.iloc[first:last].reset_index(drop=True)
 
     return of
-
-
-def candidates_of(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> str:
-    """What SQLite can decide by text: a few missions too many, never one too few."""
-    if window.last_missions is not None:
-        usual_form = usual(reading)
-        known = f"{lane} AND {usual_form} AND created_at <= {literal(_usual_text(as_of))}"
-        newest = f"ORDER BY created_at DESC, rowid DESC LIMIT {window.last_missions + window.skip_missions}"
-        return f"rowid IN (SELECT rowid FROM vp_missions WHERE {known} {newest}) OR NOT ({usual_form})"
-    return f"({_DATED} AND {date_range(window, as_of)}) OR NOT ({_DATED})"
-
-
-def usual(reading: Reading) -> str:
-    """Returns the SQL of a stamp of the field's usual form, which sorts by text exactly."""
-    return _USUAL.format(begins_with_a_date=reading.begins_with_a_date)
-
-
-def _usual_text(value: datetime) -> str:
-    return value.isoformat(timespec="microseconds")
-
-
-def date_range(window: RolloutWindow, as_of: datetime) -> str:
-    """The window's dates as text bounds, a day wider on either side than any offset can move a stamp."""
-    bounds = []
-    if window.start is not None:
-        bounds.append(f"created_at >= '{shifted(window.start, -1)}'")
-    end = as_of if window.end is None else min(window.end, as_of)
-    bounds.append(f"created_at < '{shifted(end, 2)}'")
-    return " AND ".join(bounds)
 
 
 def _choose_missions(reading: Reading, window: RolloutWindow) -> None:
@@ -325,10 +287,9 @@ def check_lane(reading: Reading, lane: str, vp_id: str) -> None:
 
 def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None, as_of: datetime) -> bool:
     """Whether any row that the window read, or any mission of the lane, is stamped after ``as_of``."""
-    later_ones = (
-        f"{lane} AND created_at > {literal(_usual_text(as_of))} AND {usual(reading)} LIMIT 1"  # others were read
-    )
-    reading.fetch("usual_later", "vp_missions", ["created_at"], later_ones, count=False)
+    later_ones = f"created_at > {literal(usual_text(as_of))} AND {usual(reading)}"  # others were read
+    later_ones = of_each_status(reading, lane, later_ones)
+    reading.fetch("usual_later", "vp_missions", ["created_at"], f"{later_ones} LIMIT 1", count=False)
     later = [
         f"EXISTS (FROM {table} WHERE greatest({columns}) > {moment(as_of)})"
         for table, columns in (
@@ -344,8 +305,7 @@ def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None
 
 def newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:
     """Returns when the newest event of the lane happened, whatever its mission; ``None`` without one."""
-    newest = (
-        f"{lane} AND {usual(reading)} AND created_at <= {literal(_usual_text(as_of))} ORDER BY created_at DESC LIMIT 1"
-    )
+    past = f"{lane} AND {usual(reading)} AND created_at <= {literal(usual_text(as_of))}"
+    newest = f"{past} ORDER BY created_at DESC LIMIT 1"
     reading.fetch("newest_event", "vp_events", ["created_at"], newest, count=False)
     return next((parse_time(row["created_at"]) for row in reading.rows("SELECT created_at FROM newest_event")), None)

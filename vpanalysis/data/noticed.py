@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from vpanalysis.data.candidates import of_each_status, shifted
 from vpanalysis.data.reading import Reading, literal, moment
 from vpanalysis.data.schema import BEYOND_SECONDS, FAILED, FALLBACK, MISSION_STATUSES, TABLES, UNKNOWN
 from vpanalysis.data.tables import DataQuality
@@ -101,14 +102,6 @@ def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
     reading.read_times("missionless", ["created_at"])
 
 
-def shifted(value: datetime, days: int) -> str:
-    """Returns a date as text, so many days from a moment's."""
-    try:
-        return (value + timedelta(days=days)).date().isoformat()
-    except OverflowError:
-        return "0001-01-01" if days < 0 else "9999-99-99"
-
-
 def _by_window(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
     found: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -118,10 +111,10 @@ def _by_window(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str,
 
 def _beyond(reading: Reading, lane: str, limit: datetime, session: Mapping[str, Any] | None) -> int:
     """Counts rows of the lane that are stamped later than ``limit``, up to 1,000 a table."""
-    later = f"{lane} AND created_at > {literal(shifted(limit, -2))} ORDER BY created_at DESC LIMIT 1000"
-    statuses = f"status IN {_KNOWN_STATUSES}"  # so that the index finds the newest of each
-    reading.fetch("later_missions", "vp_missions", ["created_at"], f"{statuses} AND {later}", count=False)
-    reading.fetch("later_events", "vp_events", ["created_at"], later, count=False)
+    later, most = f"created_at > {literal(shifted(limit, -2))}", "ORDER BY created_at DESC LIMIT 1000"
+    missions = of_each_status(reading, lane, later)
+    reading.fetch("later_missions", "vp_missions", ["created_at"], f"{missions} {most}", count=False)
+    reading.fetch("later_events", "vp_events", ["created_at"], f"{lane} AND {later} {most}", count=False)
     reading.read_times("later_missions", ["created_at"])
     reading.read_times("later_events", ["created_at"])
     counts = [

@@ -44,6 +44,7 @@ class Reading(ABC):
         columns: The columns of each VP table that is there.
         undecodable: Number of values per ``table.column`` that were read and are not valid UTF-8.
         unreadable: Number of values per ``table.column`` that were read and are no time stamp.
+        indexed: Whether the field's index over lane, status and creation time of missions is there.
     """
 
     #: SQL: whether the text ``created_at`` begins with a date that the calendar has.
@@ -55,6 +56,7 @@ class Reading(ABC):
         self.undecodable: Counter[str] = Counter()
         self.unreadable: dict[str, int] = {}
         self.columns: dict[str, tuple[str, ...]] = {}
+        self.indexed = False
 
     @abstractmethod
     def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
@@ -149,16 +151,22 @@ class SqliteReading(Reading):
         self._sqlite = adbc.connect(uri)
 
     def read_schema(self) -> None:
-        """Fills ``columns``: those of each VP table that the database has."""
+        """Fills ``columns``, those of each VP table that the database has, and ``indexed``."""
         tables = ", ".join(f"('{table}')" for table in TABLES)
         self._copy(
             "schema_columns",
             ["name", "columns"],
             f"SELECT 0, 0, CAST(t.column1 AS BLOB), CAST(c.name AS BLOB) "
-            f"FROM (VALUES {tables}) t, pragma_table_info(t.column1) c",
+            f"FROM (VALUES {tables}) t, pragma_table_info(t.column1) c UNION ALL "
+            "SELECT 0, 1, CAST(l.name AS BLOB), CAST(i.name AS BLOB) "
+            "FROM pragma_index_list('vp_missions') l, pragma_index_info(l.name) i WHERE NOT l.partial",
         )
-        for row in self.rows("SELECT name, list(columns ORDER BY rowid) AS names FROM schema_columns GROUP BY name"):
-            self.columns[row["name"]] = tuple(row["names"])
+        names = "list(columns ORDER BY rowid) AS names"
+        for row in self.rows(f"SELECT name, rid, {names} FROM schema_columns GROUP BY name, rid"):
+            if row["rid"]:
+                self.indexed |= row["names"][:3] == ["vp_id", "status", "created_at"]
+            else:
+                self.columns[row["name"]] = tuple(row["names"])
 
     def close(self) -> None:
         """Closes both and lets go of them: a traceback that a notebook keeps must not keep them alive."""

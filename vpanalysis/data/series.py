@@ -8,22 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vpanalysis.data.candidates import candidates_of, date_range, usual
 from vpanalysis.data.load import (
     CHOSEN,
     MISSION_COLUMNS,
     MISSION_EVENTS,
     MISSION_TIMES,
     WITHIN,
-    candidates_of,
     check_lane,
-    date_range,
     fetch_events,
     fetch_shown,
     name_windows,
     newest_event,
     read_session,
     tables_of,
-    usual,
 )
 from vpanalysis.data.noticed import fetch_missionless
 from vpanalysis.data.reading import Reading, literal
@@ -64,7 +62,7 @@ def load_series(
     as_of = span.as_of or now
     span = span.at(as_of)
     lane = f"vp_id = {literal(span.vp_id)}"
-    candidates = f"{lane} AND ({candidates_of(reading, span, as_of, lane)})"
+    candidates = candidates_of(reading, span, as_of, lane)
     unread = dict.fromkeys(("run_id", "objective", "result_ref"), "NULL")
     reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates, replacing=unread)
     reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
