@@ -149,3 +149,17 @@ def test_overlapping_windows_are_pooled_by_distinct_missions(late_lane: Path) ->
 def test_what_cannot_be_asked_is_a_sentence(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(vp.InputError, match=sentence):
         vp.history("sample", **({"vp_id": LANE} | given))
+
+
+def test_signs_of_life_in_windows_without_missions(
+    make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteSource, "now", lambda source: NOON + 9 * DAY)
+    database = make_database()
+    database.session(at=NOON)
+    for day in (0, 8):
+        database.mission(f"m{day}", NOON + day * DAY, events=["vp.mission.dispatched"])
+    database.event("m0", "vp.mission.progress", NOON + 2 * DAY)
+    database.event(None, "vp.dispatch.held", NOON + 4 * DAY)
+    assert assert_as_alone(database.path, every=DAY) == 9
+    assert assert_as_alone(database.path, every=DAY, start=NOON + DAY) == 8
