@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from vpanalysis.data.schema import SEVERAL
 
 _VARIABLE = "VPANALYSIS_LOCATIONS"
-_NAMES = ("source", "policy")
+_NAMES = ("source", "policy", "log")
 
 
 def shown(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
