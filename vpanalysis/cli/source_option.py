@@ -1,17 +1,15 @@
 """Where a command reads from and what it exits with: options that ``report``, ``capture`` and ``snapshot`` share."""
 
 import os
-import sqlite3
-from collections.abc import Callable, Collection
-from contextlib import closing
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vpanalysis.data.lane_lookup import why_not
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
-from vpanalysis.data.schema import REQUIRED_TABLES, SOURCE_ENVIRONMENT, TABLES
-from vpanalysis.data.sqlite_file import read_consistently
+from vpanalysis.data.schema import SOURCE_ENVIRONMENT
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
@@ -94,7 +92,7 @@ def resolve_source(source: str | None, vp_id: str | None = None) -> str:
             continue
         if vp_id is None:
             return location
-        fault = _why_not(Path(location), vp_id)
+        fault = why_not(Path(location), vp_id)
         name = "a URL" if "://" in location else Path(location).name or location
         if fault is None:
             others = f"; passed over: {', '.join(passed_over)}" if passed_over else ""
@@ -109,32 +107,6 @@ def resolve_source(source: str | None, vp_id: str | None = None) -> str:
         f"No source, no verdict: give --source, or set one of {', '.join(SOURCE_ENVIRONMENT)} "
         "(for the built-in example lane, say --source sample)."
     )
-
-
-def _why_not(path: Path, vp_id: str) -> str | None:
-    """Why a database is passed over; ``None`` when it has something of the lane, or cannot be read."""
-
-    def look(uri: str, opened: Callable[[], None]) -> str | None:
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
-            marks = ", ".join("?" * len(TABLES))
-            tables = connection.execute(f"SELECT name FROM sqlite_master WHERE name IN ({marks})", list(TABLES))
-            present = {name for (name,) in tables}
-            opened()
-            missing = [table for table in REQUIRED_TABLES if table not in present]
-            if missing:
-                return f"lacks the table{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            lookups = (f"SELECT 1 FROM {table} WHERE vp_id = ? LIMIT 1" for table in TABLES if table in present)
-            found = any(connection.execute(lookup, [vp_id]).fetchone() for lookup in lookups)
-            return None if found else f"has nothing of the lane {vp_id!r}"
-
-    try:
-        if not path.is_file():
-            return "is not a file" if path.exists() else "does not exist"
-        if path.stat().st_size == 0:
-            return "is empty"
-        return read_consistently(path, look)
-    except (OSError, ValueError, sqlite3.Error):  # whoever loads from it gets the sentence that says why
-        return None
 
 
 def open_with_limit(location: str, ops_token: str | None, event_limit: int) -> "Source":
