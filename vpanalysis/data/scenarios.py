@@ -99,31 +99,16 @@ SCENARIOS = {
     "lease-flapping": Scenario("4 lost leases within the newest 60 missions, each regained", lost_leases=4),
 }  # fmt: skip
 
-_OUTAGE = Scenario("one outage: all that came 4 to 2.5 hours before the end failed", outage=(4, 2.5), errors=ADAPTER_ERRORS)
+_OUTAGE = Scenario(
+    "one outage: all that came 4 to 2.5 hours before the end failed", outage=(4, 2.5), errors=ADAPTER_ERRORS
+)
+_LANES = dict.fromkeys(("vp.coder.primary", "vp.coder.secondary", "vp.general.primary"), HEALTHY)
+_LANES |= {"vp.general.secondary": SCENARIOS["worker-lane"], "vp.research.primary": HEALTHY, "vp.review.primary": HEALTHY}
+_HIT = ("vp.coder.primary", "vp.coder.secondary", "vp.research.primary")
 #: Databases of several lanes: what each shows, and the scenario of each lane.
 FLEETS: dict[str, tuple[str, dict[str, Scenario]]] = {
-    "fleet": (
-        "six lanes, one of which fails",
-        {
-            "vp.coder.primary": HEALTHY,
-            "vp.coder.secondary": HEALTHY,
-            "vp.general.primary": SCENARIOS["failing"],
-            "vp.general.secondary": SCENARIOS["worker-lane"],
-            "vp.research.primary": HEALTHY,
-            "vp.review.primary": HEALTHY,
-        },
-    ),
-    "outage": (
-        "six lanes, three of which had one outage",
-        {
-            "vp.coder.primary": _OUTAGE,
-            "vp.coder.secondary": _OUTAGE,
-            "vp.general.primary": HEALTHY,
-            "vp.general.secondary": SCENARIOS["worker-lane"],
-            "vp.research.primary": _OUTAGE,
-            "vp.review.primary": HEALTHY,
-        },
-    ),
+    "fleet": ("six lanes, one of which fails", _LANES | {"vp.general.primary": SCENARIOS["failing"]}),
+    "outage": ("six lanes, three of which had one outage", _LANES | dict.fromkeys(_HIT, _OUTAGE)),
 }
 
 #: Fates that only a mission in the workers' queue can have.
