@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -22,6 +22,9 @@ from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.run_times import slowness
 from vpanalysis.analysis.verdict import CAUTION, Reason, Verdict
 
+#: Why a lane whose verdict does not say ``continue`` needs nobody: it is no worse than chance explains among so many
+#: lanes; its source is dormant and it lives in another; its source is dormant and nobody enabled it.
+Excuse = Literal["", "chance", "elsewhere", "not enabled"]
 #: A lane on watch needs somebody up to this adjusted p-value.
 FALSE_DISCOVERIES = 0.05
 #: Silent for longer, a source is dormant: its runtime writes somewhere else.
@@ -51,7 +54,7 @@ class Lane:
         p_value: See `p_value`.
         adjusted: The same, adjusted for the number of lanes (`false_discovery`).
         needs: Whether it needs somebody.
-        excuse: Why it does not although its verdict does not say ``continue``; else ``""``.
+        excuse: Why it does not although its verdict does not say ``continue``; ``""`` for all others.
     """
 
     source: str
@@ -62,7 +65,7 @@ class Lane:
     p_value: float
     adjusted: float = 1.0
     needs: bool = True
-    excuse: str = ""
+    excuse: Excuse = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -129,21 +132,21 @@ def told_apart(
     alive = {lane.vp_id for lane in lanes if not is_silent(lane.metrics.last_activity, as_of)}
     results = []
     for lane, adjusted in zip(lanes, false_discovery([lane.p_value for lane in lanes]), strict=True):
-        excuse = ""
+        excuse: Excuse = ""
         silent = is_silent(lane.metrics.last_activity, as_of)
         if lane.verdict.action == "continue":
             pass
         elif silent and lane.vp_id in alive:
-            excuse = "dormant here, alive in another source"
+            excuse = "elsewhere"
         elif silent and enabled and lane.vp_id not in enabled:
-            excuse = "dormant, and not enabled"
+            excuse = "not enabled"
         elif (
             adjusted > FALSE_DISCOVERIES
             and lane.key not in hit
             and lane.verdict.lane_status == "WATCH"
             and all(_explained_by_chance(reason) for reason in lane.verdict.reasons)
         ):
-            excuse = f"no more than chance shows among {len(lanes)} lanes"
+            excuse = "chance"
         needs = lane.verdict.action != "continue" and not excuse
         results.append(replace(lane, adjusted=adjusted, needs=needs, excuse=excuse))
     results.sort(key=lambda lane: (not lane.needs, -CAUTION.index(lane.verdict.lane_status), *reversed(lane.key)))

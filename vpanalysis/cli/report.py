@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from vpanalysis.cli.source_option import (
     ops_token_option,
     refuse_sample,
     resolve_source,
+    resolve_sources,
     source_option,
 )
 from vpanalysis.errors import InputError
@@ -51,14 +53,14 @@ class _WithNotebookParameters(click.Command):
     show_default=True,
     help="What executes the package's own notebooks; any other notebook gets a kernel.",
 )
-@source_option
+@partial(source_option, several=True)
 @ops_token_option
 @fail_on_option
 def report(
     arguments: tuple[str, ...],
     out: Path,
     engine: str,
-    source: str | None,
+    source: tuple[str, ...],
     ops_token: str | None,
     fail_on: tuple[str, ...],
 ) -> None:
@@ -69,14 +71,24 @@ def report(
     notebook, given = _split(arguments)
     if engine == "vpanalysis" and not notebook.endswith(".ipynb"):
         _import_libraries()
+    from vpanalysis.report.locations import SEPARATOR
     from vpanalysis.report.notebook import NotebookFailedError, check_parameters, parameters_of, run
     from vpanalysis.report.packaged import find_notebook
 
     path = find_notebook(notebook)
     declared = {item.name: item.default.strip("'\"") for item in parameters_of(path)}
-    if "source" in declared:
-        given["source"] = resolve_source(source, given.get("vp_id", declared.get("vp_id")))
-        refuse_sample(given["source"], fail_on=fail_on)
+    if "sources" in declared:
+        given.setdefault("sources", SEPARATOR.join(resolve_sources(source)))
+        locations = [location.partition("=")[2] or location for location in given["sources"].split(SEPARATOR)]
+    elif "source" in declared:
+        if len(source) > 1:
+            raise InputError(f"{path.stem} reads one source; lane_overview reads several.")
+        locations = [resolve_source(source[0] if source else None, given.get("vp_id", declared.get("vp_id")))]
+        given["source"] = locations[0]
+    else:
+        locations = []
+    for location in locations:
+        refuse_sample(location, fail_on=fail_on)
     parameters = check_parameters(path, given)
     if ops_token:
         os.environ["UA_OPS_TOKEN"] = ops_token  # a parameter would end up in the notebook and the HTML
@@ -88,11 +100,10 @@ def report(
         sys.exit(1)
     click.echo(produced.html)
     if produced.content is not None:
-        from vpanalysis.analysis.verdict import Verdict
-
-        verdict = Verdict.model_validate(produced.content["verdict"])
-        click.echo(f"{verdict.decision} ({verdict.lane_status}): {verdict.next_step}", err=True)
-        check_fail_on(verdict, fail_on, given["source"])
+        found = produced.content.get("verdict", produced.content)
+        words = found.get("headline") or f"{found['decision']} ({found['lane_status']}): {found['next_step']}"
+        click.echo(words, err=True)
+        check_fail_on(found["lane_status"], fail_on, next(iter(locations), ""))
 
 
 def _import_libraries() -> None:

@@ -14,7 +14,7 @@ from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
-    from vpanalysis.analysis.verdict import Verdict
+    from vpanalysis.analysis.verdict import LaneStatus
     from vpanalysis.data.source import Source
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ops_token_option",
     "refuse_sample",
     "resolve_source",
+    "resolve_sources",
     "resolve_token",
     "source_option",
 ]
@@ -40,14 +41,28 @@ FAIL_ON = click.Choice(list(_FAILING))
 EXIT_FAILING_VERDICT = 3
 
 
-def source_option(command: _F) -> _F:
-    """Adds ``--source``."""
+def source_option(command: _F, *, several: bool = False) -> _F:
+    """Adds ``--source``, repeatable for ``several``."""
     variables = f"{', '.join(SOURCE_ENVIRONMENT[:-1])} and {SOURCE_ENVIRONMENT[-1]}"
     return click.option(
         "--source",
+        multiple=several,
         help="A runtime database, a gateway's URL, a saved snapshot (.json), or 'sample'.  "
-        f"[default: of {variables} the first whose file has anything of the lane]",
+        f"[default: of {variables} the first whose file has anything of the lane]"
+        + (" May be given more than once for a notebook of several sources." if several else ""),
     )(command)
+
+
+def resolve_sources(sources: Sequence[str]) -> list[str]:
+    """Returns the locations to read lanes from: the option's values, else every database that a variable names.
+
+    Raises:
+        InputError: There is none, or a value is blank.
+    """
+    if sources:
+        return [resolve_source(source) for source in sources]
+    named = (os.environ.get(variable, "").strip() for variable in SOURCE_ENVIRONMENT)
+    return list(dict.fromkeys(filter(None, named))) or [resolve_source(None)]
 
 
 def ops_token_option(command: _F) -> _F:
@@ -140,8 +155,8 @@ def refuse_sample(source_kind: str, **options: object) -> None:
         raise InputError(f"The sample lane is no basis for any rollout: {given} cannot be used with it.")
 
 
-def check_fail_on(verdict: "Verdict", fail_on: Collection[str], source_kind: str) -> None:
-    """Ends the command with exit code 3 when ``--fail-on`` names the verdict's lane status.
+def check_fail_on(lane_status: "LaneStatus", fail_on: Collection[str], source_kind: str) -> None:
+    """Ends the command with exit code 3 when ``--fail-on`` names the lane status.
 
     To be called when everything is written; :func:`refuse_sample` belongs before the work.
 
@@ -150,5 +165,5 @@ def check_fail_on(verdict: "Verdict", fail_on: Collection[str], source_kind: str
         InputError: ``fail_on`` was given for the sample lane.
     """
     refuse_sample(source_kind, fail_on=fail_on)
-    if any(verdict.lane_status in _FAILING[choice] for choice in fail_on):
+    if any(lane_status in _FAILING[choice] for choice in fail_on):
         raise click.exceptions.Exit(EXIT_FAILING_VERDICT)

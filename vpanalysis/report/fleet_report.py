@@ -84,6 +84,9 @@ class FleetReport:
         """The sources that nobody writes any more."""
         return tuple(file for file in self.files if is_silent(file.last_activity, self.as_of))
 
+    def __repr__(self) -> str:
+        return f"FleetReport: {self.headline}"
+
     def label(self, key: tuple[str, str]) -> str:
         """What a lane is called: with its source where there are several."""
         return key[1] if len(self.files) == 1 else f"{key[1]} ({key[0]})"
