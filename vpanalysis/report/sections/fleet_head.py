@@ -22,7 +22,12 @@ _ABSENT = "enabled, but no source has anything of it"
 
 def banner(report: FleetReport) -> Piece:
     """Returns the banner: how many lanes need somebody, which, why, and what to do first."""
-    why = [f"{report.label(lane.key)}: {_gates(lane)}" for lane in report.needy]
+    hit = {key for incident in report.incidents for key in incident.lanes}
+    why = [
+        f"One incident, {outages.when(incident)} UTC: {', '.join(map(report.label, incident.lanes))}"
+        for incident in report.incidents
+    ]
+    why += [f"{report.label(lane.key)}: {_gates(lane)}" for lane in report.needy if lane.key not in hit]
     why += [f"{lane}: {_ABSENT}" for lane in report.absent]
     more = len(why) - _NAMED
     window, tone = report.parameters, TONES[report.lane_status]
@@ -60,11 +65,15 @@ def banner(report: FleetReport) -> Piece:
 def reasons(report: FleetReport) -> Piece:
     """Returns what each lane that needs somebody found, and why others that are not healthy do not."""
     found: list[tuple[Tone, str, str]] = []
+    steps: dict[str, list[str]] = {}
     for lane in report.needy:
-        verdict = lane.verdict
+        verdict, name = lane.verdict, report.label(lane.key)
         sentences = " ".join(reason.sentence[:1].upper() + reason.sentence[1:] for reason in verdict.reasons)
-        found.append((TONES[verdict.lane_status], report.label(lane.key), f"{sentences} {verdict.next_step}"))
-    found += [("quiet", lane, f"{_ABSENT[0].upper()}{_ABSENT[1:]}.") for lane in report.absent]
+        found.append((TONES[verdict.lane_status], name, sentences))
+        steps.setdefault(verdict.next_step, []).append(name)
+    found += [("watch", lane, f"{_ABSENT[0].upper()}{_ABSENT[1:]}.") for lane in report.absent]
+    if len(report.needy) + len(report.absent) > 1:  # else the banner says it
+        found += [("plain", f"Next for {', '.join(names)}", step) for step, names in steps.items()]
     for lane in report.lanes:
         if lane.excuse:
             text = f"{lane.verdict.lane_status.replace('_', ' ')} ({_gates(lane)}), {_EXCUSES[lane.excuse][1]}."
@@ -102,9 +111,8 @@ def _standing(lane: Lane) -> str:
 
 
 def _next(report: FleetReport) -> str:
-    if report.incidents:
-        lanes = len({key for incident in report.incidents for key in incident.lanes})
-        return f"Look for one cause first: {formatting.count(lanes, 'lane')} had trouble at the same time (see Outages)."
+    if report.incidents and report.needy:
+        return "Look for one cause first: what the lanes' errors have in common stands under Outages."
     if len(report.needy) == 1 and not report.absent:
         return report.needy[0].verdict.next_step
     if report.needy or report.absent:

@@ -31,8 +31,9 @@ def side_by_side(report: FleetReport) -> Piece:
         "or fell back, from the oldest eighth of the window to the newest, on a scale from none to all."
     )
     table = blocks.table("Lanes, those that need somebody first", columns, rows, note=note)
-    healthy = sum(lane.verdict.lane_status == "HEALTHY" for lane in report.lanes)
-    return blocks.piece(table, found=Finding(f"{healthy:,} of {len(report.lanes):,} healthy by their own policies", "plain"))
+    seconds = [p95 for lane in report.lanes if (p95 := lane.metrics.latency_seconds.p95_seconds) is not None]
+    spread = f"Run time p95 from {formatting.duration(min(seconds))} to {formatting.duration(max(seconds))}" if seconds else ""
+    return blocks.piece(table, found=Finding(spread or "No lane has a run time", "plain"))
 
 
 def queue_wait(report: FleetReport) -> Piece:

@@ -21,17 +21,22 @@ def finding(report: FleetReport) -> Finding:
     """Returns how many incidents there were, and how many missions they hit."""
     if not report.incidents:
         return Finding("No trouble of several lanes coincides beyond chance", "good")
-    lanes = len({key for incident in report.incidents for key in incident.lanes})
     number = formatting.count(len(report.incidents), "incident")
     troubled = formatting.count(sum(incident.troubled for incident in report.incidents), "mission")
-    return Finding(f"{number} on {formatting.count(lanes, 'lane')}: {troubled} failed or fell back", "watch")
+    return Finding(f"{number}, in which {troubled} failed or fell back", "watch")
+
+
+def when(incident: Incident) -> str:
+    """Returns from when to when an incident lasted."""
+    one_day = incident.start.date() == incident.end.date()
+    return f"{incident.start:%Y-%m-%d %H:%M} to {incident.end:{'%H:%M' if one_day else '%Y-%m-%d %H:%M'}}"
 
 
 def table(report: FleetReport) -> Piece:
     """Returns the incidents: when, on which lanes, how many missions, and the error that most of them have."""
     rows = [
         [
-            f"{incident.start:%Y-%m-%d %H:%M} to {incident.end:{'%H:%M' if _one_day(incident) else '%Y-%m-%d %H:%M'}}",
+            when(incident),
             ", ".join(map(report.label, incident.lanes)),
             formatting.share(incident.troubled, incident.missions),
             _error(report, incident),
@@ -92,7 +97,7 @@ def _draw(report: FleetReport, ax: Axes) -> str:
             seen[what] += len(moments)
     drawing.rows(ax, [drawing.short_name(report.label(lane.key), _NAME_CHARACTERS) for lane in reversed(lanes)])
     style.time_axis(ax, since.to_pydatetime() if since is not None else None, report.as_of, "Time")
-    drawing.legend(ax)
+    drawing.legend(ax, 0.32 / (_ROW_INCHES * len(lanes)))
     drawing.titled(ax, "Failures and fallbacks of each lane" + (", incidents shaded" if report.incidents else ""))
     parts = [f"{what}: {formatting.count(number, 'mission')}" for what, number in seen.items()]
     parts += [
@@ -100,10 +105,6 @@ def _draw(report: FleetReport, ax: Axes) -> str:
         for incident in report.incidents
     ]
     return ". ".join(part[:1].upper() + part[1:] for part in parts) + "." if parts else "None."
-
-
-def _one_day(incident: Incident) -> bool:
-    return incident.start.date() == incident.end.date()
 
 
 def _error(report: FleetReport, incident: Incident) -> str:
