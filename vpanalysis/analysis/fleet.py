@@ -1,9 +1,9 @@
 """Many lanes by one contract: who needs somebody, when each lane alone would cry wolf now and then.
 
-A verdict is about one lane. Of 30 healthy lanes one is on watch every few days by chance, so that a page that shows all of
-them would be red most of the time. Here a lane on watch needs somebody when it is worse than chance explains among so many
-lanes (`false_discovery`), when its reason is no matter of chance, or when an incident hit it; all others that are not
-healthy are named, and left to the next look.
+A verdict is about one lane. Of 30 healthy lanes one is on watch every few days by chance, so that a page of them all
+would hardly ever be calm. Here a lane on watch needs somebody when it is worse than chance explains among so many lanes
+(`false_discovery`), when its reason is no matter of chance, or when an incident hit it; all others that are not healthy
+are named, and left to the next look.
 """
 
 import math
@@ -76,10 +76,10 @@ class Lane:
 def p_value(metrics: Metrics, policy: Policy) -> float:
     """How likely a healthy lane shows by chance at least as much of anything bad as this one.
 
-    Four things happen to missions: they fall back, fail, are overdue, or are slower than the policy's limit. For each, the
-    whole window and runs of its newest 5, 10, 20, … missions are held against a healthy lane's share (exact binomial
-    tails), the runs sharing the weight of the window; lost leases are held against their rate (Poisson). The least p-value
-    counts, times the weights (Bonferroni).
+    Four things happen to missions: they fall back, fail, are overdue, or are slower than the policy's limit. For each,
+    the whole window and its newest 5, 10, 20, … missions are held against a healthy lane's share (exact binomial
+    tails), the latter sharing the weight of the window; lost leases are held against their rate (Poisson). The least
+    p-value counts, times the weights (Bonferroni).
 
     Returns:
         A probability, 0 to 1; 1.0 where nothing is known.
@@ -105,7 +105,7 @@ def p_value(metrics: Metrics, policy: Policy) -> float:
 
 
 def _least(flags: "pd.Series[Any]", rate: float) -> float:
-    """The least p-value of a column's whole and its newest runs, for there are two and more of them."""
+    """The least p-value of a column's whole and of its newest, times their weights: half of it all for the whole."""
     whole = 2 * _tail(int(flags.sum()), len(flags), rate)
     sizes = [size for size in (_NEWEST << step for step in range(20)) if size < len(flags)]
     runs = (_tail(int(flags.iloc[-size:].sum()), size, rate) for size in sizes)

@@ -1,11 +1,11 @@
 """Incidents: failures and fallbacks of several lanes that coincide in time beyond chance.
 
-Each lane is held against itself. If nothing but chance were at work, a lane's troubled missions would lie anywhere among
-its missions, so that how many of them fall into a stretch of time is hypergeometric (Fisher 1935): a busy hour and a lane
-that always fails prove nothing. That at least *two* lanes have too many in the same stretch is a partial conjunction; its
-p-value leaves out the smallest of the lanes' and combines the others by Simes (Benjamini and Heller 2008, "Screening for
-partial conjunction hypotheses"). Bonferroni over all stretches that were looked at keeps the chance of any false incident
-at `ALPHA`.
+Each lane is held against itself. If nothing but chance were at work, a lane's troubled missions would lie anywhere
+among its missions, so that how many of them fall into a stretch of time is hypergeometric (Fisher 1935): a busy hour
+and a lane that always fails prove nothing. That at least *two* lanes have too many in the same stretch is a partial
+conjunction; its p-value leaves out the smallest of the lanes' and combines the others by Simes (Benjamini and Heller
+2008, "Screening for partial conjunction hypotheses"). Bonferroni over all stretches that were looked at keeps the
+chance of any false incident at `ALPHA`.
 """
 
 import math

@@ -11,7 +11,8 @@ from vpanalysis.data.sqlite_file import read_consistently
 #: Each lane's name from the one before it: SQLite seeks it in an index that begins with ``vp_id``.
 _LANES = """
 WITH RECURSIVE lane (name) AS (
-  SELECT min(vp_id) FROM {0} UNION ALL SELECT (SELECT min(vp_id) FROM {0} WHERE vp_id > name) FROM lane WHERE name NOT NULL
+  SELECT min(vp_id) FROM {0} UNION ALL
+  SELECT (SELECT min(vp_id) FROM {0} WHERE vp_id > name) FROM lane WHERE name NOT NULL
 ) SELECT CAST(name AS BLOB) FROM lane WHERE name NOT NULL
 """
 

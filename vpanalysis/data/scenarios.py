@@ -102,8 +102,14 @@ SCENARIOS = {
 _OUTAGE = Scenario(
     "one outage: all that came 4 to 2.5 hours before the end failed", outage=(4, 2.5), errors=ADAPTER_ERRORS
 )
-_LANES = dict.fromkeys(("vp.coder.primary", "vp.coder.secondary", "vp.general.primary"), HEALTHY)
-_LANES |= {"vp.general.secondary": SCENARIOS["worker-lane"], "vp.research.primary": HEALTHY, "vp.review.primary": HEALTHY}
+_LANES = {
+    "vp.coder.primary": HEALTHY,
+    "vp.coder.secondary": HEALTHY,
+    "vp.general.primary": HEALTHY,
+    "vp.general.secondary": SCENARIOS["worker-lane"],
+    "vp.research.primary": HEALTHY,
+    "vp.review.primary": HEALTHY,
+}
 _HIT = ("vp.coder.primary", "vp.coder.secondary", "vp.research.primary")
 #: Databases of several lanes: what each shows, and the scenario of each lane.
 FLEETS: dict[str, tuple[str, dict[str, Scenario]]] = {

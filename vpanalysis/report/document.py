@@ -119,9 +119,12 @@ class Published:
     """Carries a report's JSON in a cell's output, from where ``vpanalysis report`` takes it; shows one line."""
 
     def __init__(self, report: WindowReport | FleetReport) -> None:
-        window = isinstance(report, WindowReport)
-        self._content = (document(report) if window else lanes_document(report)).model_dump(mode="json")
-        found = report.verdict.decision if window else report.headline
+        content: BaseModel
+        if isinstance(report, FleetReport):
+            content, found = lanes_document(report), report.headline
+        else:
+            content, found = document(report), report.verdict.decision
+        self._content = content.model_dump(mode="json")
         self._line = f"{found}: the report's JSON has {len(self._content)} parts."
 
     def __repr__(self) -> str:

@@ -96,4 +96,3 @@ def need_you(number: int, whole: int, noun: str) -> str:
     """Returns how many of a whole need somebody: ``2 of 12 lanes need you``, ``None of 12 lanes needs you``."""
     verb = "needs" if number <= 1 else "need"
     return f"{f'{number:,}' if number else 'None'} of {formatting.count(whole, noun)} {verb} you"
-

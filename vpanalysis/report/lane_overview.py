@@ -2,15 +2,16 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from vpanalysis.analysis.decision import classify
 from vpanalysis.analysis.fleet import Lane, p_value, told_apart
-from vpanalysis.analysis.incident import incidents, troubles
-from vpanalysis.analysis.metrics import Metrics, summarize
+from vpanalysis.analysis.incident import Key, incidents, troubles
+from vpanalysis.analysis.metrics import summarize
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.verdict import Profile
 from vpanalysis.data.schema import ENABLED_ENVIRONMENT
@@ -64,48 +65,52 @@ def lane_overview(
     samples = all(place.partition(":")[0] == SAMPLE for _, place in named)
     wanted = _listed(enabled or ("" if samples else os.environ.get(ENABLED_ENVIRONMENT, "")))
     patterns = _listed(lanes)
-    range_ = {"start": window_start or None, "end": window_end or None, "last_missions": last_missions or None}
     moment: str | datetime | None = as_of or None
-    loaded: list[tuple[str, str, list[Tables]]] = []
-    for name, place in named:
-        with open_source(place) as source:
-            tables = []
-            for lane in _asked(source, wanted, patterns):
-                tables.append(source.load(RolloutWindow(lane, **range_, as_of=moment)))
-                moment = moment or (tables[-1].as_of if tables[-1].snapshot is None else None)
-            loaded.append((name or source.name, source.kind, tables))
-    names = _distinct([name for name, _, _ in loaded], [Path(place).parent.name for _, place in named])
-    judged, hashes, last = [], {}, {}
-    for name, (_, _, tables) in zip(names, loaded, strict=True):
-        for read in tables:
-            lane = _judged(name, read, locations.real(policy), profile)
-            judged.append(lane)
-            hashes[lane.key] = content_hash(read)
+    judged: list[Lane] = []
+    hashes: dict[Key, str] = {}
+    files: list[SourceFile] = []
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_source(place)) for _, place in named]
+        names = _distinct(
+            [name or source.name for (name, _), source in zip(named, opened, strict=True)],
+            [Path(place).parent.name for _, place in named],
+        )
+        for name, source in zip(names, opened, strict=True):
+            alive = []
+            asked = _asked(source, wanted, patterns)
+            for lane in asked:
+                window = RolloutWindow(
+                    lane,
+                    start=window_start or None,
+                    end=window_end or None,
+                    last_missions=last_missions or None,
+                    as_of=moment,
+                )
+                tables = source.load(window)
+                moment = moment or (tables.as_of if tables.snapshot is None else None)
+                judged.append(_judged(name, tables, locations.real(policy), profile))
+                hashes[judged[-1].key] = content_hash(tables)
+                alive.append(judged[-1].metrics.last_activity)
+            newest = max((seen for seen in alive if seen is not None), default=None)
+            files.append(SourceFile(name, source.kind, len(asked), newest))
     if not judged and not wanted:
         raise InputError(f"There is no lane{f' {lanes!r}' if lanes else ''} in {', '.join(names)}.")
-    coincided = incidents({lane.key: troubles(lane.metrics) for lane in judged})
-    moments = [lane.metrics.generated_at for lane in judged if lane.metrics.generated_at]
-    at = max(moments, default=None)
+    coincided = incidents({one.key: troubles(one.metrics) for one in judged})
+    at = max((one.metrics.generated_at for one in judged if one.metrics.generated_at), default=None)
     found = told_apart(judged, coincided, wanted, at)
-    several = len(named) > 1
     given |= {"enabled": ",".join(wanted)}
     return FleetReport(
         lanes=found,
-        absent=tuple(lane for lane in wanted if lane not in {one.vp_id for one in judged}),
+        absent=tuple(lane for lane in _matching(wanted, patterns) if lane not in {one.vp_id for one in judged}),
         enabled=tuple(wanted),
         incidents=coincided,
-        files=tuple(
-            SourceFile(
-                name, kind, len(read), max((m.last_activity for m in _of(judged, name) if m.last_activity), default=None)
-            )
-            for name, (_, kind, read) in zip(names, loaded, strict=True)
-        ),
+        files=tuple(files),
         as_of=at,
         rows=tuple(
             evidence_row(
                 lane.verdict,
                 window_label=window_label or bounds(lane.metrics),
-                scope=f"{lane.vp_id} ({lane.source})" if several else lane.vp_id,
+                scope=f"{lane.vp_id} ({lane.source})" if len(named) > 1 else lane.vp_id,
                 ref=f"{lane.source}: {call(lane.metrics.window)}",
             )
             for lane in found
@@ -134,7 +139,11 @@ def _asked(source: Source, enabled: Sequence[str], patterns: Sequence[str]) -> l
         listed = tuple(patterns or enabled)
         if not listed:
             raise InputError(f"{source.name} does not list its lanes: name them by lanes or enabled.")
-    return [lane for lane in listed if not patterns or any(fnmatchcase(lane, pattern) for pattern in patterns)]
+    return _matching(listed, patterns)
+
+
+def _matching(lanes: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    return [lane for lane in lanes if not patterns or any(fnmatchcase(lane, pattern) for pattern in patterns)]
 
 
 def _judged(source: str, tables: Tables, policy: str, profile: Profile) -> Lane:
@@ -162,7 +171,3 @@ def _distinct(names: Sequence[str], folders: Sequence[str]) -> list[str]:
         for name, folder in zip(names, folders, strict=True)
     ]
     return [f"{name} #{place}" if named.count(name) > 1 else name for place, name in enumerate(named, 1)]
-
-
-def _of(lanes: Sequence[Lane], source: str) -> list[Metrics]:
-    return [lane.metrics for lane in lanes if lane.source == source]

@@ -122,7 +122,9 @@ def rollout_report(
         profile=event_profile(metrics),
         checklist=recovery_checklist(verdict, metrics, rules, source=source),
         way_back=_way_back(metrics, baseline, rules),
-        row=evidence_row(verdict, window_label=label, scope=scope or vp_id, ref=f"{tables.source}: {call(tables.window)}"),
+        row=evidence_row(
+            verdict, window_label=label, scope=scope or vp_id, ref=f"{tables.source}: {call(tables.window)}"
+        ),
         notebook=notebook,
         parameters=given,
         command=command(notebook, parameters),

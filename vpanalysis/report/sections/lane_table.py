@@ -1,6 +1,6 @@
 """Lanes side by side: the same figures of each, its queue by tier, its decision and its row for the log."""
 
-from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from vpanalysis import formatting
@@ -27,13 +27,15 @@ def side_by_side(report: FleetReport) -> Piece:
     ]  # fmt: skip
     rows = [_row(report, lane) for lane in report.lanes]
     note = (
-        "Fallback rate with its 95 % interval (Wilson). p95 is of the run time. Trouble: the share of missions that failed "
-        "or fell back, from the oldest eighth of the window to the newest, on a scale from none to all."
+        "Fallback rate with its 95 % interval (Wilson). p95 is of the run time. Trouble: the share of missions that "
+        "failed or fell back, from the oldest eighth of the window to the newest, on a scale from none to all."
     )
     table = blocks.table("Lanes, those that need somebody first", columns, rows, note=note)
     seconds = [p95 for lane in report.lanes if (p95 := lane.metrics.latency_seconds.p95_seconds) is not None]
-    spread = f"Run time p95 from {formatting.duration(min(seconds))} to {formatting.duration(max(seconds))}" if seconds else ""
-    return blocks.piece(table, found=Finding(spread or "No lane has a run time", "plain"))
+    words = "No lane has a run time"
+    if seconds:
+        words = f"Run time p95 from {formatting.duration(min(seconds))} to {formatting.duration(max(seconds))}"
+    return blocks.piece(table, found=Finding(words, "plain"))
 
 
 def queue_wait(report: FleetReport) -> Piece:
@@ -84,7 +86,7 @@ def shares(lane: Lane) -> list[float]:
     flags = troubles(lane.metrics)["trouble"].tolist()
     parts = min(_PARTS, len(flags))
     cuts = [len(flags) * part // parts for part in range(parts + 1)] if parts else []
-    return [sum(flags[low:high]) / (high - low) for low, high in zip(cuts, cuts[1:], strict=False)]
+    return [sum(flags[low:high]) / (high - low) for low, high in pairwise(cuts)]
 
 
 def _row(report: FleetReport, lane: Lane) -> list[Any]:

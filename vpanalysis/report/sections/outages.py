@@ -48,9 +48,9 @@ def table(report: FleetReport) -> Piece:
         ("UTC", "short"), "Lanes", ("Failed or fell back", "number"), ("Most frequent error", "wide"), ("p", "number"),
     ]  # fmt: skip
     note = (
-        "Each lane is held against itself: so many of its failures and fallbacks within one stretch of time, if they lay "
-        "anywhere among its missions (hypergeometric); two lanes or more must have too many in the same stretch (partial "
-        "conjunction, Benjamini and Heller 2008). p counts all stretches that were looked at."
+        "Each lane is held against itself: how likely are so many of its failures and fallbacks within one stretch of "
+        "time, if they lie anywhere among its missions (hypergeometric)? Two lanes or more must have too many in the "
+        "same stretch (partial conjunction, Benjamini and Heller 2008). p allows for all stretches that were looked at."
     )
     shown = [blocks.table("Incidents of several lanes", columns, rows, note=note)] if rows else []
     return blocks.piece(*shown, found=finding(report))
@@ -89,10 +89,9 @@ def _draw(report: FleetReport, ax: Axes) -> str:
             if moments.empty:
                 continue
             kept = moments.iloc[drawing.thinned(len(moments), style.DENSE // 4)]
-            face = {"color": ink.light} if marker == "x" else {"facecolors": "none", "edgecolors": ink.light}
-            ax.scatter(
-                kept, [place] * len(kept), s=22, marker=marker, linewidth=1.3, zorder=3,
-                label="" if seen[what] else what, **face,
+            ax.plot(
+                kept, [place] * len(kept), marker, color=ink.light, markersize=5, markerfacecolor="none",
+                markeredgewidth=1.3, zorder=3, label="" if seen[what] else what,
             )  # fmt: skip
             seen[what] += len(moments)
     drawing.rows(ax, [drawing.short_name(report.label(lane.key), _NAME_CHARACTERS) for lane in reversed(lanes)])

@@ -5,25 +5,26 @@ from vpanalysis.report import blocks
 from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import Finding
 from vpanalysis.report.fleet_report import FleetReport, SourceFile
-from vpanalysis.report.piece import Piece
+from vpanalysis.report.piece import Piece, Tone
 
 
 def table(report: FleetReport) -> Piece:
     """Returns the sources with their last sign of life, and which enabled lanes are absent."""
     dormant = report.dormant
-    words = [
-        f"{formatting.count(len(report.absent), 'enabled lane')} absent: {', '.join(report.absent)}" if report.absent else "",
-        f"{formatting.count(len(dormant), 'source')} dormant" if dormant else "",
-    ]
+    words = []
+    if report.absent:
+        words.append(f"{formatting.count(len(report.absent), 'enabled lane')} absent: {', '.join(report.absent)}")
+    if dormant:
+        words.append(f"{formatting.count(len(dormant), 'source')} dormant")
     enabled = f"all {formatting.count(len(report.enabled), 'enabled lane')} present" if report.enabled else ""
-    found = "; ".join(filter(None, words)) or enabled or "Nobody says which lanes are to be there"
+    found = "; ".join(words) or enabled or "Nobody says which lanes are to be there"
     columns: list[Column] = ["Source", "Kind", ("Lanes", "number"), ("Last sign of life", "time"), "State"]
     rows = [
         [file.name, file.kind, f"{file.lanes:,}", formatting.time(file.last_activity), _state(file, file in dormant)]
         for file in report.files
     ]
     note = "" if report.enabled else "UA_VP_ENABLED_IDS or the parameter enabled says which lanes are to be there."
-    tone = "watch" if report.absent else "quiet" if dormant or not report.enabled else "good"
+    tone: Tone = "watch" if report.absent else "quiet" if dormant or not report.enabled else "good"
     sources = blocks.table("Sources", columns, rows, note=note)
     return blocks.piece(sources, found=Finding(found[:1].upper() + found[1:], tone))
 
