@@ -13,7 +13,7 @@ from conftest import NOON, RuntimeDatabase
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.data.sample import CHOICES, SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.report.html import to_html
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.rollout import rollout_report
@@ -158,13 +158,17 @@ DEGENERATE = {
 #: The pages that are looked at: the main notebook on every window, the comparison where it differs.
 PAGES = [("rollout_window", window) for window in (*SCENARIOS, *DEGENERATE)]
 PAGES += [("window_comparison", window) for window in ("load-pressure", "no-traffic", "snapshot", "hostile")]
+PAGES += [("lane_overview", window) for window in ("outage", "snapshot", "hostile")]
 
 
 @functools.cache
 def page(notebook: str, window: str) -> str:
     """Returns the page of a notebook on a sample scenario or a degenerate window; each is made once."""
     with tempfile.TemporaryDirectory() as folder:
-        return to_html(executed(notebook, **_made(window, Path(folder))))
+        made = _made(window, Path(folder))
+        if notebook == "lane_overview":
+            made = {"sources": made["source"], **{name: made[name] for name in ("as_of", "window_label") if name in made}}
+        return to_html(executed(notebook, **made))
 
 
 @functools.cache
@@ -175,7 +179,7 @@ def report_on(window: str, profile: str = "rollout", policy: str = "playbook") -
 
 
 def _made(window: str, folder: Path) -> dict[str, Any]:
-    return {"source": f"sample:{window}"} if window in SCENARIOS else DEGENERATE[window](folder)
+    return {"source": f"sample:{window}"} if window in CHOICES else DEGENERATE[window](folder)
 
 
 def table(piece: Piece, caption: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def table(report: FleetReport) -> Piece:
 
 def troubles_over_time(report: FleetReport, ax: Axes | None = None) -> Axes:
     """Draws each lane's failures and fallbacks over time, incidents as bands."""
-    return drawing.figure(_draw, report, ax, 1.1 + _ROW_INCHES * max(1, len(report.lanes)))
+    return drawing.figure(_draw, report, ax, 1.4 + _ROW_INCHES * max(1, len(report.lanes)))
 
 
 def _draw(report: FleetReport, ax: Axes) -> str:
