@@ -167,7 +167,10 @@ def page(notebook: str, window: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         made = _made(window, Path(folder))
         if notebook == "lane_overview":
-            made = {"sources": made["source"], **{name: made[name] for name in ("as_of", "window_label") if name in made}}
+            made = {
+                "sources": made["source"],
+                **{name: made[name] for name in ("as_of", "window_label") if name in made},
+            }
         return to_html(executed(notebook, **made))
 
 
