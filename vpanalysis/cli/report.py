@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ class _WithNotebookParameters(click.Command):
     show_default=True,
     help="What executes the package's own notebooks; any other notebook gets a kernel.",
 )
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Appends the verdict, key figures and evidence row as Markdown to this file, such as $GITHUB_STEP_SUMMARY.",
+)
 @partial(source_option, several=True)
 @ops_token_option
 @fail_on_option
@@ -60,6 +66,7 @@ def report(
     arguments: tuple[str, ...],
     out: Path,
     engine: str,
+    summary: Path | None,
     source: tuple[str, ...],
     ops_token: str | None,
     fail_on: tuple[str, ...],
@@ -100,10 +107,25 @@ def report(
         sys.exit(1)
     click.echo(produced.html)
     if produced.content is not None:
-        found = produced.content.get("verdict", produced.content)
+        content = produced.content
+        found = content.get("verdict", content)
         words = found.get("headline") or f"{found['decision']} ({found['lane_status']}): {found['next_step']}"
         click.echo(words, err=True)
+        if summary is not None:
+            _append(summary, [one for one in content.get("lanes", [content]) if one.get("needs_you", True)])
         check_fail_on(found["lane_status"], fail_on, next(iter(locations), ""))
+
+
+def _append(file: Path, judged: Sequence[Mapping[str, Any]]) -> None:
+    from vpanalysis.analysis.verdict import Verdict
+    from vpanalysis.report.summary import markdown
+
+    texts = [markdown(Verdict.model_validate(one["verdict"]), one["evidence_row"]) for one in judged]
+    try:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write("".join(texts))
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror}. The report itself is complete.") from None
 
 
 def _import_libraries() -> None:

@@ -34,7 +34,8 @@ class Judged(Protocol):
     """Whatever has a verdict: a window's report, or a lane among others."""
 
     @property
-    def verdict(self) -> Verdict: ...
+    def verdict(self) -> Verdict:
+        """The verdict."""
 
 
 def incomplete(report: WindowReport) -> bool:
