@@ -270,10 +270,8 @@ class TestReport:
         ran = self.run("--as-of", AS_OF, "--fail-on", "critical")
         assert (ran.code, "1 of 3 lanes needs you" in ran.err) == (0, True), ran.err
 
-    def test_the_sample_fails_nothing_and_other_notebooks_read_one_source(self) -> None:
+    def test_the_sample_fails_nothing(self) -> None:
         assert self.run("--source", "x=sample:fleet", "--fail-on", "watch").code == 2
-        ran = run_command(self.capsys, "report", "--source", "sample", "--source", "sample")
-        assert (ran.code, "reads one source" in ran.err) == (2, True)
 
 
 def test_locations_of_several_sources_are_shown_by_their_names() -> None:

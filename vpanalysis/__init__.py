@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vpanalysis.report.document import publish as publish
     from vpanalysis.report.fleet_report import FleetReport as FleetReport
     from vpanalysis.report.lane_overview import lane_overview as lane_overview
+    from vpanalysis.report.log import evidence_log as evidence_log
     from vpanalysis.report.rollout import rollout_report as rollout_report
     from vpanalysis.report.row import evidence_row as evidence_row
     from vpanalysis.report.sections import plots as plots
@@ -44,6 +45,7 @@ _HOME = {
     "Verdict": "analysis.verdict",
     "WindowReport": "report.window_report",
     "classify": "analysis.decision",
+    "evidence_log": "report.log",
     "evidence_row": "report.row",
     "lane_overview": "report.lane_overview",
     "open_source": "data.source",

@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ class _WithNotebookParameters(click.Command):
     type=click.Path(path_type=Path, dir_okay=False),
     help="Appends the verdict, key figures and evidence row as Markdown to this file, such as $GITHUB_STEP_SUMMARY.",
 )
-@partial(source_option, several=True)
+@source_option
 @ops_token_option
 @fail_on_option
 def report(
@@ -67,7 +66,7 @@ def report(
     out: Path,
     engine: str,
     summary: Path | None,
-    source: tuple[str, ...],
+    source: str | None,
     ops_token: str | None,
     fail_on: tuple[str, ...],
 ) -> None:
@@ -88,9 +87,7 @@ def report(
         given.setdefault("sources", SEPARATOR.join(resolve_sources(source)))
         locations = [location.partition("=")[2] or location for location in given["sources"].split(SEPARATOR)]
     elif "source" in declared:
-        if len(source) > 1:
-            raise InputError(f"{path.stem} reads one source; lane_overview reads several.")
-        locations = [resolve_source(source[0] if source else None, given.get("vp_id", declared.get("vp_id")))]
+        locations = [resolve_source(source, given.get("vp_id", declared.get("vp_id")))]
         given["source"] = locations[0]
     else:
         locations = []
