@@ -84,7 +84,7 @@ def report(
     path = find_notebook(notebook)
     declared = {item.name: item.default.strip("'\"") for item in parameters_of(path)}
     if "sources" in declared:
-        given.setdefault("sources", SEPARATOR.join(resolve_sources(source)))
+        given["sources"] = given.get("sources") or SEPARATOR.join(resolve_sources(source))
         locations = [location.partition("=")[2] or location for location in given["sources"].split(SEPARATOR)]
     elif "source" in declared:
         locations = [resolve_source(source, given.get("vp_id", declared.get("vp_id")))]
