@@ -98,6 +98,15 @@ class MergedSource(TableSource):
         self._parts = parts
         self.name = " + ".join(part.name for part in parts)
 
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the names of the lanes that any part has anything of."""
+
+        def look(reading: Reading) -> set[str]:
+            tables = [f"SELECT DISTINCT vp_id FROM {table}" for table in reading.columns if table in TABLES]
+            return {row["vp_id"] for table in tables for row in reading.rows(table) if (row["vp_id"] or "").strip()}
+
+        return tuple(sorted(self.read(look)))
+
     def read(self, use: Callable[[Reading], _T]) -> _T:
         """Returns what ``use`` makes of all parts, each in a state of its own."""
         for attempt in range(_ATTEMPTS):

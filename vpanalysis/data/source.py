@@ -1,6 +1,7 @@
 """Sources: where VP tables come from."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Hashable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
+from vpanalysis.data.lane_lookup import lanes_in
 from vpanalysis.data.reading import SqliteReading, open_reading
-from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.data.sample import CHOICES, SAMPLE_END, write_sample
 from vpanalysis.data.schema import SEVERAL
 from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.data.sqlite_file import fingerprint, read_consistently
@@ -34,6 +36,9 @@ class Source(Protocol):
 
     name: str
     kind: str
+
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the names of its lanes; empty when it cannot list them."""
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the window's tables, read in one transaction."""
@@ -129,6 +134,17 @@ class SqliteSource(TableSource):
         self.name = path.name
         read_consistently(path, lambda uri, opened: None)
 
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the names of the lanes that the database has anything of.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        try:
+            return lanes_in(self.path)
+        except sqlite3.Error as error:
+            raise InputError(f"{self.name} could not be read by SQLite: {error}.") from error
+
     def fingerprint(self) -> Hashable | None:
         """Returns what differs after any change of the database; ``None`` where nothing can prove that."""
         return fingerprint(self.path)
@@ -161,8 +177,8 @@ class SampleSource(SqliteSource):
     kind = SAMPLE
 
     def __init__(self, scenario: str) -> None:
-        if scenario not in SCENARIOS:
-            raise InputError(f"There is no sample {scenario!r}: choose one of {', '.join(SCENARIOS)}.")
+        if scenario not in CHOICES:
+            raise InputError(f"There is no sample {scenario!r}: choose one of {', '.join(CHOICES)}.")
         self._folder = TemporaryDirectory(prefix="vpanalysis-")
         super().__init__(write_sample(Path(self._folder.name) / "vp_state.db", scenario))
         self.name = SAMPLE if scenario == "healthy" else f"{SAMPLE}:{scenario}"

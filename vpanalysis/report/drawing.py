@@ -89,11 +89,11 @@ def label(
     )  # fmt: skip
 
 
-def legend(ax: Axes) -> None:
-    """Explains what carries a label, below the figure, where no mark is."""
+def legend(ax: Axes, below: float = 0.13) -> None:
+    """Explains what carries a label, below the figure, where no mark is: by a share of the Axes' height."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(
-            loc="upper left", bbox_to_anchor=(0, -0.13), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
+            loc="upper left", bbox_to_anchor=(0, -below), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
         )
 
 
