@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import adbc_driver_sqlite.dbapi as adbc
-import duckdb
 import pandas as pd
 
+from vpanalysis.data import duck
 from vpanalysis.data.schema import FIELD_FILES, REQUIRED_TABLES, TABLES
 from vpanalysis.data.timestamps import STRICT_PATTERN, parse_time
 from vpanalysis.errors import InputError
@@ -41,8 +41,7 @@ class Reading:
 
     def __init__(self, uri: str) -> None:
         self._sqlite = adbc.connect(uri)
-        self._duck = duckdb.connect()
-        self._duck.execute("SET TimeZone = 'UTC'")
+        self._duck = duck.connect()
         self.undecodable: Counter[str] = Counter()
         self.unreadable: dict[str, int] = {}
         self.columns: dict[str, tuple[str, ...]] = {}
@@ -79,11 +78,13 @@ class Reading:
             f"{quote(column)} IS NOT NULL AND try(decode({quote(column)})) IS NULL AS {quote('lost ' + column)}"
             for column in columns
         ]
+        self._duck.register("stream", stream)
         try:
             self._duck.execute(
                 f"CREATE OR REPLACE TABLE {into} AS SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0"
             )
         finally:
+            self._duck.unregister("stream")
             stream.close()
 
     def fetch(

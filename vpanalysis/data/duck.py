@@ -1,0 +1,23 @@
+"""DuckDB as this package uses it: in memory, with nothing to reach outside and nothing to be changed."""
+
+import duckdb
+
+#: No file, network or extension; no spill folder (it would lie in the working folder, with rows in it).
+_CONFIG = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "temp_directory": "",
+}
+
+
+def connect(*, files: bool = False) -> duckdb.DuckDBPyConnection:
+    """Returns a connection to an empty database, times shown in UTC, its configuration locked.
+
+    Args:
+        files: Lets it read and write files (Parquet); extensions stay locked out.
+    """
+    connection = duckdb.connect(config={**_CONFIG, "enable_external_access": "true" if files else "false"})
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET lock_configuration = true")
+    return connection
