@@ -11,7 +11,13 @@ from vpanalysis.data import duck
 @pytest.mark.parametrize("files", [False, True])
 @pytest.mark.parametrize(
     "statement",
-    ["INSTALL sqlite", "LOAD sqlite", "SET threads = 1", "SET temp_directory = 'x'", "SET enable_external_access = true"],
+    [
+        "INSTALL sqlite",
+        "LOAD sqlite",
+        "SET threads = 1",
+        "SET temp_directory = 'x'",
+        "SET enable_external_access = true",
+    ],
 )
 def test_extensions_and_settings_are_locked(statement: str, files: bool) -> None:
     with duck.connect(files=files) as connection, pytest.raises(duckdb.Error):

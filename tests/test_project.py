@@ -115,7 +115,7 @@ def test_only_reading_and_source_import_duckdb_and_adbc() -> None:
         for path in PACKAGE.rglob("*.py")
         if any(name.startswith(("duckdb", "adbc")) for name in imported_names(path))
     }
-    assert readers == {"data/reading.py", "data/source.py"}
+    assert readers == {"data/duck.py", "data/reading.py", "data/source.py"}
 
 
 def test_environment_and_constraints_pin_the_same_versions() -> None:

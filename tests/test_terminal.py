@@ -84,5 +84,3 @@ def test_a_full_disk_under_stdout_is_a_sentence() -> None:
         ended = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
     assert ended.returncode == 2
     assert ended.stderr == "ERROR: The output cannot be written: No space left on device.\n"
-
-

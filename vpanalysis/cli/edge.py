@@ -58,7 +58,7 @@ class _Printable:
 def guarded() -> Iterator[None]:
     """Makes stdout and stderr printable, and lets SIGTERM end the process by an exit, which cleans up."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Printable(sys.stdout), _Printable(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Printable(sys.stdout), _Printable(sys.stderr)
     main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) if main_thread else None
     try:

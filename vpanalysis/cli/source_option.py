@@ -11,7 +11,7 @@ import click
 
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
 from vpanalysis.data.schema import REQUIRED_TABLES, SOURCE_ENVIRONMENT, TABLES
-from vpanalysis.data.sqlite_file import read_consistently
+from vpanalysis.data.sqlite_file import CHECK_VARIABLE, WAIT_VARIABLE, read_consistently
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
@@ -43,13 +43,51 @@ EXIT_FAILING_VERDICT = 3
 
 
 def source_option(command: _F) -> _F:
-    """Adds ``--source``."""
+    """Adds ``--source``, and how a database is read: ``--wait`` and ``--check``."""
+    for option in (
+        click.option(
+            "--check",
+            is_flag=True,
+            expose_value=False,
+            callback=_told(CHECK_VARIABLE),
+            help="Have SQLite check for damage however large the tables are (always done under 256 MB).",
+        ),
+        click.option(
+            "--wait",
+            type=click.FloatRange(0, 3600),
+            expose_value=False,
+            callback=_told(WAIT_VARIABLE),
+            metavar="SECONDS",
+            help="Wait so long for a database that a writer has locked.  [default: 5]",
+        ),
+    ):
+        command = option(command)
     variables = f"{', '.join(SOURCE_ENVIRONMENT[:-1])} and {SOURCE_ENVIRONMENT[-1]}"
     return click.option(
         "--source",
         help="A runtime database, a gateway's URL, a saved snapshot (.json), or 'sample'.  "
         f"[default: of {variables} the first whose file has anything of the lane]",
     )(command)
+
+
+def _restore(variable: str, value: str | None) -> None:
+    os.environ.pop(variable, None)
+    if value is not None:
+        os.environ[variable] = value
+
+
+def _told(variable: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Hands an option's value to whatever reads the database, in a notebook's process, too."""
+
+    def tell(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value not in (None, False):
+            before = os.environ.get(variable)
+            os.environ[variable] = str(value)
+            ctx.call_on_close(
+                lambda: os.environ.update({variable: before}) if before else os.environ.pop(variable, None)
+            )
+
+    return tell
 
 
 def ops_token_option(command: _F) -> _F:

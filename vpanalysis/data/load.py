@@ -134,7 +134,7 @@ def _choose_events(reading: Reading, window: RolloutWindow, candidates: str, as_
 
     And ``shown``: those that a report lists (the newest) or groups (fallbacks and failures), payloads included.
     """
-    rids = [str(row["rid"]) for row in reading.rows("SELECT rid FROM chosen")]
+    rids = [str(int(row["rid"])) for row in reading.rows("SELECT rid FROM chosen")]
     missions = f"rowid IN ({', '.join(rids)})" if len(rids) <= _ROWIDS_PER_QUERY else candidates
     reading.fetch(
         "event_rows",
@@ -154,7 +154,7 @@ def _choose_events(reading: Reading, window: RolloutWindow, candidates: str, as_
         f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {MAX_EVENT_LIMIT}"
     )
     wanted = [
-        str(row["rid"])
+        str(int(row["rid"]))
         for row in reading.rows(
             "SELECT rid FROM mission_events WHERE rid IN (FROM recent) "
             f"OR event_type IN ('{FALLBACK}', '{FAILED}') ORDER BY rid"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from vpanalysis.data import duck
 from vpanalysis.data.schema import FIELD_FILES, REQUIRED_TABLES, TABLES
+from vpanalysis.data.sqlite_file import wait_seconds
 from vpanalysis.data.timestamps import STRICT_PATTERN, parse_time
 from vpanalysis.errors import InputError
 
@@ -41,6 +42,8 @@ class Reading:
 
     def __init__(self, uri: str) -> None:
         self._sqlite = adbc.connect(uri)
+        with self._sqlite.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {round(1000 * wait_seconds())}")
         self._duck = duck.connect()
         self.undecodable: Counter[str] = Counter()
         self.unreadable: dict[str, int] = {}
@@ -185,14 +188,17 @@ def session_row(reading: Reading, lane: str) -> dict[str, Any] | None:
     """Returns the lane's ``vp_sessions`` row, unknown columns included; numbers stay numbers."""
     columns = reading.columns["vp_sessions"]
     values = [f"CAST({quote(column)} AS BLOB), CAST(typeof({quote(column)}) AS BLOB)" for column in columns]
-    reading.copy(
+    reading.copy(  # by number: a column may have any name, or none
         "session_rows",
-        [name for column in columns for name in (column, f"type of {column}")],
+        [f"{part} {number}" for number in range(len(columns)) for part in ("value", "type")],
         f"SELECT 0, 0, {', '.join(values)} FROM vp_sessions WHERE {lane} LIMIT 1",
     )
     numbers = {"integer": int, "real": float}
     for row in reading.rows("FROM session_rows"):
-        typed = {column: (row[column], numbers.get(row[f"type of {column}"])) for column in columns}
+        typed = {
+            column: (row[f"value {number}"], numbers.get(row[f"type {number}"]))
+            for number, column in enumerate(columns)
+        }
         return {column: number(value) if number and value else value for column, (value, number) in typed.items()}
     return None
 

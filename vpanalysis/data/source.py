@@ -1,7 +1,9 @@
 """Sources: where VP tables come from."""
 
 import os
+import time
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +12,7 @@ from typing import Protocol, Self, TypeVar
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
+from vpanalysis.data import integrity
 from vpanalysis.data.gateway_answer import gateway_answer
 from vpanalysis.data.load import load_window
 from vpanalysis.data.reading import Reading, open_reading
@@ -86,6 +89,7 @@ class SqliteSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
+        self._undamaged, self._checked = False, ((0, 0), 0.0)
         read_consistently(path, lambda uri, opened: None)
 
     def __enter__(self) -> Self:
@@ -109,7 +113,8 @@ class SqliteSource:
             InputError: The lane is not in the database although others are, a table is missing, or the file
                 cannot be read.
         """
-        return self._read(lambda reading: load_window(reading, window, self.now(), self.name, self.kind))
+        tables = self._read(lambda reading: load_window(reading, window, self.now(), self.name, self.kind))
+        return tables if self._undamaged else replace(tables, quality=replace(tables.quality, unchecked=True))
 
     def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the gateway's own answer: from the lane's *oldest* ``event_limit`` events, in text order.
@@ -122,9 +127,19 @@ class SqliteSource:
         )
         return self._read(lambda reading: gateway_answer(reading, vp_id, missions, events, self.now()))
 
+    def _check(self, reading: Reading) -> None:
+        """Checks the file once: the same one is checked again after a while, another in its place at once."""
+        status, now = self.path.stat(), time.monotonic()
+        file, checked = self._checked
+        if file != (status.st_dev, status.st_ino) or now - checked > integrity.AGAIN_SECONDS:
+            integrity.check_shape(reading, self.name)
+            self._undamaged = integrity.check_undamaged(reading, self.name)
+            self._checked = (status.st_dev, status.st_ino), now
+
     def _read(self, use: Callable[[Reading], _T]) -> _T:
         def read(uri: str, opened: Callable[[], None]) -> _T:
             with open_reading(uri, self.name, opened) as reading:
+                self._check(reading)
                 return use(reading)
 
         try:
@@ -133,6 +148,8 @@ class SqliteSource:
             message = str(error)
             if any(sign in message for sign in _SQLITE_COMPLAINTS):
                 raise InputError(f"{self.name} could not be read by SQLite: {_complaint(message)}.") from error
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise InputError(f"{self.name} needs more memory than there is: take a smaller window.") from error
             raise
 
 
@@ -170,7 +187,7 @@ _SQLITE_COMPLAINTS = (
 
 def _complaint(message: str) -> str:
     sign = next(sign for sign in _SQLITE_COMPLAINTS if sign in message)
-    line = next(line for line in message.splitlines() if sign in line).strip().rstrip(".")
+    line = next(line for line in message.splitlines() if sign in line).rpartition(" IO: ")[2].strip().rstrip(".")
     if sign in ("unable to open", "readonly"):
         return f"{line} (a WAL database whose folder this user may not write to needs its -wal and -shm files)"
-    return line
+    return f"{line} (it was waited for; --wait SECONDS waits longer)" if sign == "locked" else line
