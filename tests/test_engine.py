@@ -155,6 +155,11 @@ CASES = {
 }
 
 
+def test_the_last_result_is_the_notebooks_own(packaged: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtins, "_", "the parent's", raising=False)  # as a doctest or an interactive Python leaves it
+    assert text_of(executed(packaged("1", "_ + 1"), engine.NAME, tmp_path)) == ["1", "2"]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_cell_leaves_what_it_leaves_in_a_kernel(case: str, packaged: Write, tmp_path: Path) -> None:
     ours, theirs = both(packaged(*CASES[case], WHO), tmp_path)

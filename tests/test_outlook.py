@@ -48,7 +48,7 @@ def with_next(rows: Rows, kind: str, number: int) -> Metrics:
 
 
 def by_trying(rows: Rows, policy: Policy) -> dict[str, tuple[int, str]]:
-    """The smallest number of each kind that turns the verdict, and the new one, by trying 1, 2, 3, …"""
+    """The smallest number of each kind that turns the verdict, and the new one, by trying 1, 2, 3 and so on."""
     now = judge(metrics_of(rows, session=SESSION), policy).status
     found = {}
     for kind in KINDS:

@@ -134,14 +134,14 @@ def test_every_dependency_is_pinned() -> None:
     assert names <= pins, f"not pinned: {names - pins}"
 
 
-def test_the_readme_maps_every_module_in_the_words_of_its_docstring() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
+def test_contributing_maps_every_module_in_the_words_of_its_docstring() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     for path in PACKAGE.rglob("*.py"):
         if path.stem not in ("__init__", "__main__"):
             docstring = ast.get_docstring(ast.parse(path.read_text("utf-8")))
             assert docstring, f"{path} has no docstring"
             summary = docstring.split("\n\n")[0].replace("\n", " ").replace("``", "`")
-            assert f"| `{path.name}` | {summary} |" in readme
+            assert f"| `{path.name}` | {summary} |" in contributing
 
 
 @pytest.mark.parametrize(

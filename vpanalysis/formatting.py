@@ -95,7 +95,7 @@ def known_count(number: int | None) -> str:
 
 
 def visible(text: str) -> str:
-    """Returns a text with its invisible characters made visible: ``\\x1b`` for controls, ``U+202E`` for the others.
+    r"""Returns a text with its invisible characters made visible: ``\x1b`` for controls, ``U+202E`` for the others.
 
     Line breaks and tabs stay, and so does what joins emoji and letters of other scripts.
     """

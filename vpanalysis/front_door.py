@@ -74,7 +74,7 @@ def _path(scope: Scope) -> str:
     return ascii(path.partition(b"?")[0][:_LONGEST_PATH].decode("latin-1"))[1:-1]
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
     detail = "This server does not answer to that host name: name it by --allow-host when you start the server."
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

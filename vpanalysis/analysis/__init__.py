@@ -1,0 +1,1 @@
+"""What the tables mean: pure functions of frames, from the account of missions to the verdict."""

@@ -262,7 +262,7 @@ def _log_ratio(value: float, expected: float, excess: float) -> float:
 
 
 def _stirling_error(z: float) -> float:
-    """log Γ(z + 1) less Stirling's (z + 1/2) log z - z + log(2π) / 2."""
+    """Returns log Γ(z + 1) less Stirling's (z + 1/2) log z - z + log(2π) / 2."""
     if z < 16:
         return math.lgamma(z + 1) - (z + 0.5) * math.log(z) + z - math.log(math.tau) / 2
     z2 = z * z

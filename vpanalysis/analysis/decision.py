@@ -74,10 +74,11 @@ class Judgement:
 def classify(metrics: Metrics | Snapshot | Mapping[str, Any], policy: Policy, looks: int | None = None) -> Verdict:
     """Returns the verdict on a window.
 
-    >>> policy = Policy.load("playbook")
-    >>> fallback = {"missions_considered": 4, "missions_with_fallback": 1, "rate": 0.25}
-    >>> classify({"fallback": fallback, "latency_seconds": {"p95_seconds": 12.0}}, policy).action
-    'force_fallback'
+    Examples:
+        >>> policy = Policy.load("playbook")
+        >>> fallback = {"missions_considered": 4, "missions_with_fallback": 1, "rate": 0.25}
+        >>> classify({"fallback": fallback, "latency_seconds": {"p95_seconds": 12.0}}, policy).action
+        'force_fallback'
 
     Args:
         metrics: What :func:`~vpanalysis.analysis.metrics.summarize` returned, a snapshot, or any mapping that

@@ -49,7 +49,7 @@ else:
 
 
 class Policy(Thresholds):
-    """One profile of a policy: what a window is judged by, its thresholds and
+    """One profile of a policy: what a window is judged by, its thresholds and its gates.
 
     Attributes:
         name: The policy's name, as the row and the report show it.
@@ -97,8 +97,9 @@ class Policy(Thresholds):
     ) -> Self:
         """Returns one profile of a policy.
 
-        >>> Policy.load("playbook", "sustained", fallback_watch=0.02).fallback_watch
-        0.02
+        Examples:
+            >>> Policy.load("playbook", "sustained", fallback_watch=0.02).fallback_watch
+            0.02
 
         Args:
             name_or_path: ``playbook``, ``capture``, or the path of a TOML file. What a file does not say is as in

@@ -92,7 +92,7 @@ def session_story(metrics: Metrics) -> SessionStory:
 
 
 def _recoveries(events: pd.DataFrame) -> tuple[tuple[float, ...], datetime | None]:
-    """degraded → resumed times in seconds, and since when the oldest degradation is open."""
+    """Returns degraded → resumed times in seconds, and since when the oldest degradation is open."""
     still_open: deque[datetime | None] = deque()
     seconds: list[float] = []
     for name, moment in zip(events["event_type"], events["created_at"], strict=True):

@@ -84,11 +84,12 @@ def group_signatures(events: pd.DataFrame | None) -> tuple[Signature, ...]:
 def signatures(tables: Tables) -> pd.DataFrame:
     """Returns a window's error signatures as a frame, most frequent first; secrets are masked.
 
-    >>> import vpanalysis as vp
-    >>> with vp.open_source("sample:critical") as source:
-    ...     tables = source.load(vp.RolloutWindow("vp.coder.primary"))
-    >>> list(vp.signatures(tables).columns[:4])
-    ['kind', 'signature', 'count', 'missions']
+    Examples:
+        >>> import vpanalysis as vp
+        >>> with vp.open_source("sample:critical") as source:
+        ...     tables = source.load(vp.RolloutWindow("vp.coder.primary"))
+        >>> list(vp.signatures(tables).columns[:4])
+        ['kind', 'signature', 'count', 'missions']
 
     Args:
         tables: The window.

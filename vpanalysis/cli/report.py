@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from vpanalysis.cli.source_option import (
     source_option,
 )
 from vpanalysis.errors import InputError
+
+if TYPE_CHECKING:
+    from vpanalysis.analysis.verdict import Verdict
 
 
 class _WithNotebookParameters(click.Command):
@@ -51,6 +54,11 @@ class _WithNotebookParameters(click.Command):
     show_default=True,
     help="What executes the package's own notebooks; any other notebook gets a kernel.",
 )
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Appends the verdict, key figures and evidence row as Markdown to this file, such as $GITHUB_STEP_SUMMARY.",
+)
 @source_option
 @ops_token_option
 @fail_on_option
@@ -58,6 +66,7 @@ def report(
     arguments: tuple[str, ...],
     out: Path,
     engine: str,
+    summary: Path | None,
     source: str | None,
     ops_token: str | None,
     fail_on: tuple[str, ...],
@@ -92,7 +101,19 @@ def report(
 
         verdict = Verdict.model_validate(produced.content["verdict"])
         click.echo(f"{verdict.decision} ({verdict.lane_status}): {verdict.next_step}", err=True)
+        if summary is not None:
+            _append(summary, verdict, produced.content["evidence_row"])
         check_fail_on(verdict, fail_on, given["source"])
+
+
+def _append(file: Path, verdict: "Verdict", row: str) -> None:
+    from vpanalysis.report.summary import markdown
+
+    try:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(markdown(verdict, row))
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror}. The report itself is complete.") from None
 
 
 def _import_libraries() -> None:

@@ -10,7 +10,7 @@ from vpanalysis.data.schema import DEFAULT_VP_ID
 from vpanalysis.data.timestamps import as_utc
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime:
+def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime:
     try:
         return SAMPLE_END if value is None else as_utc(value, "--end")
     except ValueError as error:

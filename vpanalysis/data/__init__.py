@@ -1,0 +1,1 @@
+"""What is read: runtime databases, gateways, snapshots and the sample, all as the same tables."""

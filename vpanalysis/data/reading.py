@@ -169,6 +169,7 @@ class Reading:
 
 @contextmanager
 def open_reading(uri: str, name: str, opened: Callable[[], None]) -> Iterator[Reading]:
+    """Opens a reading and closes it; ``opened`` is called when the transaction has begun, ``name`` stands in errors."""
     reading = Reading(uri)
     try:
         reading.read_schema()

@@ -170,6 +170,7 @@ class SampleSource(SqliteSource):
         self._folder.cleanup()
 
     def now(self) -> datetime:
+        """Returns the sample's fixed end, in UTC."""
         return SAMPLE_END
 
 

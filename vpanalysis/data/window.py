@@ -17,9 +17,10 @@ class RolloutWindow:
     Times may be given as ``str`` (ISO 8601) or ``datetime``; naive ones mean UTC. With neither a range nor
     ``last_missions`` the window is the newest 100 missions.
 
-    >>> day = RolloutWindow("vp.coder.primary", start="2026-02-16", end="2026-02-17")
-    >>> day.baseline().start.isoformat()
-    '2026-02-15T00:00:00+00:00'
+    Examples:
+        >>> day = RolloutWindow("vp.coder.primary", start="2026-02-16", end="2026-02-17")
+        >>> day.baseline().start.isoformat()
+        '2026-02-15T00:00:00+00:00'
 
     Attributes:
         vp_id: The lane.

@@ -1,0 +1,1 @@
+"""What is shown: the report by section, its JSON twin, the notebooks' execution, and the evidence row."""

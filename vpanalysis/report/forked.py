@@ -5,6 +5,7 @@ JSON text a line, and cells are executed by ipykernel's own shell; so outputs ar
 """
 
 import asyncio
+import builtins
 import gc
 import importlib
 import logging
@@ -148,6 +149,7 @@ def _stand_alone() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # stdout is for the parent's results
     sys.argv[1:] = []
+    vars(builtins).pop("_", None)  # an interactive parent's last result would hide this shell's
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has had it too, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger().handlers.clear()

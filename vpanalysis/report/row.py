@@ -87,9 +87,9 @@ def text_cell(text: str) -> str:
 
 
 def code_span(text: str) -> str:
-    """Returns ``text`` as a code span in a table cell; empty for blank text.
+    r"""Returns ``text`` as a code span in a table cell; empty for blank text.
 
-    Within a table only ``\\|`` is special in code; backticks want a longer fence around them.
+    Within a table only ``\|`` is special in code; backticks want a longer fence around them.
     """
     line = _one_line(text).replace("|", "\\|")
     if not line:
