@@ -103,10 +103,10 @@ def visible(text: str) -> str:
 
 
 def json_visible(text: str) -> str:
-    """Returns a text with its invisible characters as JSON escapes (``\\u001b``): JSON keeps its meaning.
+    """Returns a text with its invisible characters as JSON escapes, so that JSON keeps its meaning.
 
-    >>> json_visible("\\x1b]52;c;")
-    '\\\\u001b]52;c;'
+    >>> len(json_visible("\N{ESCAPE}"))
+    6
     """
     return _ACTING.sub(lambda found: json.dumps(found[0])[1:-1], text)
 

@@ -79,7 +79,7 @@ def _restore(variable: str, value: str | None) -> None:
 def _told(variable: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     """Hands an option's value to whatever reads the database, in a notebook's process, too."""
 
-    def tell(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    def tell(ctx: click.Context, _: click.Parameter, value: Any) -> None:
         if value not in (None, False):
             before = os.environ.get(variable)
             os.environ[variable] = str(value)
