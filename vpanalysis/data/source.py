@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Protocol, Self, TypeVar
 
 import adbc_driver_sqlite.dbapi as adbc
@@ -22,6 +22,7 @@ from vpanalysis.data.sqlite_file import fingerprint, read_consistently
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
+from vpanalysis.scratch import scratch_folder
 
 _T = TypeVar("_T")
 SAMPLE = "sample"
@@ -161,13 +162,13 @@ class SampleSource(SqliteSource):
     def __init__(self, scenario: str) -> None:
         if scenario not in SCENARIOS:
             raise InputError(f"There is no sample {scenario!r}: choose one of {', '.join(SCENARIOS)}.")
-        self._folder = TemporaryDirectory(prefix="vpanalysis-")
-        super().__init__(write_sample(Path(self._folder.name) / "vp_state.db", scenario))
+        self._folder = scratch_folder(Path(gettempdir()))
+        super().__init__(write_sample(self._folder.__enter__() / "vp_state.db", scenario))
         self.name = SAMPLE if scenario == "healthy" else f"{SAMPLE}:{scenario}"
 
     def __exit__(self, *exception: object) -> None:
         """Removes the scratch folder."""
-        self._folder.cleanup()
+        self._folder.__exit__(None, None, None)
 
     def now(self) -> datetime:
         """Returns the sample's fixed end, in UTC."""
