@@ -149,7 +149,7 @@ def _read(name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
         if text in BUILT_IN:
             own = tomllib.loads((folder / f"{text}.toml").read_text("utf-8"))
         else:
-            if not Path(text).is_file() and Path(text).exists():
+            if Path(text).exists() and not (Path(text).is_file() or Path(text).is_dir()):
                 raise InputError(f"{title} is not a regular file.")
             own = tomllib.loads(Path(text).read_text("utf-8"))
     except FileNotFoundError:

@@ -40,12 +40,12 @@ MASKED_LENGTH = 6
 def without_token(text: str) -> str:
     """Returns a text, such as a JSON file's, in which the ops token is ``***``.
 
-    It is looked for as it is, and as JSON (twice over), HTML and URLs write it.
+    It is looked for as it is, and as Python, JSON (twice over), HTML and URLs write it.
     """
     token = resolve_token()
     if token is None or len(token) < MASKED_LENGTH:
         return text
-    written = {token, html.escape(token), quote(token, safe="")}
+    written = {token, repr(token)[1:-1], html.escape(token), quote(token, safe="")}
     for _ in range(3):
         written |= {json.dumps(form)[1:-1] for form in written}
     for form in sorted(written, key=len, reverse=True):

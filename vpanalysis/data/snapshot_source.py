@@ -85,7 +85,7 @@ class SnapshotSource(_EndpointSource):
     def __init__(self, path: Path) -> None:
         self.name = path.name
         try:
-            if not path.is_file() and path.exists():
+            if path.exists() and not (path.is_file() or path.is_dir()):
                 raise InputError(f"{path} is not a regular file: give the path of a saved snapshot.")
             if path.stat().st_size > gateway.MAX_BYTES:
                 raise InputError(f"{path} is over {gateway.MAX_BYTES // 1_000_000} MB: that is no metrics snapshot.")

@@ -164,8 +164,11 @@ def _make(notebook: Path, parameters: Mapping[str, Any], executed: Path, *, kern
     if not executed.exists():
         return _Made((), failure=f" before its first cell: {failure}")
     content = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
+    begun = _begun(content)
+    _forget_the_run(content)
+    nbformat.write(content, executed)  # type: ignore[no-untyped-call]
     if failure and not failure.startswith("cell "):
-        failure += f" in cell {_begun(content)}"
+        failure += f" in cell {begun}"
     failure = failure or _incomplete(content)
     if failure:
         return _Made((executed.rename(executed.with_suffix(".failed.ipynb")),), failure=f": {failure}")
@@ -217,6 +220,16 @@ def _begun(notebook: nbformat.NotebookNode) -> int:
         for cell in notebook.cells
         if cell.cell_type == "code"
     )
+
+
+def _forget_the_run(notebook: nbformat.NotebookNode) -> None:
+    """Removes what differs from run to run: times, paths, the id of the cell with the parameters."""
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("execution", None)
+        for name in ("start_time", "end_time", "duration", "input_path", "output_path"):
+            part.metadata.get("papermill", {}).pop(name, None)
+        if "injected-parameters" in part.metadata.get("tags", ()):
+            part["id"] = "injected-parameters"
 
 
 def _incomplete(notebook: nbformat.NotebookNode) -> str:
