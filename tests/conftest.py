@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,16 @@ CREATE INDEX idx_events ON vp_events (vp_id, created_at);
 CREATE INDEX idx_mission_events ON vp_events (mission_id, created_at);
 CREATE INDEX idx_session_events ON vp_session_events (vp_id, created_at);
 """
+
+
+#: The environment variable that names the folder of what the workers of one test run share.
+MADE = "VPANALYSIS_TESTS_MADE"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if MADE not in os.environ:  # a worker inherits it
+        os.environ[MADE] = tempfile.mkdtemp(prefix="vpanalysis-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(MADE)))
 
 
 def need(program: str) -> str:

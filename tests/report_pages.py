@@ -3,13 +3,16 @@
 import ast
 import functools
 import json
+import os
+import pickle
 import tempfile
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import nbformat
-from conftest import NOON, RuntimeDatabase
+from conftest import MADE, NOON, RuntimeDatabase
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
@@ -19,6 +22,7 @@ from vpanalysis.report.piece import Piece
 from vpanalysis.report.rollout import rollout_report
 from vpanalysis.report.window_report import WindowReport
 
+T = TypeVar("T")
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NEXT_DAY = (NOON + timedelta(days=1)).isoformat()
 EVENTS = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")
@@ -163,15 +167,33 @@ PAGES += [("window_comparison", window) for window in ("load-pressure", "no-traf
 @functools.cache
 def page(notebook: str, window: str) -> str:
     """Returns the page of a notebook on a sample scenario or a degenerate window; each is made once."""
-    with tempfile.TemporaryDirectory() as folder:
-        return to_html(executed(notebook, **_made(window, Path(folder))))
+
+    def make(folder: Path) -> str:
+        return to_html(executed(notebook, **_made(window, folder)))
+
+    return _made_once(f"{notebook}-{window}", make)
 
 
 @functools.cache
 def report_on(window: str, profile: str = "rollout", policy: str = "playbook") -> WindowReport:
     """Returns the report on a sample scenario or a degenerate window; each is made once."""
-    with tempfile.TemporaryDirectory() as folder:
-        return rollout_report(**_made(window, Path(folder)), profile=profile, policy=policy)
+
+    def make(folder: Path) -> WindowReport:
+        return rollout_report(**_made(window, folder), profile=profile, policy=policy)
+
+    return _made_once(f"{window}-{profile}-{policy}", make)
+
+
+def _made_once(name: str, make: Callable[[Path], T]) -> T:
+    """Makes something in this process or takes what another worker of the same test run has made."""
+    kept = Path(os.environ[MADE]) / f"{name}.pickle"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            made = make(Path(folder))
+        waiting = kept.with_suffix(f".{os.getpid()}")
+        waiting.write_bytes(pickle.dumps(made))
+        waiting.replace(kept)
+    return cast(T, pickle.loads(kept.read_bytes()))
 
 
 def _made(window: str, folder: Path) -> dict[str, Any]:

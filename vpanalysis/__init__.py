@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vpanalysis.data.window import RolloutWindow as RolloutWindow
     from vpanalysis.errors import InputError as InputError
     from vpanalysis.report.document import publish as publish
+    from vpanalysis.report.log import evidence_log as evidence_log
     from vpanalysis.report.rollout import rollout_report as rollout_report
     from vpanalysis.report.row import evidence_row as evidence_row
     from vpanalysis.report.sections import plots as plots
@@ -41,6 +42,7 @@ _HOME = {
     "Verdict": "analysis.verdict",
     "WindowReport": "report.window_report",
     "classify": "analysis.decision",
+    "evidence_log": "report.log",
     "evidence_row": "report.row",
     "open_source": "data.source",
     "plots": "report.sections",

@@ -13,9 +13,11 @@ _COMMANDS = {
     "report": "Executes a notebook and writes its HTML, notebook and JSON.",
     "capture": "The playbook's capture helper: JSON and a row for the evidence log.",
     "snapshot": "The metrics endpoint's JSON, for jq.",
+    "evidence": "Keeps an evidence log: shows, appends, checks, verifies, says when to look next.",
     "policy": "Shows, checks and replays policies.",
     "notebook": "Lists and copies the notebooks that the package carries.",
     "sample": "Writes a sample runtime database.",
+    "archive": "Keeps a database's VP tables as Parquet, which --source reads.",
     "serve": "The playbook's metrics endpoints over HTTP.",
 }
 
@@ -41,7 +43,7 @@ def commands() -> None:
     """Decides, with evidence, whether an AI coding lane may get more traffic.
 
     Exit codes: 0 done; 1 a bug or a failed notebook; 2 wrong usage, source or credentials; 3 the verdict is one
-    that --fail-on names.
+    that --fail-on names, or evidence found something.
     """
 
 

@@ -103,7 +103,9 @@ def capture(
     table = Policy.load("capture", profile, **limits)
     tables = _load(location, ops_token, vp_id, mission_limit, event_limit)
     metrics = summarize(tables)
-    looks = None if append_log is None else count_looks(append_log, window_label=window_label, scope=scope)
+    looks = None
+    if append_log is not None:
+        looks = count_looks(append_log, vp_id=vp_id, scope=scope, start=metrics.start, until=metrics.generated_at)
     verdict = classify(metrics, judge, looks)
     if ref is None:
         ref = _ref(vp_id, mission_limit, event_limit)

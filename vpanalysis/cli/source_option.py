@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
-from vpanalysis.data.schema import REQUIRED_TABLES, SOURCE_ENVIRONMENT, TABLES
+from vpanalysis.data.schema import REQUIRED_TABLES, SEVERAL, SOURCE_ENVIRONMENT, TABLES
 from vpanalysis.data.sqlite_file import CHECK_VARIABLE, WAIT_VARIABLE, read_consistently
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
@@ -43,7 +43,10 @@ EXIT_FAILING_VERDICT = 3
 
 
 def source_option(command: _F) -> _F:
-    """Adds ``--source``, and how a database is read: ``--wait`` and ``--check``."""
+    """Adds ``--source``, and how a database is read: ``--wait`` and ``--check``.
+
+    Several sources become one location, as :func:`vpanalysis.open_source` takes it.
+    """
     for option in (
         click.option(
             "--check",
@@ -62,10 +65,19 @@ def source_option(command: _F) -> _F:
         ),
     ):
         command = option(command)
+
+    def joined(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> str | None:
+        if len(given) > 1 and not all(part.strip() for part in given):
+            raise InputError("One --source of several is empty: is a variable unset?")
+        return SEVERAL.join(given) if given else None
+
     variables = f"{', '.join(SOURCE_ENVIRONMENT[:-1])} and {SOURCE_ENVIRONMENT[-1]}"
     return click.option(
         "--source",
-        help="A runtime database, a gateway's URL, a saved snapshot (.json), or 'sample'.  "
+        multiple=True,
+        callback=joined,
+        help="A runtime database, an archive's folder, a gateway's URL, a saved snapshot (.json), or 'sample'; of "
+        "several databases and archives, read as one, the first one's rows count.  "
         f"[default: of {variables} the first whose file has anything of the lane]",
     )(command)
 
@@ -179,7 +191,7 @@ def open_with_limit(location: str, ops_token: str | None, event_limit: int) -> "
     """Opens a source for a command with an event limit, which only a gateway needs to be asked with."""
     from vpanalysis.data.source import is_url, open_source
 
-    if is_url(location):
+    if is_url(location) and SEVERAL not in location:
         from vpanalysis.data.snapshot_source import GatewaySource
 
         return GatewaySource(location, ops_token=ops_token, event_limit=event_limit)

@@ -11,13 +11,16 @@ _CONFIG = {
 }
 
 
-def connect(*, files: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(*, files: bool = False, nulls_first: bool = False) -> duckdb.DuckDBPyConnection:
     """Returns a connection to an empty database, times shown in UTC, its configuration locked.
 
     Args:
         files: Lets it read and write files (Parquet); extensions stay locked out.
+        nulls_first: Sorts NULL as SQLite does: before everything else.
     """
     connection = duckdb.connect(config={**_CONFIG, "enable_external_access": "true" if files else "false"})
     connection.execute("SET TimeZone = 'UTC'")
+    if nulls_first:
+        connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
     connection.execute("SET lock_configuration = true")
     return connection

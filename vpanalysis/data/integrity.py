@@ -2,7 +2,7 @@
 
 import os
 
-from vpanalysis.data.reading import Reading, literal, quote
+from vpanalysis.data.reading import SqliteReading, literal, quote
 from vpanalysis.data.schema import FIELD_FILES, TABLES
 from vpanalysis.data.sqlite_file import CHECK_VARIABLE
 from vpanalysis.errors import InputError
@@ -21,7 +21,7 @@ _NEEDED = {
 _ROW_BYTES = 400
 
 
-def check_shape(reading: Reading, name: str) -> None:
+def check_shape(reading: SqliteReading, name: str) -> None:
     """Refuses VP tables that could not be read row by row, in a bounded time.
 
     Raises:
@@ -50,7 +50,7 @@ def check_shape(reading: Reading, name: str) -> None:
             )
 
 
-def check_undamaged(reading: Reading, name: str) -> bool:
+def check_undamaged(reading: SqliteReading, name: str) -> bool:
     """Has SQLite check the VP tables and their indexes; returns whether they were checked, for very large ones are not.
 
     A flipped bit within a value is valid to SQLite, and nobody can see it.
@@ -72,7 +72,7 @@ def check_undamaged(reading: Reading, name: str) -> bool:
     return True
 
 
-def _bytes(reading: Reading) -> int:
+def _bytes(reading: SqliteReading) -> int:
     """Returns the size of the file, or of its VP tables where those are estimated to be smaller."""
     size = "(SELECT page_count FROM pragma_page_count) * (SELECT page_size FROM pragma_page_size)"
     [whole] = _numbers(reading, f"SELECT {size} AS n")
@@ -90,6 +90,6 @@ def _bytes(reading: Reading) -> int:
     return min(whole, estimated)
 
 
-def _numbers(reading: Reading, sql: str) -> list[int]:
+def _numbers(reading: SqliteReading, sql: str) -> list[int]:
     reading.copy("sizes", ["n"], f"SELECT 0, 0, CAST(CAST(n AS INTEGER) AS BLOB) FROM ({sql})")
     return [int(row["n"]) for row in reading.rows("FROM sizes")]

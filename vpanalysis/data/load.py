@@ -41,7 +41,7 @@ _DAY_AND_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-2][0-9]:[0-5][0-9
 _USUAL = (
     f"typeof(created_at) = 'text' AND (created_at GLOB '{_DAY_AND_TIME}+00:00' OR "
     f"created_at GLOB '{_DAY_AND_TIME}.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00') "
-    "AND created_at >= '0001' AND coalesce(date(created_at), '') = substr(created_at, 1, 10)"
+    "AND created_at >= '0001' AND {begins_with_a_date}"
 )
 
 
@@ -54,7 +54,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     as_of = window.as_of or now
     window = window.at(as_of)
     lane = f"vp_id = {literal(window.vp_id)}"
-    candidates = f"{lane} AND ({_candidates(window, as_of, lane)})"
+    candidates = f"{lane} AND ({_candidates(reading, window, as_of, lane)})"
     reading.fetch("mission_rows", "vp_missions", (*_MISSION_TEXTS, *_MISSION_TIMES), candidates)
     reading.read_times("mission_rows", _MISSION_TIMES, "vp_missions")
     _choose_missions(reading, window, as_of)
@@ -81,13 +81,18 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     )
 
 
-def _candidates(window: RolloutWindow, as_of: datetime, lane: str) -> str:
+def _candidates(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> str:
     """What SQLite can decide by text: a few missions too many, never one too few."""
     if window.last_missions is not None:
-        usual = f"{lane} AND {_USUAL} AND created_at <= {literal(_usual_text(as_of))}"
+        usual_form = _usual(reading)
+        usual = f"{lane} AND {usual_form} AND created_at <= {literal(_usual_text(as_of))}"
         newest = f"ORDER BY created_at DESC, rowid DESC LIMIT {window.last_missions + window.skip_missions}"
-        return f"rowid IN (SELECT rowid FROM vp_missions WHERE {usual} {newest}) OR NOT ({_USUAL})"
+        return f"rowid IN (SELECT rowid FROM vp_missions WHERE {usual} {newest}) OR NOT ({usual_form})"
     return f"({_DATED} AND {_date_range(window, as_of)}) OR NOT ({_DATED})"
+
+
+def _usual(reading: Reading) -> str:
+    return _USUAL.format(begins_with_a_date=reading.begins_with_a_date)
 
 
 def _usual_text(value: datetime) -> str:
@@ -254,7 +259,7 @@ def _check_lane(reading: Reading, lane: str, vp_id: str) -> None:
             return
     lanes: set[str] = set()
     for table in ("vp_sessions", "vp_missions"):
-        reading.fetch("lanes", table, ["vp_id"], "1 GROUP BY vp_id LIMIT 1000")
+        reading.fetch("lanes", table, ["vp_id"], f"rowid IN (SELECT min(rowid) FROM {table} GROUP BY vp_id LIMIT 1000)")
         lanes |= {row["vp_id"] for row in reading.rows("FROM lanes") if row["vp_id"]}
     if lanes:
         shown = ", ".join(sorted(lanes)[:10]) + (", …" if len(lanes) > 10 else "")
@@ -336,7 +341,9 @@ def _beyond(reading: Reading, lane: str, now: datetime, session: Mapping[str, An
 
 def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None, as_of: datetime) -> bool:
     """Whether any row that the window read, or any mission of the lane, is stamped after ``as_of``."""
-    usual = f"{lane} AND created_at > {literal(_usual_text(as_of))} AND {_USUAL} LIMIT 1"  # the others were read
+    usual = (
+        f"{lane} AND created_at > {literal(_usual_text(as_of))} AND {_usual(reading)} LIMIT 1"  # the others were read
+    )
     reading.fetch("usual_later", "vp_missions", ["created_at"], usual, count=False)
     later = [
         f"EXISTS (FROM {table} WHERE greatest({columns}) > {moment(as_of)})"
@@ -353,7 +360,9 @@ def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None
 
 def _newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:
     """Returns when the newest event of the lane happened, whatever its mission; ``None`` without one."""
-    newest = f"{lane} AND {_USUAL} AND created_at <= {literal(_usual_text(as_of))} ORDER BY created_at DESC LIMIT 1"
+    newest = (
+        f"{lane} AND {_usual(reading)} AND created_at <= {literal(_usual_text(as_of))} ORDER BY created_at DESC LIMIT 1"
+    )
     reading.fetch("newest_event", "vp_events", ["created_at"], newest, count=False)
     return next((parse_time(row["created_at"]) for row in reading.rows("SELECT created_at FROM newest_event")), None)
 

@@ -4,6 +4,8 @@ DEFAULT_VP_ID = "vp.coder.primary"
 
 #: The runtime's files in the order in which an operator's environment names them.
 SOURCE_ENVIRONMENT = ("UA_CODER_VP_DB_PATH", "UA_VP_DB_PATH", "UA_RUNTIME_DB_PATH")
+#: Stands between the parts of a location that names several.
+SEVERAL = " + "
 FIELD_FILES = ("coder_vp_state.db", "vp_state.db", "runtime_state.db")
 
 #: Columns of each VP table that this package reads, as the newest schema has them; all TEXT.

@@ -2,27 +2,30 @@
 
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
 from vpanalysis.data import integrity
-from vpanalysis.data.gateway_answer import gateway_answer
-from vpanalysis.data.load import load_window
-from vpanalysis.data.reading import Reading, open_reading
+from vpanalysis.data.reading import SqliteReading, open_reading
 from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
-from vpanalysis.data.snapshot import Snapshot, clamp_event_limit, clamp_mission_limit
+from vpanalysis.data.schema import SEVERAL
+from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.data.sqlite_file import fingerprint, read_consistently
+from vpanalysis.data.table_source import TableSource
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 from vpanalysis.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from vpanalysis.data.archive_source import RowsReading
 
 _T = TypeVar("_T")
 SAMPLE = "sample"
@@ -45,18 +48,26 @@ class Source(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
 
-def open_source(location: str | os.PathLike[str], *, ops_token: str | None = None) -> Source:
+def open_source(
+    location: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, ops_token: str | None = None
+) -> Source:
     """Opens where VP tables are read from; a read-only operation.
 
     Args:
-        location: The path of a SQLite runtime database, a gateway's URL, the path of a saved snapshot (``.json``),
-            or ``sample`` (``sample:failing`` for another of the sample's scenarios).
+        location: The path of a SQLite runtime database or of an archive's folder, a gateway's URL, the path of a saved
+            snapshot (``.json``), or ``sample`` (``sample:failing`` for another of the sample's scenarios). Several
+            databases and archives, as a list or as one text with ``" + "`` between them, are read as one: of a row
+            that several have, the first one's counts.
         ops_token: The gateway's token; failing that ``UA_OPS_TOKEN`` or that line of ``.env``.
 
     Raises:
         InputError: The location is empty, or cannot be one of these; a file is checked when it is read.
     """
+    if not isinstance(location, str | os.PathLike):
+        return _merged([open_source(part, ops_token=ops_token) for part in location])
     text = os.fspath(location)
+    if SEVERAL in text and not os.path.lexists(text):
+        return open_source([part.strip() for part in text.split(SEVERAL)], ops_token=ops_token)
     if not text.strip():
         raise InputError("No source: give the path of a runtime database, a gateway's URL, or 'sample'.")
     if text == SAMPLE or text.startswith(SAMPLE + ":"):
@@ -69,7 +80,27 @@ def open_source(location: str | os.PathLike[str], *, ops_token: str | None = Non
         from vpanalysis.data.snapshot_source import SnapshotSource
 
         return SnapshotSource(Path(text))
+    if Path(text).is_dir():
+        from vpanalysis.data.archive_source import ArchiveSource
+
+        return ArchiveSource(Path(text))
     return SqliteSource(Path(text))
+
+
+def _merged(sources: Sequence[Source]) -> Source:
+    from vpanalysis.data.archive_source import ArchiveSource, MergedSource
+
+    if len(sources) == 1:
+        return sources[0]
+    for source in sources:
+        if not isinstance(source, SqliteSource | ArchiveSource) or source.kind == SAMPLE:
+            raise InputError(f"{source.name} cannot be read together with others: only databases and archives can.")
+    if not sources:
+        raise InputError("No source: the list is empty.")
+    names = sorted({source.factory for source in sources if isinstance(source, ArchiveSource)})
+    if len(names) > 1:
+        raise InputError(f"The factories {' and '.join(names)} may use the same mission ids: read one at a time.")
+    return MergedSource(cast("list[SqliteSource | ArchiveSource]", list(sources)))
 
 
 def is_url(location: str) -> bool:
@@ -77,7 +108,7 @@ def is_url(location: str) -> bool:
     return location.strip().lower().startswith(("http://", "https://"))
 
 
-class SqliteSource:
+class SqliteSource(TableSource):
     """A VP runtime database: every load is one read-only transaction of its own.
 
     Attributes:
@@ -93,42 +124,16 @@ class SqliteSource:
         self._undamaged, self._checked = False, ((0, 0), 0.0)
         read_consistently(path, lambda uri, opened: None)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing to close: connections live as long as a load."""
-
-    def now(self) -> datetime:
-        """Returns the moment at which a window without one of its own is judged."""
-        return datetime.now(UTC)
-
     def fingerprint(self) -> Hashable | None:
         """Returns what differs after any change of the database; ``None`` where nothing can prove that."""
         return fingerprint(self.path)
 
     def load(self, window: RolloutWindow) -> Tables:
-        """Returns the window's tables, read in one transaction.
-
-        Raises:
-            InputError: The lane is not in the database although others are, a table is missing, or the file
-                cannot be read.
-        """
-        tables = self._read(lambda reading: load_window(reading, window, self.now(), self.name, self.kind))
+        """Returns the window's tables, read in one transaction; its quality says when they were not checked."""
+        tables = super().load(window)
         return tables if self._undamaged else replace(tables, quality=replace(tables.quality, unchecked=True))
 
-    def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
-        """Returns the gateway's own answer: from the lane's *oldest* ``event_limit`` events, in text order.
-
-        Limits are clamped as the gateway does; a lane that is not in the database is an empty snapshot.
-        """
-        missions, events = (
-            clamp_mission_limit(mission_limit),
-            clamp_event_limit(event_limit),
-        )
-        return self._read(lambda reading: gateway_answer(reading, vp_id, missions, events, self.now()))
-
-    def _check(self, reading: Reading) -> None:
+    def _check(self, reading: SqliteReading) -> None:
         """Checks the file once: the same one is checked again after a while, another in its place at once."""
         status, now = self.path.stat(), time.monotonic()
         file, checked = self._checked
@@ -137,9 +142,17 @@ class SqliteSource:
             self._undamaged = integrity.check_undamaged(reading, self.name)
             self._checked = (status.st_dev, status.st_ino), now
 
-    def _read(self, use: Callable[[Reading], _T]) -> _T:
+    def add_to(self, reading: "RowsReading", position: int) -> None:
+        """Adds the database's tables to a reading of several sources; ``position`` is its place among them."""
+        from vpanalysis.data.archive_source import add_database
+
+        self.read(lambda database: add_database(reading, database, position), reading.duck)
+
+    def read(self, use: Callable[[SqliteReading], _T], duck: duckdb.DuckDBPyConnection | None = None) -> _T:
+        """Returns what ``use`` makes of one transaction, its tables made in ``duck`` or a DuckDB of its own."""
+
         def read(uri: str, opened: Callable[[], None]) -> _T:
-            with open_reading(uri, self.name, opened) as reading:
+            with open_reading(uri, self.name, opened, duck) as reading:
                 self._check(reading)
                 return use(reading)
 

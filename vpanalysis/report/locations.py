@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from vpanalysis.data.schema import SEVERAL
+
 _VARIABLE = "VPANALYSIS_LOCATIONS"
 _NAMES = ("source", "policy")
 
@@ -28,6 +30,8 @@ def shown(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]
 
 
 def _short(value: str) -> str:
+    if SEVERAL in value:
+        return SEVERAL.join(map(_short, value.split(SEVERAL)))
     if "://" in value:
         parts = urlsplit(value)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
