@@ -53,8 +53,8 @@ class Reading(ABC):
     #: SQL: whether the text ``created_at`` begins with a date that the calendar has.
     begins_with_a_date: str
 
-    def __init__(self, duck: duckdb.DuckDBPyConnection | None = None) -> None:
-        self._duck = duck or connect()
+    def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
+        self._duck = duck
         self.undecodable: Counter[str] = Counter()
         self.unreadable: dict[str, int] = {}
         self.columns: dict[str, tuple[str, ...]] = {}
@@ -146,8 +146,8 @@ class SqliteReading(Reading):
 
     begins_with_a_date = "coalesce(date(created_at), '') = substr(created_at, 1, 10)"
 
-    def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None) -> None:
-        super().__init__(duck)
+    def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None, *, files: bool = False) -> None:
+        super().__init__(duck or connect(files=files))
         self._borrowed = duck is not None
         self._sqlite = adbc.connect(uri)
         with self._sqlite.cursor() as cursor:
@@ -210,7 +210,12 @@ class SqliteReading(Reading):
 
 @contextmanager
 def open_reading(
-    uri: str, name: str, opened: Callable[[], None], duck: duckdb.DuckDBPyConnection | None = None
+    uri: str,
+    name: str,
+    opened: Callable[[], None],
+    duck: duckdb.DuckDBPyConnection | None = None,
+    *,
+    files: bool = False,
 ) -> Iterator[SqliteReading]:
     """Opens a reading of a database and closes it.
 
@@ -219,8 +224,9 @@ def open_reading(
         name: What errors call it.
         opened: Is called when the transaction has begun.
         duck: Where tables are made; ``None``: in a DuckDB of its own, which ends with it.
+        files: Whether that one may write files.
     """
-    reading = SqliteReading(uri, duck)
+    reading = SqliteReading(uri, duck, files=files)
     try:
         reading.read_schema()
         opened()

@@ -148,11 +148,20 @@ class SqliteSource(TableSource):
 
         self.read(lambda database: add_database(reading, database, position), reading.duck)
 
-    def read(self, use: Callable[[SqliteReading], _T], duck: duckdb.DuckDBPyConnection | None = None) -> _T:
-        """Returns what ``use`` makes of one transaction, its tables made in ``duck`` or a DuckDB of its own."""
+    def read(
+        self,
+        use: Callable[[SqliteReading], _T],
+        duck: duckdb.DuckDBPyConnection | None = None,
+        *,
+        files: bool = False,
+    ) -> _T:
+        """Returns what ``use`` makes of one transaction, its tables made in ``duck`` or a DuckDB of its own.
+
+        ``files`` lets that one write files.
+        """
 
         def read(uri: str, opened: Callable[[], None]) -> _T:
-            with open_reading(uri, self.name, opened, duck) as reading:
+            with open_reading(uri, self.name, opened, duck, files=files) as reading:
                 self._check(reading)
                 return use(reading)
 
