@@ -191,7 +191,8 @@ def settle_until(*given):
     left[0] -= 1
     settle(*given)
 archive._settle = settle_until
-SqliteSource(Path(sys.argv[1])).read(lambda reading: archive.write(reading, Path(sys.argv[2]), "factory", 0o644), files=True)
+source, folder = Path(sys.argv[1]), Path(sys.argv[2])
+SqliteSource(source).read(lambda reading: archive.write(reading, folder, "factory", 0o644), files=True)
 """
 
 

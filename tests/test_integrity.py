@@ -226,7 +226,7 @@ def test_columns_of_any_other_name_are_passed_on(name: str, make_database: Calla
     database.mission("m1", events=["vp.mission.dispatched"])
     tables = SqliteSource(database.path).load(WINDOW)
     assert tables.session is not None
-    assert tables.session.get(name) == (None if name in ("rid", "sentinel", "") else 7)
+    assert tables.session.get(name) == (None if name in ("rid", "sentinel", "", "type of status") else 7)
     assert list(tables.missions["mission_id"]) == ["m1"]
 
 

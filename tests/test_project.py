@@ -15,6 +15,7 @@ PACKAGE = ROOT / "vpanalysis"
 #: Each layer may import itself and those before it; what stands at the top of the package is a layer of its own.
 LAYERS = [
     "errors",
+    "scratch",
     "formatting",
     "data",
     "analysis",

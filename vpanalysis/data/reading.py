@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from vpanalysis.data.sqlite_file import wait_seconds
 from vpanalysis.data.timestamps import STRICT_PATTERN, parse_time
 from vpanalysis.errors import InputError
 
-_TAKEN = ("", "rid", "sentinel")
+_TAKEN = re.compile(r"(?i)|rid|sentinel|(type of|lost) .*", re.DOTALL)
 
 
 class _Stream:
@@ -164,7 +165,7 @@ class SqliteReading(Reading):
         )
         for row in self.rows("SELECT name, list(columns ORDER BY rowid) AS names FROM schema_columns GROUP BY name"):
             # Nothing of ours is called so; but the tables made here have columns of these names.
-            self.columns[row["name"]] = tuple(name for name in row["names"] if name.lower() not in _TAKEN)
+            self.columns[row["name"]] = tuple(name for name in row["names"] if not _TAKEN.fullmatch(name))
 
     def close(self) -> None:
         """Closes both and lets go of them: a traceback that a notebook keeps must not keep them alive."""
