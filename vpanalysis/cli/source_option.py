@@ -10,6 +10,7 @@ import click
 from vpanalysis.data.lane_lookup import why_not
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
 from vpanalysis.data.schema import SEVERAL, SOURCE_ENVIRONMENT
+from vpanalysis.data.sqlite_file import CHECK_VARIABLE, WAIT_VARIABLE
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
@@ -42,7 +43,28 @@ EXIT_FAILING_VERDICT = 3
 
 
 def source_option(command: _F) -> _F:
-    """Adds ``--source``; several become one location, as :func:`vpanalysis.open_source` takes it."""
+    """Adds ``--source``, and how a database is read: ``--wait`` and ``--check``.
+
+    Several sources become one location, as :func:`vpanalysis.open_source` takes it.
+    """
+    for option in (
+        click.option(
+            "--check",
+            is_flag=True,
+            expose_value=False,
+            callback=_told(CHECK_VARIABLE),
+            help="Have SQLite check for damage however large the tables are (always done under 256 MB).",
+        ),
+        click.option(
+            "--wait",
+            type=click.FloatRange(0, 3600),
+            expose_value=False,
+            callback=_told(WAIT_VARIABLE),
+            metavar="SECONDS",
+            help="Wait so long for a database that a writer has locked.  [default: 5]",
+        ),
+    ):
+        command = option(command)
 
     def joined(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> str | None:
         if len(given) > 1 and not all(part.strip() for part in given):
@@ -70,6 +92,18 @@ def resolve_sources(source: str | None) -> list[str]:
         return [resolve_source(part) for part in source.split(SEVERAL)]
     named = (os.environ.get(variable, "").strip() for variable in SOURCE_ENVIRONMENT)
     return list(dict.fromkeys(filter(None, named))) or [resolve_source(None)]
+
+
+def _told(variable: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Hands an option's value to whatever reads the database, in a notebook's process, too."""
+
+    def tell(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value not in (None, False):
+            before = os.environ.get(variable)
+            os.environ[variable] = str(value)
+            ctx.call_on_close(lambda: os.environ.update({variable: before}) if before else os.environ.pop(variable))
+
+    return tell
 
 
 def ops_token_option(command: _F) -> _F:

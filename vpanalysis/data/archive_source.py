@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 import duckdb
 
 from vpanalysis.data.archive import Manifest, factories, identity, parquet, read_manifest, stored, values
+from vpanalysis.data.duck import connect
 from vpanalysis.data.reading import Reading, SqliteReading, quote
 from vpanalysis.data.schema import TABLES
 from vpanalysis.data.table_source import TableSource
@@ -24,9 +25,8 @@ class RowsReading(Reading):
     begins_with_a_date = "TRY_CAST(substr(created_at, 1, 10) AS DATE) IS NOT NULL"
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(connect(files=True, nulls_first=True))
         self._parts: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
-        self.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")  # as SQLite has it
         self.execute("CREATE TEMP MACRO typeof(value) AS CASE WHEN value IS NULL THEN 'null' ELSE 'text' END")
 
     @property

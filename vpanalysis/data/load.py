@@ -53,7 +53,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
     name_windows(reading, [window])
     _choose_missions(reading, window)
-    rids = [str(row["rid"]) for row in reading.rows("SELECT rid FROM chosen")]
+    rids = [str(int(row["rid"])) for row in reading.rows("SELECT rid FROM chosen")]
     few = f"rowid IN ({', '.join(rids)})" if len(rids) <= _ROWIDS_PER_QUERY else candidates
     fetch_events(reading, window.vp_id, few)
     reading.execute(MISSION_EVENTS)
@@ -171,7 +171,7 @@ def fetch_shown(reading: Reading, newest: int) -> None:
         f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {newest}"
     )
     wanted = [
-        str(row["rid"])
+        str(int(row["rid"]))
         for row in reading.rows(
             "SELECT DISTINCT rid FROM mission_events WHERE rid IN (FROM recent) "
             f"OR event_type IN ('{FALLBACK}', '{FAILED}') ORDER BY rid"
