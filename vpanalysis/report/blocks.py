@@ -74,6 +74,16 @@ def marked(tone: Tone, text: str) -> dict[str, str]:
     return {"tone": tone, "text": text}
 
 
+def linked(text: str, href: str) -> dict[str, str]:
+    """Returns a table's cell that leads somewhere."""
+    return {"tone": "plain", "text": text, "href": href}
+
+
+def anchored(text: str, anchor: str) -> dict[str, str]:
+    """Returns a table's cell that a link may lead to."""
+    return {"tone": "plain", "text": text, "anchor": anchor}
+
+
 def _text(block: Block) -> str:
     kind = block["kind"]
     if kind == "table":
