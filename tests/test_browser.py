@@ -392,12 +392,12 @@ def test_a_mark_tells_its_mission_to_the_pointer_and_to_the_keyboard(open_page: 
         shown = open_page("rollout_window-small", width)
         unfold(shown)
         over = shown.locator("figure.drawn").filter(has=shown.locator('img[alt*="longest"]'))
-        told = over.locator("g").filter(has_text="m17:")
+        told = over.locator("g").filter(has_text="m19:")
         expect(told.locator("text")).to_be_hidden()
         told.hover(force=True)
         expect(told.locator("text")).to_be_visible()
         expect(told.locator("text")).to_have_text(
-            re.compile("m17: completed; ran 17.0 s; waited 1.00 s; created 2026-")
+            re.compile("m19: completed; ran 19.0 s; waited 1.00 s; created 2026-")
         )
         drawn, marks = over.locator("img").bounding_box(), over.locator("svg.marks").bounding_box()
         assert drawn is not None
@@ -413,11 +413,11 @@ def test_a_mark_tells_its_mission_to_the_pointer_and_to_the_keyboard(open_page: 
 def test_a_missions_id_jumps_to_its_events(open_page: Callable[..., Page]) -> None:
     shown = open_page("rollout_window-small")
     unfold(shown)
-    link = shown.get_by_role("link", name="m4", exact=True)
+    link = shown.get_by_role("link", name="m7", exact=True)
     target = shown.locator(link.get_attribute("href") or "")
     shown.locator("details").filter(has=target).last.evaluate("fold => { fold.open = false }")
     expect(target).to_be_hidden()
     link.click()
     expect(target).to_be_in_viewport()
-    expect(target).to_have_text("m4")
+    expect(target).to_have_text("m7")
     assert shown.noise == []  # type: ignore[attr-defined]
