@@ -153,8 +153,9 @@ def mask_tables(tables: "Tables") -> "Tables":
 def _without_tokens(frame: "pd.DataFrame") -> "pd.DataFrame":
     found = {}
     for name in frame.columns:
-        texts = () if name == "payload_json" or frame[name].dtype.kind in "biufM" else frame[name].dropna().unique()
-        if len(texts) and _TOKEN.search("\n".join(map(str, texts.tolist()))):
+        free = name != "payload_json" and frame[name].dtype.kind not in "biufM"
+        texts = frame[name].dropna().unique().tolist() if free else []
+        if _TOKEN.search("\n".join(map(str, texts))):
             found[name] = frame[name].map(lambda text: _TOKEN.sub(_fingerprint, text), na_action="ignore")
     return frame.assign(**found) if found else frame
 
