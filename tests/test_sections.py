@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from command_line import run_command
 from conftest import NOON, RuntimeDatabase
-from report_pages import DEGENERATE, EVENTS, HOSTILE, NEXT_DAY, cells, one_mission, report_on, table
+from report_pages import DEGENERATE, EVENTS, HOSTILE, NEXT_DAY, cells, of_a_window, one_mission, report_on, table
 
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.report import blocks
@@ -22,7 +22,7 @@ from vpanalysis.report.sections import tables
 from vpanalysis.report.window_report import WindowReport
 
 PIECES: dict[str, Callable[[WindowReport], Piece]] = {
-    name: make for name, make in vars(tables).items() if name != "in_words"
+    name: make for name, make in of_a_window(tables).items() if name != "in_words"
 }
 WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "10,000-missions")]
 FELL_BACK = (*EVENTS[:2], "vp.mission.fallback", EVENTS[2])
