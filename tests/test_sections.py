@@ -225,7 +225,9 @@ def test_events_are_listed_newest_first_up_to_the_limit(make_database: Callable[
     [folded] = tables.recent_events(report).content["blocks"]
     assert folded["summary"] == "The newest 2 events, newest first"
     newest, before = folded["inside"]["rows"] if isinstance(folded["inside"], dict) else folded["inside"][0]["rows"]
-    assert newest == ["2026-02-16T12:00:09Z", blocks.marked("watch", "vp.mission.fallback"), "m1", "boom 17"]
+    assert newest[:2] == ["2026-02-16T12:00:09Z", blocks.marked("watch", "vp.mission.fallback")]
+    assert newest[2]["text"] == before[2] == "m1", "a link leads to the newest event of a mission"
+    assert newest[3] == "boom 17"
     assert before[1] == blocks.marked("plain", "vp.mission.completed")
 
 
