@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vpanalysis.data.window import RolloutWindow as RolloutWindow
     from vpanalysis.errors import InputError as InputError
     from vpanalysis.report.document import publish as publish
+    from vpanalysis.report.fleet_report import FleetReport as FleetReport
+    from vpanalysis.report.lane_overview import lane_overview as lane_overview
     from vpanalysis.report.rollout import rollout_report as rollout_report
     from vpanalysis.report.row import evidence_row as evidence_row
     from vpanalysis.report.sections import plots as plots
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from vpanalysis.report.window_report import WindowReport as WindowReport
 
 _HOME = {
+    "FleetReport": "report.fleet_report",
     "InputError": "errors",
     "Metrics": "analysis.metrics",
     "Policy": "analysis.policy",
@@ -42,6 +45,7 @@ _HOME = {
     "WindowReport": "report.window_report",
     "classify": "analysis.decision",
     "evidence_row": "report.row",
+    "lane_overview": "report.lane_overview",
     "open_source": "data.source",
     "plots": "report.sections",
     "publish": "report.document",

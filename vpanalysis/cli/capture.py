@@ -117,7 +117,7 @@ def capture(
     if append_log is not None:
         append_row(append_log, row)
         click.echo(f"Appended to {append_log}.", err=True)
-    check_fail_on(verdict, fail_on, tables.kind)
+    check_fail_on(verdict.lane_status, fail_on, tables.kind)
 
 
 def _location(mode: str, source: str | None, gateway_url: str, vp_id: str) -> str:

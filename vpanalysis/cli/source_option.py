@@ -1,22 +1,20 @@
 """Where a command reads from and what it exits with: options that ``report``, ``capture`` and ``snapshot`` share."""
 
 import os
-import sqlite3
-from collections.abc import Callable, Collection
-from contextlib import closing
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vpanalysis.data.lane_lookup import why_not
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
-from vpanalysis.data.schema import REQUIRED_TABLES, SOURCE_ENVIRONMENT, TABLES
-from vpanalysis.data.sqlite_file import read_consistently
+from vpanalysis.data.schema import SOURCE_ENVIRONMENT
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
-    from vpanalysis.analysis.verdict import Verdict
+    from vpanalysis.analysis.verdict import LaneStatus
     from vpanalysis.data.source import Source
 
 __all__ = [
@@ -27,6 +25,7 @@ __all__ = [
     "ops_token_option",
     "refuse_sample",
     "resolve_source",
+    "resolve_sources",
     "resolve_token",
     "source_option",
 ]
@@ -42,14 +41,28 @@ FAIL_ON = click.Choice(list(_FAILING))
 EXIT_FAILING_VERDICT = 3
 
 
-def source_option(command: _F) -> _F:
-    """Adds ``--source``."""
+def source_option(command: _F, *, several: bool = False) -> _F:
+    """Adds ``--source``, repeatable for ``several``."""
     variables = f"{', '.join(SOURCE_ENVIRONMENT[:-1])} and {SOURCE_ENVIRONMENT[-1]}"
     return click.option(
         "--source",
+        multiple=several,
         help="A runtime database, a gateway's URL, a saved snapshot (.json), or 'sample'.  "
-        f"[default: of {variables} the first whose file has anything of the lane]",
+        f"[default: of {variables} the first whose file has anything of the lane]"
+        + (" May be given more than once for a notebook of several sources." if several else ""),
     )(command)
+
+
+def resolve_sources(sources: Sequence[str]) -> list[str]:
+    """Returns the locations to read lanes from: the option's values, else every database that a variable names.
+
+    Raises:
+        InputError: There is none, or a value is blank.
+    """
+    if sources:
+        return [resolve_source(source) for source in sources]
+    named = (os.environ.get(variable, "").strip() for variable in SOURCE_ENVIRONMENT)
+    return list(dict.fromkeys(filter(None, named))) or [resolve_source(None)]
 
 
 def ops_token_option(command: _F) -> _F:
@@ -94,7 +107,7 @@ def resolve_source(source: str | None, vp_id: str | None = None) -> str:
             continue
         if vp_id is None:
             return location
-        fault = _why_not(Path(location), vp_id)
+        fault = why_not(Path(location), vp_id)
         name = "a URL" if "://" in location else Path(location).name or location
         if fault is None:
             others = f"; passed over: {', '.join(passed_over)}" if passed_over else ""
@@ -109,32 +122,6 @@ def resolve_source(source: str | None, vp_id: str | None = None) -> str:
         f"No source, no verdict: give --source, or set one of {', '.join(SOURCE_ENVIRONMENT)} "
         "(for the built-in example lane, say --source sample)."
     )
-
-
-def _why_not(path: Path, vp_id: str) -> str | None:
-    """Why a database is passed over; ``None`` when it has something of the lane, or cannot be read."""
-
-    def look(uri: str, opened: Callable[[], None]) -> str | None:
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
-            marks = ", ".join("?" * len(TABLES))
-            tables = connection.execute(f"SELECT name FROM sqlite_master WHERE name IN ({marks})", list(TABLES))
-            present = {name for (name,) in tables}
-            opened()
-            missing = [table for table in REQUIRED_TABLES if table not in present]
-            if missing:
-                return f"lacks the table{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            lookups = (f"SELECT 1 FROM {table} WHERE vp_id = ? LIMIT 1" for table in TABLES if table in present)
-            found = any(connection.execute(lookup, [vp_id]).fetchone() for lookup in lookups)
-            return None if found else f"has nothing of the lane {vp_id!r}"
-
-    try:
-        if not path.is_file():
-            return "is not a file" if path.exists() else "does not exist"
-        if path.stat().st_size == 0:
-            return "is empty"
-        return read_consistently(path, look)
-    except (OSError, ValueError, sqlite3.Error):  # whoever loads from it gets the sentence that says why
-        return None
 
 
 def open_with_limit(location: str, ops_token: str | None, event_limit: int) -> "Source":
@@ -168,8 +155,8 @@ def refuse_sample(source_kind: str, **options: object) -> None:
         raise InputError(f"The sample lane is no basis for any rollout: {given} cannot be used with it.")
 
 
-def check_fail_on(verdict: "Verdict", fail_on: Collection[str], source_kind: str) -> None:
-    """Ends the command with exit code 3 when ``--fail-on`` names the verdict's lane status.
+def check_fail_on(lane_status: "LaneStatus", fail_on: Collection[str], source_kind: str) -> None:
+    """Ends the command with exit code 3 when ``--fail-on`` names the lane status.
 
     To be called when everything is written; :func:`refuse_sample` belongs before the work.
 
@@ -178,5 +165,5 @@ def check_fail_on(verdict: "Verdict", fail_on: Collection[str], source_kind: str
         InputError: ``fail_on`` was given for the sample lane.
     """
     refuse_sample(source_kind, fail_on=fail_on)
-    if any(verdict.lane_status in _FAILING[choice] for choice in fail_on):
+    if any(lane_status in _FAILING[choice] for choice in fail_on):
         raise click.exceptions.Exit(EXIT_FAILING_VERDICT)

@@ -44,6 +44,10 @@ class _EndpointSource:
     def __exit__(self, *exception: object) -> None:
         """Nothing to close."""
 
+    def lanes(self) -> tuple[str, ...]:
+        """Returns nothing: an endpoint answers for one lane, and names no others."""
+        return ()
+
     def _check_window(self, window: RolloutWindow) -> None:
         if window.last_missions is None:
             raise InputError(
@@ -95,6 +99,10 @@ class SnapshotSource(_EndpointSource):
             raise InputError(f"{path} does not exist: check the path of the saved snapshot.") from None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the lane that it says it is of."""
+        return tuple(name for name in (self._content.get("vp_id"),) if isinstance(name, str) and name.strip())
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the snapshot's tables; its missions are the window, however many were asked for.

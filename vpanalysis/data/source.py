@@ -1,6 +1,7 @@
 """Sources: where VP tables come from."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,10 @@ import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
 from vpanalysis.data.gateway_answer import gateway_answer
+from vpanalysis.data.lane_lookup import lanes_in
 from vpanalysis.data.load import load_window
 from vpanalysis.data.reading import Reading, open_reading
-from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.data.sample import CHOICES, SAMPLE_END, write_sample
 from vpanalysis.data.snapshot import Snapshot, clamp_event_limit, clamp_mission_limit
 from vpanalysis.data.sqlite_file import fingerprint, read_consistently
 from vpanalysis.data.tables import Tables
@@ -29,6 +31,9 @@ class Source(Protocol):
 
     name: str
     kind: str
+
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the names of its lanes; empty when it cannot list them."""
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the window's tables, read in one transaction."""
@@ -98,6 +103,17 @@ class SqliteSource:
         """Returns the moment at which a window without one of its own is judged."""
         return datetime.now(UTC)
 
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the names of the lanes that the database has anything of.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        try:
+            return lanes_in(self.path)
+        except sqlite3.Error as error:
+            raise InputError(f"{self.name} could not be read by SQLite: {error}.") from error
+
     def fingerprint(self) -> Hashable | None:
         """Returns what differs after any change of the database; ``None`` where nothing can prove that."""
         return fingerprint(self.path)
@@ -142,8 +158,8 @@ class SampleSource(SqliteSource):
     kind = SAMPLE
 
     def __init__(self, scenario: str) -> None:
-        if scenario not in SCENARIOS:
-            raise InputError(f"There is no sample {scenario!r}: choose one of {', '.join(SCENARIOS)}.")
+        if scenario not in CHOICES:
+            raise InputError(f"There is no sample {scenario!r}: choose one of {', '.join(CHOICES)}.")
         self._folder = TemporaryDirectory(prefix="vpanalysis-")
         super().__init__(write_sample(Path(self._folder.name) / "vp_state.db", scenario))
         self.name = SAMPLE if scenario == "healthy" else f"{SAMPLE}:{scenario}"

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.snapshot import LatencySeconds
+from vpanalysis.report.fleet_report import FleetReport
+from vpanalysis.report.lanes_document import lanes_document
 from vpanalysis.report.window_report import WindowReport
 
 SCHEMA_VERSION = "1"
@@ -116,9 +118,14 @@ def _plain(value: Any) -> Any:
 class Published:
     """Carries a report's JSON in a cell's output, from where ``vpanalysis report`` takes it; shows one line."""
 
-    def __init__(self, report: WindowReport) -> None:
-        self._content = document(report).model_dump(mode="json")
-        self._line = f"{report.verdict.decision}: the report's JSON has {len(self._content)} parts."
+    def __init__(self, report: WindowReport | FleetReport) -> None:
+        content: BaseModel
+        if isinstance(report, FleetReport):
+            content, found = lanes_document(report), report.headline
+        else:
+            content, found = document(report), report.verdict.decision
+        self._content = content.model_dump(mode="json")
+        self._line = f"{found}: the report's JSON has {len(self._content)} parts."
 
     def __repr__(self) -> str:
         return self._line
@@ -127,6 +134,6 @@ class Published:
         return {DOCUMENT_MIME: self._content, "text/plain": self._line}
 
 
-def publish(report: WindowReport) -> Published:
+def publish(report: WindowReport | FleetReport) -> Published:
     """Returns what a notebook's last cell shows, so that a run can write the report's JSON beside its HTML."""
     return Published(report)

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,13 @@ from vpanalysis.report import style
 from vpanalysis.report.style import CRITICAL, INK, MUTED, SURFACE, WATCH, Ink, ReportAxes
 from vpanalysis.report.window_report import WindowReport
 
+_R = TypeVar("_R")
 _TITLE_CHARACTERS = 88
 #: Durations beyond so many times the critical limit are drawn on a logarithmic scale, lest the limits vanish.
 _LOGARITHMIC_FROM = 8
 
 
-def figure(
-    draw: Callable[[WindowReport, Axes], str], report: WindowReport, ax: Axes | None, height_inches: float
-) -> Axes:
+def figure(draw: Callable[[_R, Axes], str], report: _R, ax: Axes | None, height_inches: float) -> Axes:
     """Draws on the given Axes or a new one, in the house style.
 
     Args:
@@ -90,11 +89,11 @@ def label(
     )  # fmt: skip
 
 
-def legend(ax: Axes) -> None:
-    """Explains what carries a label, below the figure, where no mark is."""
+def legend(ax: Axes, below: float = 0.13) -> None:
+    """Explains what carries a label, below the figure, where no mark is: by a share of the Axes' height."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(
-            loc="upper left", bbox_to_anchor=(0, -0.13), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
+            loc="upper left", bbox_to_anchor=(0, -below), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
         )
 
 

@@ -7,11 +7,15 @@ from vpanalysis.report.sections import (
     data_quality,
     events,
     fallback,
+    fleet_head,
     key_figures,
+    lane_table,
     latency,
+    outages,
     provenance,
     reasons,
     recovery,
+    roll_call,
     session,
     verdict,
 )
@@ -34,6 +38,15 @@ tables = SimpleNamespace(
     checklist=recovery.checklist,
     way_back=recovery.way_back,
     provenance=provenance.table,
+    fleet=fleet_head.banner,
+    fleet_in_words=fleet_head.in_words,
+    fleet_reasons=fleet_head.reasons,
+    lanes=lane_table.side_by_side,
+    lane_queues=lane_table.queue_wait,
+    lane_rows=lane_table.evidence_rows,
+    outages=outages.table,
+    roll_call=roll_call.table,
+    fleet_provenance=roll_call.provenance,
 )
 plots = SimpleNamespace(
     fallback_over_time=fallback.fallback_over_time,
@@ -45,4 +58,5 @@ plots = SimpleNamespace(
     event_mix=events.event_mix,
     session_lifecycle=session.session_lifecycle,
     baseline_comparison=baseline.baseline_comparison,
+    troubles_over_time=outages.troubles_over_time,
 )
