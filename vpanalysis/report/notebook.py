@@ -107,7 +107,15 @@ def _converted(name: str, value: Any, type_name: str) -> Any:
     raise InputError(f"The parameter {name} is {value!r}, but the notebook wants {type_name}.")
 
 
-def run(notebook: Path, parameters: Mapping[str, Any], out: Path, *, kernel: bool = False) -> Produced:
+def run(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    out: Path,
+    *,
+    kernel: bool = False,
+    name: str | None = None,
+    key: str | None = None,
+) -> Produced:
     """Executes a notebook and puts its HTML, its executed copy and its JSON into ``out``.
 
     Everything is made in a scratch folder inside ``out`` and moved into place when it is complete. Paths and URLs
@@ -118,6 +126,8 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path, *, kernel: boo
         parameters: As :func:`check_parameters` returns them.
         out: The folder of the results; made when missing.
         kernel: Starts a kernel also for a notebook that needs none (see :mod:`.engine`).
+        name: The files' name without their endings; ``None``: as `output_name` has it.
+        key: What the JSON twin is to say of all that the report was made of, for a batch.
 
     Raises:
         InputError: The notebook's own checks refused its parameters or source, or ``out`` cannot be written.
@@ -126,7 +136,7 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path, *, kernel: boo
     from vpanalysis.report.html import to_html
 
     shown, hidden = locations.shown(parameters)
-    name = output_name(notebook, shown)
+    name = name or output_name(notebook, shown)
     try:
         out.mkdir(parents=True, exist_ok=True)
         scratch = TemporaryDirectory(prefix=".vpanalysis-", dir=out)
@@ -159,6 +169,8 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path, *, kernel: boo
         except (_IncompleteError, RuntimeError, TimeoutError) as error:
             raise _failed(executed, out, name, str(error)) from error
         document = published_document(content)
+        if document is not None and key is not None:
+            document["run_key"] = key
         files = {executed: out / executed.name, Path(folder) / f"{name}.html": out / f"{name}.html"}
         (Path(folder) / f"{name}.html").write_text(to_html(content), "utf-8")
         if document is not None:
@@ -214,7 +226,7 @@ def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
     declared = {parameter.name: parameter.default.strip("'\"") for parameter in parameters_of(notebook)}
     values = {name: str(parameters.get(name, declared.get(name, ""))) for name in declared}
     if "vp_id" not in values:
-        return _safe(notebook.stem)
+        return safe_name(notebook.stem)
     if values.get("window_label"):
         window = values["window_label"]
     elif values.get("window_start") or values.get("window_end"):
@@ -222,12 +234,15 @@ def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
     else:
         number = values.get("last_missions") or "0"
         window = f"last-{number if number != '0' else 100}"
-    name = f"{_safe(values['vp_id'])}_{_safe(window)}"
-    return name if notebook.stem == "rollout_window" else f"{name}_{_safe(notebook.stem)}"
+    name = f"{safe_name(values['vp_id'])}_{safe_name(window)}"
+    return name if notebook.stem == "rollout_window" else f"{name}_{safe_name(notebook.stem)}"
 
 
-def _safe(text: str) -> str:
-    """Letters, digits and ``._-``; a short hash tells texts apart that differ only in what was replaced."""
+def safe_name(text: str) -> str:
+    """Returns a text as part of a file's name: letters, digits and ``._-``.
+
+    A short hash tells texts apart that differ only in what was replaced.
+    """
     plain = re.sub(r"\s+", "-", text.strip())
     safe = re.sub(r"[^A-Za-z0-9._\-]+", "-", plain).strip("-.")[:80] or "window"
     return safe if safe == plain else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
