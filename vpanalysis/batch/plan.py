@@ -251,11 +251,12 @@ def _run(
         "policy": policy,
     }
     parameters = check_parameters(notebook, {name: value for name, value in given.items() if value})
-    parts = [output_name(notebook, parameters | {"window_label": windows.label})]
+    shown = "_".join(f"{moment:%Y-%m-%dT%H%M%SZ}" for moment in (start, end) if moment)
+    if windows.label:
+        shown = f"{windows.label}_{start:%Y-%m-%dT%H%M%SZ}" if windows.every else windows.label
+    parts = [output_name(notebook, parameters | {"window_label": shown if start and end else windows.label})]
     if len(plan.sources) > 1:
         parts.insert(0, safe_name(source))
-    if windows.label and windows.every is not None and start:
-        parts.append(safe_name(_stamp(start)))
     if len(windows.policy) > 1:
         parts.append(safe_name(Path(policy).stem))
     if windows.profile != "rollout":

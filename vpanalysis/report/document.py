@@ -66,6 +66,7 @@ class ReportDocument(_Part):
     run_key: str | None = Field(
         default=None, description="SHA-256 of all that the report was made of; only a batch says it."
     )
+    factory: str | None = Field(default=None, description="The source's name in a batch's plan.")
 
 
 def document(report: WindowReport) -> ReportDocument:

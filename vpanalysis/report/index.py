@@ -38,7 +38,7 @@ class Entry:
 
     Attributes:
         name: The files' name without their endings.
-        source: What was read.
+        source: The factory, by its name in a batch's plan; failing that, what was read.
         lane: The lane.
         notebook: What kind of report it is: a lane's windows are compared within a kind, profile and policy.
         window: The window in words.
@@ -244,7 +244,7 @@ def _entry(path: Path) -> Entry | None:
         command = str(made["command"]).split()
         return Entry(
             name=path.stem,
-            source=str(made["source"]),
+            source=str(content.get("factory") or made["source"]),
             lane=str(verdict["vp_id"]),
             notebook=command[2] if len(command) > 2 else "rollout_window",
             window=_window(verdict, given),

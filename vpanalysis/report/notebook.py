@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ import zmq
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from vpanalysis.data.timestamps import as_utc
 from vpanalysis.errors import InputError
 from vpanalysis.report import engine, locations
 from vpanalysis.report.document import DOCUMENT_MIME
@@ -114,7 +116,7 @@ def run(
     *,
     kernel: bool = False,
     name: str | None = None,
-    key: str | None = None,
+    batch: Mapping[str, Any] | None = None,
 ) -> Produced:
     """Executes a notebook and puts its HTML, its executed copy and its JSON into ``out``.
 
@@ -127,7 +129,7 @@ def run(
         out: The folder of the results; made when missing.
         kernel: Starts a kernel also for a notebook that needs none (see :mod:`.engine`).
         name: The files' name without their endings; ``None``: as `output_name` has it.
-        key: What the JSON twin is to say of all that the report was made of, for a batch.
+        batch: What the JSON twin is to say of the batch that the run belongs to.
 
     Raises:
         InputError: The notebook's own checks refused its parameters or source, or ``out`` cannot be written.
@@ -169,8 +171,8 @@ def run(
         except (_IncompleteError, RuntimeError, TimeoutError) as error:
             raise _failed(executed, out, name, str(error)) from error
         document = published_document(content)
-        if document is not None and key is not None:
-            document["run_key"] = key
+        if document is not None:
+            document |= batch or {}
         files = {executed: out / executed.name, Path(folder) / f"{name}.html": out / f"{name}.html"}
         (Path(folder) / f"{name}.html").write_text(to_html(content), "utf-8")
         if document is not None:
@@ -221,12 +223,21 @@ def published_document(notebook: nbformat.NotebookNode) -> dict[str, Any] | None
     return None
 
 
-def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Returns ``{lane}_{window}``, safe for file systems; other notebooks than ``rollout_window`` add their name."""
+def output_name(notebook: Path, parameters: Mapping[str, Any], template: str = "", *, stamp: bool = False) -> str:
+    """Returns ``{lane}_{window}``, safe for file systems; other notebooks than ``rollout_window`` add their name.
+
+    Args:
+        notebook: The notebook's path.
+        parameters: As :func:`check_parameters` returns them.
+        template: Another form, of ``{lane}``, ``{window}``, ``{notebook}`` and ``{as_of}``: the moment to judge at,
+            failing that this one.
+        stamp: Adds ``_{as_of}``.
+
+    Raises:
+        InputError: The template holds anything else in braces, or what file names cannot.
+    """
     declared = {parameter.name: parameter.default.strip("'\"") for parameter in parameters_of(notebook)}
     values = {name: str(parameters.get(name, declared.get(name, ""))) for name in declared}
-    if "vp_id" not in values:
-        return safe_name(notebook.stem)
     if values.get("window_label"):
         window = values["window_label"]
     elif values.get("window_start") or values.get("window_end"):
@@ -234,8 +245,19 @@ def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
     else:
         number = values.get("last_missions") or "0"
         window = f"last-{number if number != '0' else 100}"
-    name = f"{safe_name(values['vp_id'])}_{safe_name(window)}"
-    return name if notebook.stem == "rollout_window" else f"{name}_{safe_name(notebook.stem)}"
+    moment = as_utc(values.get("as_of") or datetime.now(UTC), "as_of")
+    fields = {"lane": values.get("vp_id") or "all", "window": window, "notebook": notebook.stem}
+    fields["as_of"] = f"{moment:%Y-%m-%dT%H%M%SZ}"
+    if not template:
+        template = "{lane}_{window}" if "vp_id" in values else "{notebook}"
+        template += "_{notebook}" if "vp_id" in values and notebook.stem != "rollout_window" else ""
+    elif not re.fullmatch(rf"(?!\.)(?:[A-Za-z0-9._-]|{{(?:{'|'.join(fields)})}})+", template):
+        raise InputError(
+            f"--name {template!r} is no file name: take letters, digits, '.', '_' and '-', "
+            f"and of these: {', '.join(f'{{{field}}}' for field in fields)}."
+        )
+    template += "_{as_of}" if stamp else ""
+    return template.format(**{field: safe_name(value) for field, value in fields.items()})
 
 
 def safe_name(text: str) -> str:
