@@ -48,7 +48,9 @@ def make(run: Run, known: Mapping[str, Any] | None, out: Path) -> Result:
         key = key_of(run)
         if known is not None and still_true(run, known, key):
             return _result(run, "unchanged", known)
-        made = notebook.run(run.notebook, run.parameters, out, name=run.name, batch={"run_key": key, "factory": run.source})
+        made = notebook.run(
+            run.notebook, run.parameters, out, name=run.name, batch={"run_key": key, "factory": run.source}
+        )
         return _result(run, "made", made.content)
     except InputError as error:
         return Result(run, "refused", str(error))
