@@ -19,7 +19,7 @@ from vpanalysis.data.timestamps import parse_time
 from vpanalysis.errors import InputError
 from vpanalysis.report import blocks
 from vpanalysis.report.blocks import Column
-from vpanalysis.report.finding import TONES, Finding
+from vpanalysis.report.finding import TONES
 from vpanalysis.report.html import NEIGHBOURS, Section, Shown, page
 from vpanalysis.report.sections.tile import sparkline
 
@@ -117,22 +117,24 @@ def render(entries: Sequence[Entry], now: datetime) -> str:
     worst = sorted((entry for entry in entries if entry.name in lasting), key=_severity)
     count = f"{len(worst)} of {len(entries):,} need you" if worst else f"None of {len(entries):,} needs you"
     tone = TONES[worst[0].status] if worst else "good"  # type: ignore[index]
-    late = [note for one in series if (note := _overdue(one[-1], now))]
+    newest = {entry.series[:2]: entry for entry in sorted(entries, key=lambda entry: entry.judged)}
+    late = [note for entry in newest.values() if (note := _overdue(entry, now))]
     several = len({entry.source for entry in entries}) > 1
-    needing = _table("Reports that need you, worst first", worst, series, several) if worst else None
-    parts = [
-        Shown("piece", blocks.piece(*([needing] if needing else []), found=Finding(count, tone)).data()),
-    ]
-    heading = Section("need", "Reports", count, tone, parts)
-    due = blocks.piece(blocks.notes(("watch", "", note) for note in late))
-    looks = formatting.count(len(late), "lane")
-    dues = [Section("due", "Looks due", f"{looks} overdue", "watch", [Shown("piece", due.data())])] if late else []
+    needing = [_shown(_table("Reports that need you, worst first", worst, series, several))] if worst else []
+    heading = Section("need", "Reports", count, tone, needing)
+    due = [_shown(blocks.notes(("watch", "", note) for note in late))]
+    dues = [Section("due", "Looks due", f"{formatting.count(len(late), 'lane')} overdue", "watch", due)] if late else []
     by_lane = [entry for one in sorted(series, key=_severity_of_series) for entry in reversed(one)]
     table = _table("Every report, the worst lanes first, newest first", by_lane, series, several)
     lanes = formatting.count(len({entry.series[:2] for entry in entries}), "lane")
     whole = formatting.count(len(entries), "report")
-    everything = Section("all", "All", f"{whole} of {lanes}", "plain", [Shown("piece", blocks.piece(table).data())])
+    everything = Section("all", "All", f"{whole} of {lanes}", "plain", [_shown(table)])
     return page([heading, *dues, everything], f"{count}: rollout reports", f"Written {formatting.time(now)}")
+
+
+def _shown(block: blocks.Block) -> Shown:
+    """A block on the page; as a whole piece, thousands of rows would be set as plain text too."""
+    return Shown("piece", {"kind": "blocks", "content": {"blocks": [block]}})
 
 
 def _series(entries: Iterable[Entry]) -> list[list[Entry]]:
@@ -180,6 +182,7 @@ def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Ent
     for entry in entries:
         one, place = places[entry.name]
         rates = [earlier.rate for earlier in one[max(0, place + 1 - _TREND) : place + 1]]
+        drawn = entry.name == one[-1].name or len(entries) < len(places)  # the earlier ones' lines are parts of it
         told = "Fallback rate over the windows: " + ", ".join(map(formatting.percent, rates))
         rows.append(
             [
@@ -190,7 +193,7 @@ def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Ent
                 _changed(one[place - 1] if place else None, entry),
                 formatting.percent(entry.rate),
                 formatting.duration(entry.p95),
-                blocks.trend(sparkline(rates), told),
+                blocks.trend(sparkline(rates), told) if drawn else "",
                 entry.reason,
             ]
         )
