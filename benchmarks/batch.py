@@ -68,6 +68,7 @@ def check(out: Path, before: dict[str, int]) -> None:
 
 def main() -> None:
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and their children
     folder = Path(tempfile.mkdtemp(prefix="vpanalysis-batch-"))
     for name, scenario in (("alpha", "fleet"), ("beta", "outage"), ("gamma", "fleet")):
         write_sample(folder / f"{name}.db", scenario)
