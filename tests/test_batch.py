@@ -126,7 +126,7 @@ def test_a_batch_makes_each_report_once_until_something_changes(
         )
     (planned / "reports" / f"{NAMES[0]}.html").unlink()
     ran = run_command(capsys, "batch", plan)
-    assert states(ran.out) == ["made", "unchanged", "unchanged", "made"]
+    assert states(ran.out) == ["made", "unchanged", "unchanged", "made"], ran.err
     assert [made(planned)[name] == first[name] for name in NAMES] == [False, True, True, False]
 
 
@@ -155,8 +155,9 @@ def test_healthy_reports_that_are_old_are_removed_and_no_others(
 
 def test_state_does_not_leak_from_run_to_run(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A notebook that fails where an earlier run left something in a module, the environment or the folder."""
+    declared = ("source", "vp_id", "window_start", "window_end", "as_of", "profile", "policy")
     cells = [
-        nbformat.v4.new_code_cell('source: str = "sample"\nvp_id: str = ""\nwindow_start: str = ""\nwindow_end: str = ""\nas_of: str = ""'),
+        nbformat.v4.new_code_cell("\n".join(f'{name}: str = ""' for name in declared)),
         nbformat.v4.new_code_cell(
             "import os, vpanalysis\n"
             "assert not hasattr(vpanalysis, 'left') and 'LEFT' not in os.environ\n"

@@ -4,7 +4,8 @@ import fcntl
 import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -75,6 +76,10 @@ def results(plan: Plan, runs: Sequence[Run], jobs: int) -> Iterator[Result]:
     pool = ProcessPool(max_workers=jobs, max_tasks=1, context=context)
 
     def start(run: Run, attempt: int) -> None:
+        nonlocal pool
+        if not pool.active:  # it breaks when a process is killed while it has no run
+            pool.stop()  # type: ignore[no-untyped-call]
+            pool = ProcessPool(max_workers=jobs, max_tasks=1, context=context)
         future = pool.schedule(make, args=[run, known_twin(run, plan.out), plan.out], timeout=plan.timeout_seconds)
         waiting[future] = run, attempt
 
@@ -88,11 +93,11 @@ def results(plan: Plan, runs: Sequence[Run], jobs: int) -> Iterator[Result]:
                 run, attempt = waiting.pop(future)
                 try:
                     result = future.result()
-                except ProcessExpired as error:
+                except (ProcessExpired, BrokenProcessPool, CancelledError):
                     if attempt < _ATTEMPTS:
                         start(run, attempt + 1)
                         continue
-                    result = Result(run, "failed", f"Its process was killed twice ({error.exitcode}).")
+                    result = Result(run, "failed", "Its process was killed twice.")
                 except TimeoutError:
                     result = Result(run, "failed", f"It took over {plan.timeout_seconds:g} s.")
                 if (following := next(rest, None)) is not None:
