@@ -15,6 +15,7 @@ import click
 
 from vpanalysis import formatting
 from vpanalysis.cli.source_option import EXIT_FAILING_VERDICT, fail_on_option, fails, refuse_sample
+from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
     from vpanalysis.batch.make import Result
@@ -63,13 +64,17 @@ def batch(
     with _terminated(), running.journal(asked) as as_of:
         runs = runs_of(asked, as_of)
         results = list(_watched(asked, runs, jobs, scheduler))
-        _print_results(results)
         if keep is not None:
             removed = running.remove_old(asked.out, keep, as_of)
             click.echo(f"{formatting.count(removed, 'healthy report')} older than {keep.days} days removed.", err=True)
         from vpanalysis.report.index import write_index
 
-        click.echo(write_index(asked.out), err=True)
+        try:
+            index = str(write_index(asked.out))
+        except InputError as error:  # none of the runs left a report
+            index = str(error)
+    _print_results(results)
+    click.echo(index, err=True)
     states = {result.state for result in results}
     if "failed" in states:
         sys.exit(_EXIT_FAILED)
