@@ -1,4 +1,4 @@
-"""A batch on a real Dask cluster: a scheduler and two workers in processes of their own, one of them killed half-way."""
+"""A batch on a real Dask cluster: a scheduler and two workers, each in a process of its own; one is killed half-way."""
 
 import json
 import subprocess

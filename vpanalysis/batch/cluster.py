@@ -76,7 +76,7 @@ def results(
                 shipped[location] = _packed(location)
             parcel = _parcel(run, known_twin(run, out), shipped.get(location, {}), timeout_seconds)
             waiting[client.submit(_made_alone, parcel, pure=False, retries=_RETRIES)] = run
-        for future in as_completed(waiting):  # type: ignore[no-untyped-call]
+        for future in as_completed(waiting, loop=client.loop):  # type: ignore[no-untyped-call]
             run = waiting[future]
             if future.status != "finished":
                 yield Result(run, "failed", f"The run was lost: {future.exception()}.")

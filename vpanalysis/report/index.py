@@ -25,7 +25,7 @@ from vpanalysis.report.sections.tile import sparkline
 
 INDEX = "index.html"
 _FACTS = ".index.json"
-_FORMAT = 1
+_FORMAT = 1  # raised with every change of `Entry` or of what it is made from
 #: Windows of a lane whose rates a sparkline shows.
 _TREND = 12
 #: The playbook's cadence (§7.1): at most 60 minutes apart in a rollout, at least twice a day in steady state.
@@ -175,14 +175,14 @@ def _overdue(newest: Entry, now: datetime) -> str:
 def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Entry]], several: bool) -> blocks.Block:
     places = {entry.name: (one, place) for one in series for place, entry in enumerate(one)}
     columns: list[Column] = [
-        "Window", ("Status", "short"), *(["Source"] if several else []), "Lane", "Changed", ("Fallback rate", "number"),
+        ("Window", "short"), ("Status", "short"), *(["Source"] if several else []), "Lane", "Changed", ("Fallback rate", "number"),
         ("p95", "number"), "Rate over windows", ("Reason", "wide"),
     ]  # fmt: skip
     rows = []
     for entry in entries:
         one, place = places[entry.name]
         rates = [earlier.rate for earlier in one[max(0, place + 1 - _TREND) : place + 1]]
-        drawn = entry.name == one[-1].name or len(entries) < len(places)  # the earlier ones' lines are parts of it
+        drawn = entry.name == one[-1].name or len(entries) < len(places)  # an earlier one's line is part of it
         told = "Fallback rate over the windows: " + ", ".join(map(formatting.percent, rates))
         rows.append(
             [
@@ -270,7 +270,8 @@ def _entry(path: Path) -> Entry | None:
 
 def _window(verdict: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     start, end = (parse_time(verdict[name]) for name in ("window_start", "window_end"))
-    bounds = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}" if start and end else ""
+    until = "%H:%M" if start and end and start.date() == end.date() else "%Y-%m-%d %H:%M"
+    bounds = f"{start:%Y-%m-%d %H:%M} to {end:{until}}" if start and end else ""
     newest = given.get("last_missions") or (0 if given.get("window_start") or given.get("window_end") else 100)
     name = given.get("window_label") or (f"newest {newest} missions" if newest else "")
     return f"{name} ({bounds})" if name and bounds else name or bounds or "window"
