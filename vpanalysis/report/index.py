@@ -175,8 +175,8 @@ def _overdue(newest: Entry, now: datetime) -> str:
 def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Entry]], several: bool) -> blocks.Block:
     places = {entry.name: (one, place) for one in series for place, entry in enumerate(one)}
     columns: list[Column] = [
-        ("Window", "short"), ("Status", "short"), *(["Source"] if several else []), "Lane", "Changed", ("Fallback rate", "number"),
-        ("p95", "number"), "Rate over windows", ("Reason", "wide"),
+        ("Window", "short"), ("Status", "short"), *(["Source"] if several else []), "Lane", "Changed",
+        ("Fallback rate", "number"), ("p95", "number"), "Rate over windows", ("Reason", "wide"),
     ]  # fmt: skip
     rows = []
     for entry in entries:
