@@ -165,7 +165,8 @@ def test_state_does_not_leak_from_run_to_run(planned: Path, capsys: pytest.Captu
         ),
     ]  # fmt: skip
     cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), planned / "leaky.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), planned / "leaky.ipynb")
     (planned / "plan.toml").write_text(PLAN + 'notebook = "leaky.ipynb"\nprofile = "rollout"\n', "utf-8")
     ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--jobs", "1")
     assert states(ran.out) == ["made"] * 4, ran.err
