@@ -72,12 +72,36 @@ def test_one_outage_is_one_incident_of_the_lanes_it_hit() -> None:
         ("f", "c"): steady({90}),
         ("g", "a"): steady(set()),
     }
+    lanes[("h", "x")] = lane([15.0 * i - 9000 for i in range(96)], {1})  # days before: nobody to coincide with
     [found] = incidents(lanes)
     assert found.lanes == (("f", "a"), ("f", "b"))
     assert (found.start, found.end) == (NOON + timedelta(minutes=600), NOON + timedelta(minutes=675))
     assert (found.troubled, found.missions) == (12, 12)
     assert found.hit == tuple((key, f"m{i}") for i in sorted(outage) for key in (("f", "a"), ("f", "b")))
-    assert found.p_value < 1e-4
+    # The two hours of missions 40 to 47, six of them in trouble: the second best of four lanes, over 97 stretches of
+    # half an hour, 25 of two hours and 7 of eight.
+    second = max(hypergeom.sf(5, 96, 7, 8), hypergeom.sf(5, 96, 6, 8))
+    assert found.p_value == pytest.approx(second * 3 * (97 + 25 + 7), rel=1e-9)
+
+
+def test_a_long_outage_is_one_incident_too() -> None:
+    """Three and a half hours: longer than the stretch that shows it best."""
+    outage = set(range(40, 54))
+    [found] = incidents({("f", "a"): steady(outage), ("f", "b"): steady(outage), ("f", "c"): steady({5})})
+    assert (found.start, found.end) == (NOON + timedelta(minutes=600), NOON + timedelta(minutes=795))
+    assert found.troubled == 28
+
+
+def test_what_lies_beside_an_outage_is_no_part_of_it() -> None:
+    """Eight hours around it show it, too, and hold a failure of their own."""
+    outage = set(range(40, 48))
+    [found] = incidents({("f", "a"): steady(outage | {33}), ("f", "b"): steady(outage)})
+    assert found.start == NOON + timedelta(minutes=600)
+
+
+def test_two_failures_each_at_one_time_are_chance_among_so_many_stretches() -> None:
+    """28 of the 4,560 pairs of missions lie within those two hours: 0.006, but for 129 stretches."""
+    assert incidents({("f", "a"): steady({40, 42}), ("f", "b"): steady({40, 42})}) == ()
 
 
 def test_two_outages_are_two_incidents() -> None:

@@ -64,3 +64,14 @@ def test_sources_list_their_lanes(fresh_database: RuntimeDatabase, tmp_path: Pat
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.db"):
         lanes_in(tmp_path / "nowhere.db")
+
+
+def test_several_databases_as_one_list_the_lanes_of_all(
+    make_database: Callable[..., RuntimeDatabase],
+) -> None:
+    one, two = make_database("one.db"), make_database("two.db")
+    one.mission("m1", vp_id="vp.b")
+    two.mission("m2", vp_id="vp.a")
+    two.mission("m3", vp_id="")
+    with open_source(f"{one.path} + {two.path}") as source:
+        assert source.lanes() == ("vp.a", "vp.b")

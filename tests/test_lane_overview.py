@@ -270,10 +270,20 @@ class TestReport:
         ran = self.run("--as-of", AS_OF, "--fail-on", "critical")
         assert (ran.code, "1 of 3 lanes needs you" in ran.err) == (0, True), ran.err
 
-    def test_the_sample_fails_nothing_and_other_notebooks_read_one_source(self) -> None:
+    def test_files_of_one_factory_are_read_as_one(
+        self, factory: RuntimeDatabase, make_database: Callable[..., RuntimeDatabase], tmp_path: Path
+    ) -> None:
+        other = make_database("other.db")
+        fill(other, "vp.c")
+        ran = self.run("--sources", f"berlin={factory.path} + {other.path};porto={other.path}", "--as-of", AS_OF)
+        assert ran.code == 0, ran.err
+        content = json.loads((tmp_path / "reports" / "lane_overview.json").read_text("utf-8"))
+        found = sorted((lane["source"], lane["vp_id"]) for lane in content["lanes"])
+        assert found == [("berlin", "vp.a"), ("berlin", "vp.b"), ("berlin", "vp.c"), ("porto", "vp.c")]
+        assert content["parameters"]["sources"] == "berlin=vp_state.db + other.db;porto=other.db"
+
+    def test_the_sample_fails_nothing(self) -> None:
         assert self.run("--source", "x=sample:fleet", "--fail-on", "watch").code == 2
-        ran = run_command(self.capsys, "report", "--source", "sample", "--source", "sample")
-        assert (ran.code, "reads one source" in ran.err) == (2, True)
 
 
 def test_locations_of_several_sources_are_shown_by_their_names() -> None:

@@ -5,12 +5,13 @@ import os
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import vpanalysis as vp
-from vpanalysis.report.log import append_row, count_looks
+from vpanalysis.report.log import append_row, count_looks, read_log
 
 HEADER = "| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate | p95 latency | Decision | Notes |"
 TABLE = f"{HEADER}\n|---|---|---|---|---:|---:|---|---|\n"
@@ -109,17 +110,68 @@ def test_a_log_that_is_not_there(tmp_path: Path, name: str) -> None:
         append_row(tmp_path / name, ROW)
 
 
-def test_looks_are_the_rows_of_the_same_window_and_scope(log: Path) -> None:
-    label, scope = "Window | 1 (a+b)", "lane *"
-    assert count_looks(log, window_label=label, scope=scope) == 0
-    for minute in range(3):
-        append_row(log, row_of(label, scope, f"2026-02-16T15:0{minute}:00Z"))
-    append_row(log, row_of(label, "another lane"))
-    append_row(log, row_of("Window", scope))
-    assert count_looks(log, window_label=label, scope=scope) == 3
+REF = '`_vp_metrics_snapshot(vp_id="lane", mission_limit=100)`'
+
+
+@pytest.mark.parametrize(
+    ("cells", "looks"),
+    [
+        (("2026-02-16T14:00:00Z", "any label", "any scope", REF, "0.000"), 1),
+        (("2026-02-16", "any label", "any scope", REF, "0.000"), 1),
+        (("n/a", "any label", "any scope", REF, "0.000"), 1),
+        (("2026-02-16T14:00:00Z", "w", "my scope", "by hand", "0.000"), 1),
+        (("2026-02-16T14:00:00Z", "w", "`lane`, real cohort", "by hand", "0.000"), 1),
+        (("2026-02-16T14:00:00Z", "w", "my scope", REF.replace("lane", "other"), "0.000"), 0),
+        (("2026-02-16T14:00:00Z", "w", "other", "by hand", "0.000"), 0),
+        (("2026-02-16T14:00:00Z", "w", "my scope", REF, "n/a"), 0),
+        (("2026-02-16T11:59:59Z", "w", "my scope", REF, "0.000"), 0),
+        (("2026-02-16T15:00:01Z", "w", "my scope", REF, "0.000"), 0),
+    ],
+)
+def test_looks_are_the_rows_about_the_lane_since_the_window_began(
+    log: Path, cells: tuple[str, ...], looks: int
+) -> None:
+    log.write_text(TABLE + f"| {' | '.join(cells)} | n/a | HOLD_SHADOW | |\n")
+    start, until = datetime(2026, 2, 16, 12, tzinfo=UTC), datetime(2026, 2, 16, 15, tzinfo=UTC)
+    assert count_looks(log, vp_id="lane", scope="my scope", start=start, until=until) == looks
+
+
+def test_looks_in_a_file_without_a_table(log: Path) -> None:
     log.write_text("no table")
     with pytest.raises(vp.InputError, match="no evidence table"):
-        count_looks(log, window_label=label, scope=scope)
+        count_looks(log, vp_id="lane", scope="s", start=None, until=None)
+
+
+def test_a_pipe_is_no_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.md")
+    with pytest.raises(vp.InputError, match="not a regular file"):
+        append_row(tmp_path / "log.md", ROW)
+    with pytest.raises(vp.InputError, match="not a regular file"):
+        read_log(tmp_path / "log.md")
+
+
+def test_a_row_that_would_be_none_is_refused(log: Path) -> None:
+    before = log.read_bytes()
+    for row in ("just words", "| a | b |", "# heading", "```"):
+        with pytest.raises(vp.InputError, match="cannot be appended to log"):
+            append_row(log, row)
+    assert log.read_bytes() == before
+
+
+def test_the_frame_has_a_record_a_row(log: Path) -> None:
+    log.write_text(TABLE + OLD + ROW + "\n")
+    frame = vp.evidence_log(log)
+    assert list(frame["line"]) == [3, 4]
+    assert str(frame["date"].dtype) == "datetime64[us, UTC]"
+    assert list(frame["date"].dt.hour) == [0, 14]
+    assert list(frame["missions"].fillna(-1)) == [-1, 4]
+    assert frame["rate"].isna().tolist() == [True, False]
+    assert frame.loc[1, ["fallbacks", "rate", "p95_seconds", "decision", "status"]].tolist() == [
+        *(1, 0.25, 0.534, "HOLD_SHADOW", "WATCH")
+    ]
+    assert frame.loc[1, "policy_hash"] == vp.Policy.load("capture").hash
+    log.write_text(TABLE)
+    assert len(vp.evidence_log(log)) == 0
 
 
 def test_a_writer_waits_for_the_one_before_it(log: Path) -> None:

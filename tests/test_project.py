@@ -15,6 +15,7 @@ PACKAGE = ROOT / "vpanalysis"
 #: Each layer may import itself and those before it; what stands at the top of the package is a layer of its own.
 LAYERS = [
     "errors",
+    "scratch",
     "formatting",
     "data",
     "analysis",
@@ -109,13 +110,13 @@ def test_no_two_modules_have_one_name() -> None:
     assert {stem: names for stem, names in homes.items() if len(names) > 1} == {}
 
 
-def test_only_reading_and_source_import_duckdb_and_adbc() -> None:
+def test_only_reading_and_sources_import_duckdb_and_adbc() -> None:
     readers = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
         if any(name.startswith(("duckdb", "adbc")) for name in imported_names(path))
     }
-    assert readers == {"data/reading.py", "data/source.py"}
+    assert readers == {"data/archive_source.py", "data/duck.py", "data/reading.py", "data/source.py"}
 
 
 def test_environment_and_constraints_pin_the_same_versions() -> None:
@@ -150,6 +151,7 @@ def test_contributing_maps_every_module_in_the_words_of_its_docstring() -> None:
         (["--help"], ("duckdb", "pandas", "matplotlib", "papermill", "nbconvert", "scipy", "pydantic")),
         (["snapshot", "--source", "sample"], ("matplotlib", "papermill", "nbconvert", "scipy.stats")),
         (["capture", "--source", "sample"], ("matplotlib", "papermill", "nbconvert")),
+        (["evidence", "due", "--help"], ("pandas", "duckdb", "matplotlib", "papermill", "nbconvert", "scipy.stats")),
         (["serve", "--help"], ("matplotlib", "papermill", "nbconvert")),
     ],
     ids=lambda value: value[0],

@@ -113,7 +113,7 @@ def three_days(make_database: Callable[..., RuntimeDatabase], monkeypatch: pytes
 def test_each_policy_judges_each_past_day(three_days: Path) -> None:
     policies = [Policy.load("playbook"), Policy.load("capture")]
     with vp.open_source(three_days) as source:
-        found = replay(source.load, LANE, policies, every=DAY)
+        found = replay(source, LANE, policies, every=DAY)
     assert [[judgement.status for judgement in window.judgements] for window in found] == [
         ["HEALTHY", "HEALTHY"],
         ["WATCH", "WATCH"],  # 1 of 20 fell back
@@ -126,7 +126,7 @@ def test_each_policy_judges_each_past_day(three_days: Path) -> None:
 
 def test_a_past_window_does_not_see_what_happened_later(three_days: Path) -> None:
     with vp.open_source(three_days) as source:
-        second = replay(source.load, LANE, [Policy.load("playbook")], every=DAY)[1].metrics
+        second = replay(source, LANE, [Policy.load("playbook")], every=DAY)[1].metrics
         now = source.load(vp.RolloutWindow(LANE, start=NOON + 0.5 * DAY, end=NOON + 1.5 * DAY, as_of=LATER))
     assert second.missions["status"].tolist() == ["completed"] * 19 + ["running"]
     assert second.account.count("overdue") == 1
@@ -136,7 +136,7 @@ def test_a_past_window_does_not_see_what_happened_later(three_days: Path) -> Non
 
 def test_windows_of_twenty_missions_find_the_days(three_days: Path) -> None:
     with vp.open_source(three_days) as source:
-        found = replay(source.load, LANE, [Policy.load("playbook")], last_missions=20)
+        found = replay(source, LANE, [Policy.load("playbook")], last_missions=20)
     assert [window.judgements[0].status for window in found] == ["HEALTHY", "WATCH", "WATCH"]
     assert [window.metrics.start for window in found] == created(0, 24, 48)
     assert [window.metrics.provisional for window in found] == [False, False, True]
@@ -214,7 +214,7 @@ def test_the_playbook_is_not_compared_with_itself(capsys: pytest.CaptureFixture[
         (["--every", "1m"], "more than 1,000: give a longer --every"),
         (["--policy", "missing.toml"], "There is no policy 'missing.toml'"),
         (["--vp-id", "vp.other"], "There is no lane 'vp.other'"),
-        (["--source", ""], "--source is empty"),
+        (["--source", ""], "is empty"),
     ],
 )
 def test_bad_input_is_a_sentence_and_exit_2(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     __version__: str
     from vpanalysis.analysis.answer import snapshot as snapshot
     from vpanalysis.analysis.decision import classify as classify
+    from vpanalysis.analysis.history import history as history
     from vpanalysis.analysis.metrics import Metrics as Metrics
     from vpanalysis.analysis.metrics import summarize as summarize
     from vpanalysis.analysis.policy import Policy as Policy
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from vpanalysis.report.document import publish as publish
     from vpanalysis.report.fleet_report import FleetReport as FleetReport
     from vpanalysis.report.lane_overview import lane_overview as lane_overview
+    from vpanalysis.report.log import evidence_log as evidence_log
     from vpanalysis.report.rollout import rollout_report as rollout_report
+    from vpanalysis.report.rollout_history import history_report as history_report
     from vpanalysis.report.row import evidence_row as evidence_row
     from vpanalysis.report.sections import plots as plots
     from vpanalysis.report.sections import tables as tables
@@ -44,7 +47,10 @@ _HOME = {
     "Verdict": "analysis.verdict",
     "WindowReport": "report.window_report",
     "classify": "analysis.decision",
+    "evidence_log": "report.log",
     "evidence_row": "report.row",
+    "history": "analysis.history",
+    "history_report": "report.rollout_history",
     "lane_overview": "report.lane_overview",
     "open_source": "data.source",
     "plots": "report.sections",

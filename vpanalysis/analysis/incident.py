@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -76,25 +77,47 @@ def incidents(lanes: Mapping[Key, pd.DataFrame]) -> tuple[Incident, ...]:
     """
     looked_at, found = 0, []
     for length in _STRETCHES:
-        counts = {name: _counts(frame, length / 2) for name, frame in lanes.items()}
-        present = Counter(stretch for held in counts.values() for stretch in held)
-        looked_at += sum(number > 1 for number in present.values())
-        troubled = Counter(stretch for held in counts.values() for stretch, (_, bad) in held.items() if bad)
-        for stretch in (stretch for stretch, number in troubled.items() if number > 1):
-            p_values = {name: _excess(lanes[name], *held[stretch]) for name, held in counts.items() if stretch in held}
-            found.append((_two_or_more(list(p_values.values())), length, stretch, p_values))
-    taken: list[tuple[pd.Timestamp, pd.Timestamp]] = []
+        step = length / 2
+        counts = {key: _counts(frame, step) for key, frame in lanes.items()}
+        present = Counter(number for held in counts.values() for number in held)
+        looked_at += sum(several > 1 for several in present.values())
+        troubled = Counter(number for held in counts.values() for number, (_, bad) in held.items() if bad)
+        for number in (number for number, several in troubled.items() if several > 1):
+            p_values = {key: _excess(lanes[key], *held[number]) for key, held in counts.items() if number in held}
+            since = pd.Timestamp(0, tz="UTC") + number * step
+            found.append(_Stretch(_two_or_more(list(p_values.values())), since, since + length, p_values))
+    shown = sorted((one for one in found if one.p_value * looked_at <= ALPHA), key=lambda one: one[:3])
     results = []
-    for p_value, length, stretch, p_values in sorted(found, key=lambda one: one[:3]):
-        since = pd.Timestamp(stretch * (length / 2).total_seconds(), unit="s", tz="UTC")
-        until = since + length
-        if p_value * looked_at > ALPHA or any(since < last and first < until for first, last in taken):
-            continue
-        taken.append((since, until))
-        adjusted = false_discovery(list(p_values.values()))
-        hit = [name for name, value in zip(p_values, adjusted, strict=True) if value <= _PART_OF]
-        results.append(_incident({name: lanes[name] for name in hit}, since, until, p_value * looked_at))
+    while shown:
+        best, part_of = shown[0], [shown[0]]
+        since, until = best.since, best.until
+        while more := [
+            one
+            for one in shown
+            if one not in part_of
+            and one.until - one.since <= best.until - best.since
+            and one.since <= until
+            and since <= one.until
+        ]:  # an outage longer than a stretch is a chain of them
+            part_of += more
+            since, until = min(one.since for one in part_of), max(one.until for one in part_of)
+        hit = {key: lanes[key] for one in part_of for key in one.hit()}
+        results.append(_incident(hit, since, until, best.p_value * looked_at))
+        shown = [one for one in shown if one.until <= since or until <= one.since]
     return tuple(sorted(results, key=lambda incident: incident.start))
+
+
+class _Stretch(NamedTuple):
+    """A stretch of time, and each lane's p-value in it."""
+
+    p_value: float
+    since: pd.Timestamp
+    until: pd.Timestamp
+    p_values: Mapping[Key, float]
+
+    def hit(self) -> list[Key]:
+        adjusted = false_discovery(list(self.p_values.values()))
+        return [key for key, value in zip(self.p_values, adjusted, strict=True) if value <= _PART_OF]
 
 
 def _counts(frame: pd.DataFrame, step: timedelta) -> dict[int, tuple[int, int]]:

@@ -1,10 +1,12 @@
 """The command line. Each command lives in a module of its name and is imported only when it is called."""
 
 import sys
+import traceback
 from importlib import import_module
 
 import click
 
+from vpanalysis.cli.edge import guarded
 from vpanalysis.errors import InputError
 
 _COMMANDS = {
@@ -13,9 +15,11 @@ _COMMANDS = {
     "index": "Writes an index over a folder of reports.",
     "capture": "The playbook's capture helper: JSON and a row for the evidence log.",
     "snapshot": "The metrics endpoint's JSON, for jq.",
+    "evidence": "Keeps an evidence log: shows, appends, checks, verifies, says when to look next.",
     "policy": "Shows, checks and replays policies.",
     "notebook": "Lists and copies the notebooks that the package carries.",
     "sample": "Writes a sample runtime database.",
+    "archive": "Keeps a database's VP tables as Parquet, which --source reads.",
     "serve": "The playbook's metrics endpoints over HTTP.",
 }
 
@@ -41,17 +45,21 @@ def commands() -> None:
     """Decides, with evidence, whether an AI coding lane may get more traffic.
 
     Exit codes: 0 done; 1 a bug or a failed notebook; 2 wrong usage, source or credentials; 3 the verdict is one
-    that --fail-on names.
+    that --fail-on names, or evidence found something.
     """
 
 
 def main() -> None:
     """Runs the command line; a sentence on stderr and exit 2 for whatever the user can mend."""
-    try:
-        sys.exit(commands(standalone_mode=False))
-    except (InputError, click.ClickException) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"ERROR: {message}", err=True)
-        sys.exit(2)
-    except click.Abort:
-        sys.exit(130)
+    with guarded():
+        try:
+            sys.exit(commands(standalone_mode=False))
+        except (InputError, click.ClickException) as error:
+            message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+            click.echo(f"ERROR: {message}", err=True)
+            sys.exit(2)
+        except click.Abort:
+            sys.exit(130)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)

@@ -103,7 +103,9 @@ def capture(
     table = Policy.load("capture", profile, **limits)
     tables = _load(location, ops_token, vp_id, mission_limit, event_limit)
     metrics = summarize(tables)
-    looks = None if append_log is None else count_looks(append_log, window_label=window_label, scope=scope)
+    looks = None
+    if append_log is not None:
+        looks = count_looks(append_log, vp_id=vp_id, scope=scope, start=metrics.start, until=metrics.generated_at)
     verdict = classify(metrics, judge, looks)
     if ref is None:
         ref = _ref(vp_id, mission_limit, event_limit)
@@ -149,9 +151,15 @@ def _load(location: str, ops_token: str | None, vp_id: str, mission_limit: int, 
 
 def _numbers(tables: "Tables") -> dict[str, Any]:
     from vpanalysis.analysis.answer import snapshot
+    from vpanalysis.analysis.masking import mask_counts
 
     content = tables.snapshot if tables.snapshot is not None else snapshot(tables).model_dump(mode="json")
-    return {key: content.get(key) for key in ("vp_id", "generated_at", *_NUMBERS)}
+    numbers = {key: content.get(key) for key in ("vp_id", "generated_at", *_NUMBERS)}
+    return {name: mask_counts(value) if _is_counts(name, value) else value for name, value in numbers.items()}
+
+
+def _is_counts(name: str, value: Any) -> bool:
+    return name.endswith("_counts") and isinstance(value, dict)
 
 
 def _assessment(verdict: "Verdict", by_table: "Verdict") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,23 +10,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpanalysis import formatting
+from vpanalysis.cli.policy_score import columns
 from vpanalysis.cli.source_option import ops_token_option, resolve_source, source_option
 from vpanalysis.data.schema import DEFAULT_VP_ID
+from vpanalysis.data.timestamps import parse_length
 
 if TYPE_CHECKING:
     from vpanalysis.analysis.policy import Policy
     from vpanalysis.analysis.replay import ReplayedWindow
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SHARE = click.FloatRange(0, 1, min_open=True)
 
 
 def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> timedelta | None:
     if value is None:
         return None
-    found = re.fullmatch(r"([1-9]\d{0,5})([mhdw])", value)
-    if found is None:
+    length = parse_length(value)
+    if length is None:
         raise click.BadParameter(f"{value!r} is no duration: give a number with m, h, d or w, such as 12h.")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return length
 
 
 @click.group()
@@ -86,6 +87,10 @@ def check(paths: tuple[str, ...]) -> None:
 @click.option("--every", callback=_duration, help="Windows of this length, such as 12h or 1d.  [default: 1d]")
 @click.option("--last-missions", type=click.IntRange(min=1), help="Windows of so many missions instead.")
 @click.option("--format", "output", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--score", "scored", is_flag=True, help="Score the policies by the windows that followed instead.")
+@click.option("--bad-fallback", type=_SHARE, default=0.10, show_default=True, help="Fallback share of a bad window.")
+@click.option("--bad-failures", type=_SHARE, default=0.10, show_default=True, help="Failed share of a bad window.")
+@click.option("--bad-p95", type=click.FloatRange(min=0, min_open=True), help="p95 run time of a bad window, seconds.")
 def replay(
     source: str | None,
     ops_token: str | None,
@@ -95,6 +100,10 @@ def replay(
     every: timedelta | None,
     last_missions: int | None,
     output: str,
+    scored: bool,
+    bad_fallback: float,
+    bad_failures: float,
+    bad_p95: float | None,
 ) -> None:
     """Prints what each policy says about each past window of a lane, the flips against the first one marked.
 
@@ -111,7 +120,15 @@ def replay(
     from vpanalysis.data.source import open_source
 
     with open_source(location, ops_token=ops_token) as opened:
-        windows = replay_windows(opened.load, vp_id, policies, every=every, last_missions=last_missions)
+        windows = replay_windows(opened, vp_id, policies, every=every, last_missions=last_missions)
+    if scored:
+        from vpanalysis.analysis.score import Bad, score
+        from vpanalysis.cli import policy_score
+
+        bad = Bad(bad_fallback, bad_failures, bad_p95)
+        write = {"table": policy_score.table, "csv": policy_score.as_csv, "json": policy_score.as_json}[output]
+        click.echo(write(score(windows, policies, bad), bad).rstrip("\n"))
+        return
     click.echo({"table": _table, "csv": _csv, "json": _json}[output](policies, windows).rstrip("\n"))
     flips = sum(any(window.flips) for window in windows)
     click.echo(f"{formatting.count(len(windows), 'window')}, {formatting.count(flips, 'flip')}.", err=True)
@@ -142,8 +159,7 @@ def _table(policies: Sequence["Policy"], windows: Sequence["ReplayedWindow"]) ->
                 f"{'! ' if flip else ''}{judgement.status}" + ("" if judgement.status == "HEALTHY" else f": {gates}")
             )
         rows.append(cells)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return columns(rows)
 
 
 def _csv(policies: Sequence["Policy"], windows: Sequence["ReplayedWindow"]) -> str:

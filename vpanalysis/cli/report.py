@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ class _WithNotebookParameters(click.Command):
     help="The files' name: {lane}, {window}, {notebook} and {as_of} (now, unless given) stand in for themselves.",
 )
 @click.option("--stamp", is_flag=True, help="Adds _{as_of} to the name, so that no report replaces an older one.")
-@partial(source_option, several=True)
+@source_option
 @ops_token_option
 @fail_on_option
 def report(
@@ -75,7 +74,7 @@ def report(
     summary: Path | None,
     name: str,
     stamp: bool,
-    source: tuple[str, ...],
+    source: str | None,
     ops_token: str | None,
     fail_on: tuple[str, ...],
 ) -> None:
@@ -93,12 +92,10 @@ def report(
     path = find_notebook(notebook)
     declared = {item.name: item.default.strip("'\"") for item in parameters_of(path)}
     if "sources" in declared:
-        given.setdefault("sources", SEPARATOR.join(resolve_sources(source)))
+        given["sources"] = given.get("sources") or SEPARATOR.join(resolve_sources(source))
         locations = [location.partition("=")[2] or location for location in given["sources"].split(SEPARATOR)]
     elif "source" in declared:
-        if len(source) > 1:
-            raise InputError(f"{path.stem} reads one source; lane_overview reads several.")
-        locations = [resolve_source(source[0] if source else None, given.get("vp_id", declared.get("vp_id")))]
+        locations = [resolve_source(source, given.get("vp_id", declared.get("vp_id")))]
         given["source"] = locations[0]
     else:
         locations = []
@@ -118,7 +115,7 @@ def report(
     click.echo(produced.html)
     if replaces:
         click.echo(f"This replaced an older {produced.html.name}: --stamp keeps both.", err=True)
-    if produced.content is not None:
+    if produced.content is not None and produced.content.get("verdict", produced.content) is not None:
         content = produced.content
         found = content.get("verdict", content)
         words = found.get("headline") or f"{found['decision']} ({found['lane_status']}): {found['next_step']}"

@@ -1,7 +1,7 @@
 """Where a command reads from and what it exits with: options that ``report``, ``capture`` and ``snapshot`` share."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,7 +9,8 @@ import click
 
 from vpanalysis.data.lane_lookup import why_not
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
-from vpanalysis.data.schema import SOURCE_ENVIRONMENT
+from vpanalysis.data.schema import SEVERAL, SOURCE_ENVIRONMENT
+from vpanalysis.data.sqlite_file import CHECK_VARIABLE, WAIT_VARIABLE
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
@@ -41,28 +42,68 @@ FAIL_ON = click.Choice(list(_FAILING))
 EXIT_FAILING_VERDICT = 3
 
 
-def source_option(command: _F, *, several: bool = False) -> _F:
-    """Adds ``--source``, repeatable for ``several``."""
+def source_option(command: _F) -> _F:
+    """Adds ``--source``, and how a database is read: ``--wait`` and ``--check``.
+
+    Several sources become one location, as :func:`vpanalysis.open_source` takes it.
+    """
+    for option in (
+        click.option(
+            "--check",
+            is_flag=True,
+            expose_value=False,
+            callback=_told(CHECK_VARIABLE),
+            help="Have SQLite check for damage however large the tables are (always done under 256 MB).",
+        ),
+        click.option(
+            "--wait",
+            type=click.FloatRange(0, 3600),
+            expose_value=False,
+            callback=_told(WAIT_VARIABLE),
+            metavar="SECONDS",
+            help="Wait so long for a database that a writer has locked.  [default: 5]",
+        ),
+    ):
+        command = option(command)
+
+    def joined(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> str | None:
+        if len(given) > 1 and not all(part.strip() for part in given):
+            raise InputError("One --source of several is empty: is a variable unset?")
+        return SEVERAL.join(given) if given else None
+
     variables = f"{', '.join(SOURCE_ENVIRONMENT[:-1])} and {SOURCE_ENVIRONMENT[-1]}"
     return click.option(
         "--source",
-        multiple=several,
-        help="A runtime database, a gateway's URL, a saved snapshot (.json), or 'sample'.  "
-        f"[default: of {variables} the first whose file has anything of the lane]"
-        + (" May be given more than once for a notebook of several sources." if several else ""),
+        multiple=True,
+        callback=joined,
+        help="A runtime database, an archive's folder, a gateway's URL, a saved snapshot (.json), or 'sample'; of "
+        "several databases and archives, read as one, the first one's rows count.  "
+        f"[default: of {variables} the first whose file has anything of the lane]",
     )(command)
 
 
-def resolve_sources(sources: Sequence[str]) -> list[str]:
+def resolve_sources(source: str | None) -> list[str]:
     """Returns the locations to read lanes from: the option's values, else every database that a variable names.
 
     Raises:
         InputError: There is none, or a value is blank.
     """
-    if sources:
-        return [resolve_source(source) for source in sources]
+    if source is not None:
+        return [resolve_source(part) for part in source.split(SEVERAL)]
     named = (os.environ.get(variable, "").strip() for variable in SOURCE_ENVIRONMENT)
     return list(dict.fromkeys(filter(None, named))) or [resolve_source(None)]
+
+
+def _told(variable: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Hands an option's value to whatever reads the database, in a notebook's process, too."""
+
+    def tell(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value not in (None, False):
+            before = os.environ.get(variable)
+            os.environ[variable] = str(value)
+            ctx.call_on_close(lambda: os.environ.update({variable: before}) if before else os.environ.pop(variable))
+
+    return tell
 
 
 def ops_token_option(command: _F) -> _F:
@@ -128,7 +169,7 @@ def open_with_limit(location: str, ops_token: str | None, event_limit: int) -> "
     """Opens a source for a command with an event limit, which only a gateway needs to be asked with."""
     from vpanalysis.data.source import is_url, open_source
 
-    if is_url(location):
+    if is_url(location) and SEVERAL not in location:
         from vpanalysis.data.snapshot_source import GatewaySource
 
         return GatewaySource(location, ops_token=ops_token, event_limit=event_limit)

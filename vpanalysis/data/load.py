@@ -1,13 +1,17 @@
-"""One window's tables out of a reading: what SQLite is asked for, and how events come to the grain of missions."""
+"""Windows' tables out of one reading: what SQLite is asked for, and how events come to the grain of missions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from vpanalysis.data.candidates import candidates_of, date_range, of_each_status, shifted, usual, usual_text
+from vpanalysis.data.noticed import SINCE, fetch_missionless, noticed
 from vpanalysis.data.reading import Reading, literal, moment, session_row
 from vpanalysis.data.schema import (
-    BEYOND_SECONDS,
     CANCELLED,
     COMPLETED,
     DISPATCHED,
@@ -17,12 +21,11 @@ from vpanalysis.data.schema import (
     MISSION_STATUSES,
     PROGRESS,
     STARTED,
-    TABLES,
     TERMINAL_EVENTS,
     TERMINAL_STATUSES,
     UNKNOWN,
 )
-from vpanalysis.data.tables import DataQuality, Tables
+from vpanalysis.data.tables import Tables
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import UnknownLaneError
@@ -31,18 +34,9 @@ _MISSION_TEXTS = (
     "mission_id", "run_id", "status", "objective", "result_ref", "worker_id", "priority_tier", "source",
     "cancel_requested",
 )  # fmt: skip
-_MISSION_TIMES = ("created_at", "started_at", "completed_at", "updated_at")
+MISSION_TIMES = ("created_at", "started_at", "completed_at", "updated_at")
+MISSION_COLUMNS = (*_MISSION_TEXTS, *MISSION_TIMES)
 _SESSION_EVENT_COLUMNS = ("event_id", "vp_id", "event_type", "payload_json", "created_at")
-
-#: A stamp that begins with a date: it sorts by text to within the day that any offset can move it.
-_DATED = "typeof(created_at) = 'text' AND created_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
-#: A stamp of the field's usual form: it sorts by text exactly.
-_DAY_AND_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
-_USUAL = (
-    f"typeof(created_at) = 'text' AND (created_at GLOB '{_DAY_AND_TIME}+00:00' OR "
-    f"created_at GLOB '{_DAY_AND_TIME}.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00') "
-    "AND created_at >= '0001' AND coalesce(date(created_at), '') = substr(created_at, 1, 10)"
-)
 
 
 def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: str, kind: str) -> Tables:
@@ -54,109 +48,132 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     as_of = window.as_of or now
     window = window.at(as_of)
     lane = f"vp_id = {literal(window.vp_id)}"
-    candidates = f"{lane} AND ({_candidates(window, as_of, lane)})"
-    reading.fetch("mission_rows", "vp_missions", (*_MISSION_TEXTS, *_MISSION_TIMES), candidates)
-    reading.read_times("mission_rows", _MISSION_TIMES, "vp_missions")
-    _choose_missions(reading, window, as_of)
-    _choose_events(reading, window, candidates, as_of)
-    reading.fetch("session_event_rows", "vp_session_events", _SESSION_EVENT_COLUMNS, lane)
-    reading.read_times("session_event_rows", ["created_at"], "vp_session_events")
-    session = session_row(reading, lane)
-    missions = reading.frame(_MISSIONS)
-    if missions.empty and session is None:
-        _check_lane(reading, lane, window.vp_id)
-    return Tables(
-        window=window,
-        as_of=as_of,
+    candidates = candidates_of(reading, window, as_of, lane)
+    reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates)
+    reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
+    name_windows(reading, [window])
+    _choose_missions(reading, window)
+    rids = [str(int(row["rid"])) for row in reading.rows("SELECT rid FROM chosen")]
+    few = f"rowid IN ({', '.join(rids)})" if len(rids) <= _ROWIDS_PER_QUERY else candidates
+    fetch_events(reading, window.vp_id, few)
+    reading.execute(MISSION_EVENTS)
+    fetch_shown(reading, newest=MAX_EVENT_LIMIT)
+    [start] = reading.rows(f"SELECT CAST({SINCE} AS VARCHAR) AS since FROM windows")
+    since = replace(window, start=parse_time(start["since"]), last_missions=None, skip_missions=0)
+    fetch_missionless(reading, lane, date_range(since, as_of))
+    session = read_session(reading, lane)
+    [tables] = tables_of(reading, lane, [window], max(now, as_of), session)
+    if tables.missions.empty and session is None:
+        check_lane(reading, lane, window.vp_id)
+    return replace(
+        tables,
         source=source,
         kind=kind,
-        missions=missions,
-        events=reading.frame(_EVENTS),
-        event_counts={row["name"]: row["n"] for row in reading.rows(_EVENT_COUNTS)},
-        session=session,
-        session_events=reading.frame(_SESSION_EVENTS.format(until=_until(window, as_of))),
-        quality=_quality(reading, window, as_of, lane, max(now, as_of), session),
-        last_activity=_newest_event(reading, lane, as_of),
+        last_activity=newest_event(reading, lane, as_of),
         more_to_come=_more_to_come(reading, lane, session, as_of),
     )
 
 
-def _candidates(window: RolloutWindow, as_of: datetime, lane: str) -> str:
-    """What SQLite can decide by text: a few missions too many, never one too few."""
-    if window.last_missions is not None:
-        usual = f"{lane} AND {_USUAL} AND created_at <= {literal(_usual_text(as_of))}"
-        newest = f"ORDER BY created_at DESC, rowid DESC LIMIT {window.last_missions + window.skip_missions}"
-        return f"rowid IN (SELECT rowid FROM vp_missions WHERE {usual} {newest}) OR NOT ({_USUAL})"
-    return f"({_DATED} AND {_date_range(window, as_of)}) OR NOT ({_DATED})"
+def name_windows(reading: Reading, windows: Sequence[RolloutWindow]) -> None:
+    """Creates ``windows``: their numbers, bounds and moments of judgement."""
+    rows = []
+    for number, window in enumerate(windows):
+        assert window.as_of is not None
+        end = window.as_of if window.end is None else min(window.end, window.as_of)
+        times = [
+            f"{moment(value) if value else 'NULL'}::TIMESTAMPTZ" for value in (window.start, window.end, window.as_of)
+        ]
+        texts = [literal(shifted(window.start, -1) if window.start else ""), literal(shifted(end, 2))]
+        texts = texts if window.last_missions is None else ["NULL::VARCHAR"] * 2  # their dates may be any
+        rows.append(f"({number}, {', '.join([*times, *texts])})")
+    reading.execute(
+        f"CREATE OR REPLACE TABLE windows AS FROM (VALUES {', '.join(rows)}) "
+        'v(w, "start", "end", as_of, text_from, text_until)'
+    )
 
 
-def _usual_text(value: datetime) -> str:
-    return value.isoformat(timespec="microseconds")
+def read_session(reading: Reading, lane: str) -> dict[str, Any] | None:
+    """Creates ``session_event_rows``, all of the lane's, and returns its session row."""
+    reading.fetch("session_event_rows", "vp_session_events", _SESSION_EVENT_COLUMNS, lane)
+    reading.read_times("session_event_rows", ["created_at"], "vp_session_events")
+    return session_row(reading, lane)
 
 
-def _date_range(window: RolloutWindow, as_of: datetime) -> str:
-    """The window's dates as text bounds, a day wider on either side than any offset can move a stamp."""
-    bounds = []
-    if window.start is not None:
-        bounds.append(f"created_at >= '{_shifted(window.start, -1)}'")
-    end = as_of if window.end is None else min(window.end, as_of)
-    bounds.append(f"created_at < '{_shifted(end, 2)}'")
-    return " AND ".join(bounds)
+def tables_of(
+    reading: Reading, lane: str, windows: Sequence[RolloutWindow], now: datetime, session: Mapping[str, Any] | None
+) -> Iterator[Tables]:
+    """Yields the tables of the windows whose missions are ``chosen`` and whose events are ``mission_events``."""
+    missions, events = (_by_window(reading.frame(sql)) for sql in (_MISSIONS, _EVENTS))
+    session_events = reading.frame(_SESSION_EVENTS)
+    counts: dict[int, dict[str, int]] = {}
+    for row in reading.rows(_EVENT_COUNTS):
+        counts.setdefault(row["w"], {})[row["name"]] = row["n"]
+    quality = noticed(reading, lane, now, session)
+    for number, window in enumerate(windows):
+        assert window.as_of is not None
+        undated = session_events["created_at"].isna()
+        stamps = session_events["created_at"]
+        closed = window.end is not None and window.end <= window.as_of
+        until = stamps < window.end if closed else stamps <= window.as_of
+        yield Tables(
+            window=window,
+            as_of=window.as_of,
+            source="",
+            kind="",
+            missions=missions(number),
+            events=events(number),
+            event_counts=counts.get(number, {}),
+            session=session,
+            session_events=session_events[undated | until].reset_index(drop=True),
+            quality=quality[number],
+        )
 
 
-def _shifted(value: datetime, days: int) -> str:
-    try:
-        return (value + timedelta(days=days)).date().isoformat()
-    except OverflowError:
-        return "0001-01-01" if days < 0 else "9999-99-99"
+def _by_window(frame: pd.DataFrame) -> Callable[[int], pd.DataFrame]:
+    """Returns what gives each window's rows of a frame that is sorted by ``w``."""
+    numbers = frame.pop("w").to_numpy()
+
+    def of(number: int) -> pd.DataFrame:
+        first, last = np.searchsorted(numbers, [number, number + 1])
+        return frame.iloc[first:last].reset_index(drop=True)
+
+    return of
 
 
-def _choose_missions(reading: Reading, window: RolloutWindow, as_of: datetime) -> None:
+def _choose_missions(reading: Reading, window: RolloutWindow) -> None:
     """Creates ``chosen``: the window's missions, decided on parsed times."""
-    seen = f"(created_at IS NULL OR created_at <= {moment(as_of)})"
     if window.last_missions is not None:
         choice = (
-            f"WHERE {seen} ORDER BY created_at DESC NULLS LAST, rid DESC "
+            f"coalesce(created_at <= as_of, true) ORDER BY created_at DESC NULLS LAST, rid DESC "
             f"LIMIT {window.last_missions} OFFSET {window.skip_missions}"
         )
     else:
-        bounds = ["created_at IS NOT NULL", seen]
-        if window.start is not None:
-            bounds.append(f"created_at >= {moment(window.start)}")
-        if window.end is not None:
-            bounds.append(f"created_at < {moment(window.end)}")
-        choice = f"WHERE {' AND '.join(bounds)}"
-    reading.execute(f"CREATE TABLE chosen AS SELECT *, {moment(as_of)} AS as_of FROM mission_rows {choice}")
+        choice = WITHIN
+    reading.execute(f"{CHOSEN} WHERE {choice}")
 
 
-def _choose_events(reading: Reading, window: RolloutWindow, candidates: str, as_of: datetime) -> None:
-    """Creates ``mission_events``: every event of the chosen missions that happened by ``as_of``.
-
-    And ``shown``: those that a report lists (the newest) or groups (fallbacks and failures), payloads included.
-    """
-    rids = [str(row["rid"]) for row in reading.rows("SELECT rid FROM chosen")]
-    missions = f"rowid IN ({', '.join(rids)})" if len(rids) <= _ROWIDS_PER_QUERY else candidates
+def fetch_events(reading: Reading, vp_id: str, missions: str) -> None:
+    """Creates ``event_rows``: every event of the lane's missions that ``missions`` names."""
     reading.fetch(
         "event_rows",
         "vp_events",
         ["mission_id", "event_type", "created_at", "vp_id"],
         f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''",
-        replacing={"vp_id": f"nullif(vp_id, {literal(window.vp_id)})"},
+        replacing={"vp_id": f"nullif(vp_id, {literal(vp_id)})"},
     )
     reading.read_times("event_rows", ["created_at"], "vp_events")
+
+
+def fetch_shown(reading: Reading, newest: int) -> None:
+    """Creates ``shown``: events that a report lists (the newest) or groups (fallbacks and failures), with payloads."""
     reading.execute(
-        "CREATE TABLE mission_events AS SELECT * FROM event_rows "
-        "WHERE mission_id IN (SELECT mission_id FROM chosen) "
-        f"AND (created_at IS NULL OR created_at <= {moment(as_of)})"
-    )
-    reading.execute(
-        f"CREATE TABLE recent AS SELECT rid FROM mission_events "
-        f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {MAX_EVENT_LIMIT}"
+        f"CREATE OR REPLACE TABLE recent AS SELECT rid FROM mission_events "
+        f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {newest}"
     )
     wanted = [
-        str(row["rid"])
+        str(int(row["rid"]))
         for row in reading.rows(
-            "SELECT rid FROM mission_events WHERE rid IN (FROM recent) "
+            "SELECT DISTINCT rid FROM mission_events WHERE rid IN (FROM recent) "
             f"OR event_type IN ('{FALLBACK}', '{FAILED}') ORDER BY rid"
         )
     ]
@@ -169,22 +186,35 @@ def _choose_events(reading: Reading, window: RolloutWindow, candidates: str, as_
 
 
 _ROWIDS_PER_QUERY = 20_000
+#: Which missions a range holds.
+WITHIN = (
+    "created_at >= coalesce(\"start\", '-infinity') AND created_at < coalesce(\"end\", 'infinity') "
+    "AND created_at <= as_of"
+)
+#: Each window's missions, with its moment of judgement, decided on parsed times; a condition follows.
+CHOSEN = "CREATE OR REPLACE TABLE chosen AS SELECT w, m.*, as_of FROM mission_rows m CROSS JOIN windows"
+#: Every event of the chosen missions that happened by their window's ``as_of``.
+MISSION_EVENTS = """
+CREATE OR REPLACE TABLE mission_events AS
+SELECT w, e.* FROM event_rows e JOIN (SELECT DISTINCT w, mission_id, as_of FROM chosen) USING (mission_id)
+WHERE created_at IS NULL OR created_at <= as_of
+"""
 
 _EVENTS = """
-SELECT event_id, mission_id, shown.vp_id, event_type, payload_json, created_at, created_at_text,
+SELECT w, event_id, mission_id, shown.vp_id, event_type, payload_json, created_at, created_at_text,
        rid IN (FROM recent) AS recent
 FROM mission_events m JOIN shown USING (rid)
-ORDER BY created_at NULLS FIRST, rid
+ORDER BY w, created_at NULLS FIRST, rid
 """
 
 _EVENT_COUNTS = f"""
-SELECT coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, count(*) AS n
-FROM mission_events GROUP BY name ORDER BY n DESC, name
+SELECT w, coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, count(*) AS n
+FROM mission_events GROUP BY w, name ORDER BY n DESC, name
 """
 
 _SESSION_EVENTS = """
 SELECT event_id, vp_id, event_type, payload_json, created_at, created_at_text
-FROM session_event_rows WHERE created_at IS NULL OR {until}
+FROM session_event_rows
 ORDER BY created_at NULLS FIRST, rid
 """
 
@@ -196,7 +226,7 @@ _STATUS_OF_EVENT = " ".join(f"WHEN '{event}' THEN '{status}'" for event, status 
 #: What happened after ``as_of`` is taken back (``seen``), then each mission gets what its events tell.
 _MISSIONS = f"""
 WITH told AS (
-  SELECT mission_id,
+  SELECT w, mission_id,
     count(*) AS events,
     count(*) FILTER (event_type = '{FALLBACK}') AS fallback_events,
     count(*) FILTER (event_type = '{STARTED}') AS starts,
@@ -208,12 +238,12 @@ WITH told AS (
       AS ended_event_at,
     string_agg(left(coalesce(nullif(event_type, ''), '{UNKNOWN}'), 80), ' > ' ORDER BY created_at NULLS LAST, rid)
       FILTER (event_type IS DISTINCT FROM '{PROGRESS}') AS sequence
-  FROM mission_events GROUP BY mission_id
+  FROM mission_events GROUP BY w, mission_id
 ), later AS (
   SELECT c.*, coalesce(started_at > as_of, false) AS started_later,
     coalesce(status IN {_TERMINAL_STATUSES} AND coalesce(completed_at, updated_at) > as_of, false) AS ended_later,
-    told.* EXCLUDE (mission_id)
-  FROM chosen c LEFT JOIN told USING (mission_id)
+    told.* EXCLUDE (w, mission_id)
+  FROM chosen c LEFT JOIN told USING (w, mission_id)
 ), seen AS (
   SELECT * REPLACE (
       CASE WHEN ended_later AND ended_event IS NOT NULL THEN CASE ended_event {_STATUS_OF_EVENT} END
@@ -225,7 +255,7 @@ WITH told AS (
       CASE WHEN completed_at <= as_of OR completed_at IS NULL THEN completed_at_text END AS completed_at_text)
   FROM later
 )
-SELECT mission_id, run_id, objective, result_ref, worker_id, priority_tier, source,
+SELECT w, mission_id, run_id, objective, result_ref, worker_id, priority_tier, source,
   CASE WHEN status IN {_KNOWN_STATUSES} THEN status ELSE '{UNKNOWN}' END AS status,
   created_at, started_at, completed_at, updated_at, dispatched_at, started_event_at, fallback_at, ended_event_at,
   CASE WHEN started_at >= created_at THEN (epoch_us(started_at) - epoch_us(created_at)) / 1e6
@@ -236,17 +266,11 @@ SELECT mission_id, run_id, objective, result_ref, worker_id, priority_tier, sour
   coalesce(cancel_requested, '0') NOT IN ('', '0') AS cancel_requested,
   ended_event, coalesce(sequence, '') AS sequence,
   status AS status_text, created_at_text, started_at_text, completed_at_text, updated_at_text
-FROM seen ORDER BY created_at NULLS FIRST, rid
+FROM seen ORDER BY w, created_at NULLS FIRST, rid
 """
 
 
-def _until(window: RolloutWindow, as_of: datetime) -> str:
-    if window.end is not None and window.end <= as_of:
-        return f"created_at < {moment(window.end)}"
-    return f"created_at <= {moment(as_of)}"
-
-
-def _check_lane(reading: Reading, lane: str, vp_id: str) -> None:
+def check_lane(reading: Reading, lane: str, vp_id: str) -> None:
     """Raises where the lane has no row in any table, although other lanes have."""
     for table in ("vp_missions", "vp_events", "vp_session_events"):
         reading.fetch("any_row", table, ["vp_id"], f"{lane} LIMIT 1")
@@ -254,94 +278,22 @@ def _check_lane(reading: Reading, lane: str, vp_id: str) -> None:
             return
     lanes: set[str] = set()
     for table in ("vp_sessions", "vp_missions"):
-        reading.fetch("lanes", table, ["vp_id"], "1 GROUP BY vp_id LIMIT 1000")
+        reading.fetch("lanes", table, ["vp_id"], f"rowid IN (SELECT min(rowid) FROM {table} GROUP BY vp_id LIMIT 1000)")
         lanes |= {row["vp_id"] for row in reading.rows("FROM lanes") if row["vp_id"]}
     if lanes:
         shown = ", ".join(sorted(lanes)[:10]) + (", …" if len(lanes) > 10 else "")
         raise UnknownLaneError(f"There is no lane {vp_id!r} in the database; it holds {shown}.")
 
 
-def _quality(
-    reading: Reading,
-    window: RolloutWindow,
-    as_of: datetime,
-    lane: str,
-    now: datetime,
-    session: Mapping[str, Any] | None,
-) -> DataQuality:
-    [found] = reading.rows(
-        """
-        SELECT count(*) FILTER (coalesce(mission_id, '') = '') AS without_id,
-          count(*) - without_id - count(DISTINCT nullif(mission_id, '')) AS duplicates,
-          count(*) FILTER (started_at < created_at OR completed_at < started_at) AS backwards,
-          (SELECT count(*) FROM mission_rows WHERE created_at IS NULL) AS without_created_at,
-          (SELECT count(*) FROM mission_events WHERE vp_id <> '') AS foreign_events,
-          CAST(min(created_at) AS VARCHAR) AS first_created
-        FROM chosen
-        """
-    )
-    unknown = reading.rows(
-        f"SELECT coalesce(status, '') AS name, count(*) AS n FROM chosen "
-        f"WHERE coalesce(status, '') NOT IN {_KNOWN_STATUSES} GROUP BY name ORDER BY n DESC, name"
-    )
-    start = window.start or parse_time(found["first_created"])
-    missionless = _missionless_events(
-        reading, replace(window, start=start, last_missions=None, skip_missions=0), as_of, lane
-    )
-    return DataQuality(
-        missing_tables=tuple(table for table in TABLES if table not in reading.columns),
-        missing_columns=tuple(
-            f"{table}.{column}"
-            for table, columns in TABLES.items()
-            for column in columns
-            if table in reading.columns and column not in reading.columns[table]
-        ),
-        unreadable_times=reading.unreadable,
-        undecodable_texts=reading.undecodable,
-        missions_without_created_at=found["without_created_at"],
-        duplicate_missions=found["duplicates"],
-        missions_without_id=found["without_id"],
-        unknown_statuses={row["name"]: row["n"] for row in unknown},
-        backwards_clocks=found["backwards"],
-        orphan_events=sum(row["n"] for row in missionless if row["orphan"]),
-        orphan_signals=sum(row["n"] for row in missionless if row["name"] in (FALLBACK, FAILED)),
-        lane_events={row["name"]: row["n"] for row in missionless if not row["orphan"]},
-        foreign_events=found["foreign_events"],
-        beyond_as_of=_beyond(reading, lane, now, session),
-    )
-
-
-def _beyond(reading: Reading, lane: str, now: datetime, session: Mapping[str, Any] | None) -> int:
-    """Counts rows of the lane that are stamped later than the moment of reading allows, up to 1,000 a table."""
-    limit = now + timedelta(seconds=BEYOND_SECONDS)
-    later = f"{lane} AND created_at > {literal(_shifted(limit, -2))} ORDER BY created_at DESC LIMIT 1000"
-    statuses = "status IN ('" + "', '".join(MISSION_STATUSES) + "')"  # so that the index finds the newest of each
-    reading.fetch("later_missions", "vp_missions", ["created_at"], f"{statuses} AND {later}", count=False)
-    reading.fetch("later_events", "vp_events", ["created_at"], later, count=False)
-    reading.read_times("later_missions", ["created_at"])
-    reading.read_times("later_events", ["created_at"])
-    counts = [
-        f"(SELECT count(*) FROM {table} WHERE {condition})"
-        for table, condition in (
-            ("later_missions", f"created_at > {moment(limit)}"),
-            ("later_events", f"created_at > {moment(limit)}"),
-            ("session_event_rows", f"created_at > {moment(limit)}"),
-            ("chosen", f"greatest(started_at, completed_at) > {moment(limit)}"),
-        )
-    ]
-    [found] = reading.rows(f"SELECT {' + '.join(counts)} AS n")
-    stamps = [parse_time(str((session or {}).get(column))) for column in ("last_heartbeat_at", "updated_at")]
-    return int(found["n"]) + sum(stamp is not None and stamp > limit for stamp in stamps)
-
-
 def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None, as_of: datetime) -> bool:
     """Whether any row that the window read, or any mission of the lane, is stamped after ``as_of``."""
-    usual = f"{lane} AND created_at > {literal(_usual_text(as_of))} AND {_USUAL} LIMIT 1"  # the others were read
-    reading.fetch("usual_later", "vp_missions", ["created_at"], usual, count=False)
+    later_ones = f"created_at > {literal(usual_text(as_of))} AND {usual(reading)}"  # others were read
+    later_ones = of_each_status(reading, lane, later_ones)
+    reading.fetch("usual_later", "vp_missions", ["created_at"], f"{later_ones} LIMIT 1", count=False)
     later = [
         f"EXISTS (FROM {table} WHERE greatest({columns}) > {moment(as_of)})"
         for table, columns in (
-            ("mission_rows", ", ".join(_MISSION_TIMES)),
+            ("mission_rows", ", ".join(MISSION_TIMES)),
             ("event_rows", "created_at"),
             ("session_event_rows", "created_at"),
         )
@@ -351,26 +303,9 @@ def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None
     return bool(found["later"]) or (written is not None and written > as_of)
 
 
-def _newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:
+def newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | None:
     """Returns when the newest event of the lane happened, whatever its mission; ``None`` without one."""
-    newest = f"{lane} AND {_USUAL} AND created_at <= {literal(_usual_text(as_of))} ORDER BY created_at DESC LIMIT 1"
+    past = f"{lane} AND {usual(reading)} AND created_at <= {literal(usual_text(as_of))}"
+    newest = f"{past} ORDER BY created_at DESC LIMIT 1"
     reading.fetch("newest_event", "vp_events", ["created_at"], newest, count=False)
     return next((parse_time(row["created_at"]) for row in reading.rows("SELECT created_at FROM newest_event")), None)
-
-
-def _missionless_events(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> list[dict[str, Any]]:
-    """Counts the lane's events within the window's time whose mission does not exist or that name none."""
-    reading.fetch(
-        "missionless",
-        "vp_events",
-        ["event_type", "mission_id", "created_at"],
-        f"{lane} AND {_date_range(window, as_of)} AND (mission_id IS NULL OR mission_id = '' OR NOT EXISTS "
-        "(SELECT 1 FROM vp_missions m WHERE m.mission_id = vp_events.mission_id))",
-        count=False,
-    )
-    reading.read_times("missionless", ["created_at"])
-    since = "true" if window.start is None else f"created_at >= {moment(window.start)}"
-    return reading.rows(
-        f"SELECT coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, coalesce(mission_id, '') <> '' AS orphan, "
-        f"count(*) AS n FROM missionless WHERE {since} AND {_until(window, as_of)} GROUP BY ALL ORDER BY n DESC, name"
-    )

@@ -1,7 +1,9 @@
-"""One read of a runtime database: a SQLite transaction whose query results become DuckDB tables."""
+"""One consistent read, of a SQLite transaction or of what lies in DuckDB: query results become DuckDB tables."""
 
 from __future__ import annotations
 
+import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,9 +14,13 @@ import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 import pandas as pd
 
+from vpanalysis.data.duck import connect
 from vpanalysis.data.schema import FIELD_FILES, REQUIRED_TABLES, TABLES
+from vpanalysis.data.sqlite_file import wait_seconds
 from vpanalysis.data.timestamps import STRICT_PATTERN, parse_time
 from vpanalysis.errors import InputError
+
+_TAKEN = re.compile(r"(?i)|rid|sentinel|(type of|lost) .*", re.DOTALL)
 
 
 class _Stream:
@@ -36,55 +42,33 @@ class _Stream:
             cursor.close()
 
 
-class Reading:
-    """One SQLite transaction whose query results become DuckDB tables."""
+class Reading(ABC):
+    """One consistent read of VP tables, by SQL that SQLite and DuckDB share, into DuckDB tables.
 
-    def __init__(self, uri: str) -> None:
-        self._sqlite = adbc.connect(uri)
-        self._duck = duckdb.connect()
-        self._duck.execute("SET TimeZone = 'UTC'")
+    Attributes:
+        columns: The columns of each VP table that is there.
+        undecodable: Number of values per ``table.column`` that were read and are not valid UTF-8.
+        unreadable: Number of values per ``table.column`` that were read and are no time stamp.
+        indexed: Whether the field's index over lane, status and creation time of missions is there.
+    """
+
+    #: SQL: whether the text ``created_at`` begins with a date that the calendar has.
+    begins_with_a_date: str
+
+    def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
+        self._duck = duck
         self.undecodable: Counter[str] = Counter()
         self.unreadable: dict[str, int] = {}
         self.columns: dict[str, tuple[str, ...]] = {}
+        self.indexed = False
 
-    def read_schema(self) -> None:
-        """Fills ``columns``: those of each VP table that the database has."""
-        tables = ", ".join(f"('{table}')" for table in TABLES)
-        self.copy(
-            "schema_columns",
-            ["name", "columns"],
-            f"SELECT 0, 0, CAST(t.column1 AS BLOB), CAST(c.name AS BLOB) "
-            f"FROM (VALUES {tables}) t, pragma_table_info(t.column1) c",
-        )
-        for row in self.rows("SELECT name, list(columns ORDER BY rowid) AS names FROM schema_columns GROUP BY name"):
-            self.columns[row["name"]] = tuple(row["names"])
+    @abstractmethod
+    def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
+        """Creates ``into``: the table's ``rid`` (its rowid), the expressions as texts, and what of them was lost."""
 
-    def close(self) -> None:
-        """Closes both and lets go of them: a traceback that a notebook keeps must not keep them alive."""
-        self._duck.close()
-        self._sqlite.close()
-        del self._duck, self._sqlite
-
-    def copy(self, into: str, columns: Sequence[str], sql: str) -> None:
-        """Creates the DuckDB table ``into`` from an SQLite query: a zero, ``rid`` and blobs, read as text.
-
-        Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows. For
-        each column ``X``, ``lost X`` says where a blob is not valid UTF-8 and the text therefore NULL.
-        """
-        names = [quote(column) for column in columns]
-        sentinel = "SELECT 1 AS sentinel, 0 AS rid, " + ", ".join(f"x'' AS {name}" for name in names)
-        stream = _Stream(self._sqlite, f"{sentinel} UNION ALL SELECT * FROM ({sql})")
-        texts = [
-            f"try(decode({quote(column)})) AS {quote(column)}, "
-            f"{quote(column)} IS NOT NULL AND try(decode({quote(column)})) IS NULL AS {quote('lost ' + column)}"
-            for column in columns
-        ]
-        try:
-            self._duck.execute(
-                f"CREATE OR REPLACE TABLE {into} AS SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0"
-            )
-        finally:
-            stream.close()
+    @abstractmethod
+    def copy_sessions(self, into: str, rest: str) -> None:
+        """Creates ``into`` from ``vp_sessions``: each column as text, and ``type of X`` as SQLite names it."""
 
     def fetch(
         self,
@@ -97,23 +81,20 @@ class Reading:
         replacing: Mapping[str, str] | None = None,
         count: bool = True,
     ) -> None:
-        """Creates the DuckDB table ``into`` from an SQLite table: ``rid`` (its rowid) and text ``columns``.
+        """Creates the DuckDB table ``into`` from a VP table: ``rid`` (its rowid) and text ``columns``.
 
         Columns that the database lacks are NULL; a table that it lacks is empty; a value that is not valid
         UTF-8 is NULL and counted in ``undecodable``. ``replacing`` gives SQL for columns to be read otherwise.
         """
         present = self.columns.get(table)
         if present is None:
-            sql = f"SELECT 0, 0, {', '.join(['NULL'] * len(columns))} WHERE 0"
+            nothing = (f"NULL::VARCHAR AS {quote(name)}, NULL::BLOB AS {quote('lost ' + name)}" for name in columns)
+            self.execute(f"CREATE OR REPLACE TABLE {into} AS SELECT 0 AS rid, {', '.join(nothing)} WHERE false")
         else:
-            read = {column: quote(column) if column in present else "NULL" for column in columns} | dict(
-                replacing or {}
-            )
-            blobs = [f"CAST({read[column]} AS BLOB)" for column in columns]
-            sql = f"SELECT 0, rowid, {', '.join(blobs)} FROM {quote(table)} WHERE {where} {order}"
-        self.copy(into, columns, sql)
+            read = {column: quote(column) if column in present else "NULL" for column in columns}
+            self._select(into, table, read | dict(replacing or {}), f"WHERE {where} {order}")
         if count:
-            lost = [f"count(*) FILTER ({quote('lost ' + column)}) AS {quote(column)}" for column in columns]
+            lost = [f"count({quote('lost ' + column)}) AS {quote(column)}" for column in columns]
             [found] = self.rows(f"SELECT {', '.join(lost)} FROM {into}")
             self.undecodable.update({f"{table}.{column}": n for column, n in found.items() if n})
 
@@ -163,10 +144,97 @@ class Reading:
                 self.unreadable[f"{label}.{column}"] = found["n"]
 
 
+class SqliteReading(Reading):
+    """One SQLite transaction whose query results become DuckDB tables."""
+
+    begins_with_a_date = "coalesce(date(created_at), '') = substr(created_at, 1, 10)"
+
+    def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None, *, files: bool = False) -> None:
+        super().__init__(duck or connect(files=files))
+        self._borrowed = duck is not None
+        self._sqlite = adbc.connect(uri)
+        with self._sqlite.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {round(1000 * wait_seconds())}")
+
+    def read_schema(self) -> None:
+        """Fills ``columns``, those of each VP table that the database has, and ``indexed``."""
+        tables = ", ".join(f"('{table}')" for table in TABLES)
+        self.copy(
+            "schema_columns",
+            ["name", "columns"],
+            f"SELECT 0, 0, CAST(t.column1 AS BLOB), CAST(c.name AS BLOB) "
+            f"FROM (VALUES {tables}) t, pragma_table_info(t.column1) c UNION ALL "
+            "SELECT 0, 1, CAST(l.name AS BLOB), CAST(i.name AS BLOB) "
+            "FROM pragma_index_list('vp_missions') l, pragma_index_info(l.name) i WHERE NOT l.partial",
+        )
+        names = "list(columns ORDER BY rowid) AS names"
+        for row in self.rows(f"SELECT name, rid, {names} FROM schema_columns GROUP BY name, rid"):
+            if row["rid"]:
+                self.indexed |= row["names"][:3] == ["vp_id", "status", "created_at"]
+            else:  # nothing of ours is called so; but the tables made here have columns of these names
+                self.columns[row["name"]] = tuple(name for name in row["names"] if not _TAKEN.fullmatch(name))
+
+    def close(self) -> None:
+        """Closes both and lets go of them: a traceback that a notebook keeps must not keep them alive."""
+        if not self._borrowed:
+            self._duck.close()
+        self._sqlite.close()
+        del self._duck, self._sqlite
+
+    def copy_sessions(self, into: str, rest: str) -> None:
+        """Creates ``into`` from ``vp_sessions``: each column as text, and ``type of X`` as SQLite names it."""
+        columns = self.columns["vp_sessions"]
+        values = [f"CAST({quote(name)} AS BLOB), CAST(typeof({quote(name)}) AS BLOB)" for name in columns]
+        names = [text for name in columns for text in (name, f"type of {name}")]
+        self.copy(into, names, f"SELECT 0, rowid, {', '.join(values)} FROM vp_sessions {rest}")
+
+    def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
+        blobs = ", ".join(f"CAST({expression} AS BLOB)" for expression in expressions.values())
+        self.copy(into, list(expressions), f"SELECT 0, rowid, {blobs} FROM {quote(table)} {rest}")
+
+    def copy(self, into: str, columns: Sequence[str], sql: str) -> None:
+        """Creates the DuckDB table ``into`` from an SQLite query: a zero, ``rid`` and blobs, read as text.
+
+        Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows. For
+        each column ``X``, ``lost X`` has the bytes of what is not valid UTF-8, where the text is therefore NULL.
+        """
+        names = [quote(column) for column in columns]
+        sentinel = "SELECT 1 AS sentinel, 0 AS rid, " + ", ".join(f"x'' AS {name}" for name in names)
+        stream = _Stream(self._sqlite, f"{sentinel} UNION ALL SELECT * FROM ({sql})")
+        texts = [
+            f"try(decode({quote(column)})) AS {quote(column)}, "
+            f"CASE WHEN try(decode({quote(column)})) IS NULL THEN {quote(column)} END AS {quote('lost ' + column)}"
+            for column in columns
+        ]
+        self._duck.register("stream", stream)
+        try:
+            self._duck.execute(
+                f"CREATE OR REPLACE TABLE {into} AS SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0"
+            )
+        finally:
+            self._duck.unregister("stream")
+            stream.close()
+
+
 @contextmanager
-def open_reading(uri: str, name: str, opened: Callable[[], None]) -> Iterator[Reading]:
-    """Opens a reading and closes it; ``opened`` is called when the transaction has begun, ``name`` stands in errors."""
-    reading = Reading(uri)
+def open_reading(
+    uri: str,
+    name: str,
+    opened: Callable[[], None],
+    duck: duckdb.DuckDBPyConnection | None = None,
+    *,
+    files: bool = False,
+) -> Iterator[SqliteReading]:
+    """Opens a reading of a database and closes it.
+
+    Args:
+        uri: The database, as SQLite wants it.
+        name: What errors call it.
+        opened: Is called when the transaction has begun.
+        duck: Where tables are made; ``None``: in a DuckDB of its own, which ends with it.
+        files: Whether that one may write files.
+    """
+    reading = SqliteReading(uri, duck, files=files)
     try:
         reading.read_schema()
         opened()
@@ -184,12 +252,7 @@ def open_reading(uri: str, name: str, opened: Callable[[], None]) -> Iterator[Re
 def session_row(reading: Reading, lane: str) -> dict[str, Any] | None:
     """Returns the lane's ``vp_sessions`` row, unknown columns included; numbers stay numbers."""
     columns = reading.columns["vp_sessions"]
-    values = [f"CAST({quote(column)} AS BLOB), CAST(typeof({quote(column)}) AS BLOB)" for column in columns]
-    reading.copy(
-        "session_rows",
-        [name for column in columns for name in (column, f"type of {column}")],
-        f"SELECT 0, 0, {', '.join(values)} FROM vp_sessions WHERE {lane} LIMIT 1",
-    )
+    reading.copy_sessions("session_rows", f"WHERE {lane} LIMIT 1")
     numbers = {"integer": int, "real": float}
     for row in reading.rows("FROM session_rows"):
         typed = {column: (row[column], numbers.get(row[f"type of {column}"])) for column in columns}

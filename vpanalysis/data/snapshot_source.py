@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from vpanalysis.data import gateway
-from vpanalysis.data.ops_token import resolve_token
+from vpanalysis.data.ops_token import MASKED_LENGTH, resolve_token
 from vpanalysis.data.schema import MAX_EVENT_LIMIT, MAX_MISSION_LIMIT
 from vpanalysis.data.snapshot import (
     Snapshot,
@@ -22,9 +22,6 @@ from vpanalysis.data.snapshot import (
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
-
-#: A shorter token is masked in no answer: it would be part of ordinary words.
-_MASKED_LENGTH = 6
 
 
 class _EndpointSource:
@@ -43,6 +40,10 @@ class _EndpointSource:
 
     def __exit__(self, *exception: object) -> None:
         """Nothing to close."""
+
+    def series(self, span: RolloutWindow, plan: object, use: object) -> NoReturn:
+        """Raises: what holds the newest missions alone has no past windows."""
+        raise InputError(f"{self.name} holds the newest missions only, not a lane's past: give the database itself.")
 
     def lanes(self) -> tuple[str, ...]:
         """Returns nothing: an endpoint answers for one lane, and names no others."""
@@ -92,6 +93,8 @@ class SnapshotSource(_EndpointSource):
     def __init__(self, path: Path) -> None:
         self.name = path.name
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise InputError(f"{path} is not a regular file: give the path of a saved snapshot.")
             if path.stat().st_size > gateway.MAX_BYTES:
                 raise InputError(f"{path} is over {gateway.MAX_BYTES // 1_000_000} MB: that is no metrics snapshot.")
             self._content = parse_snapshot(path.read_bytes(), path.name)
@@ -174,7 +177,7 @@ class GatewaySource(_EndpointSource):
             **more,
         }
         body = gateway.fetch(self._endpoint, query, self._token)
-        if self._token and len(self._token) >= _MASKED_LENGTH:
+        if self._token and len(self._token) >= MASKED_LENGTH:
             body = body.replace(self._token.encode(), b"***")  # a server may repeat what it was sent
         content = parse_snapshot(body, self.name)
         self._check_lane(content, vp_id)

@@ -2,25 +2,34 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Hashable
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Protocol, Self, TypeVar
+from tempfile import gettempdir
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
-from vpanalysis.data.gateway_answer import gateway_answer
+from vpanalysis.data import integrity
 from vpanalysis.data.lane_lookup import lanes_in
-from vpanalysis.data.load import load_window
-from vpanalysis.data.reading import Reading, open_reading
+from vpanalysis.data.reading import SqliteReading, open_reading
 from vpanalysis.data.sample import CHOICES, SAMPLE_END, write_sample
-from vpanalysis.data.snapshot import Snapshot, clamp_event_limit, clamp_mission_limit
+from vpanalysis.data.schema import SEVERAL
+from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.data.sqlite_file import fingerprint, read_consistently
+from vpanalysis.data.table_source import TableSource
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
+from vpanalysis.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vpanalysis.data.archive_source import RowsReading
 
 _T = TypeVar("_T")
 SAMPLE = "sample"
@@ -38,6 +47,14 @@ class Source(Protocol):
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the window's tables, read in one transaction."""
 
+    def series(
+        self,
+        span: RolloutWindow,
+        plan: "Callable[[pd.DatetimeIndex, datetime], Sequence[RolloutWindow]]",
+        use: Callable[[Tables], _T],
+    ) -> list[_T]:
+        """Returns what ``use`` makes of each window that ``plan`` finds in a span, from one reading."""
+
     def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
         """Returns the gateway's own answer, its oldest-events flaw included."""
 
@@ -46,18 +63,26 @@ class Source(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
 
-def open_source(location: str | os.PathLike[str], *, ops_token: str | None = None) -> Source:
+def open_source(
+    location: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, ops_token: str | None = None
+) -> Source:
     """Opens where VP tables are read from; a read-only operation.
 
     Args:
-        location: The path of a SQLite runtime database, a gateway's URL, the path of a saved snapshot (``.json``),
-            or ``sample`` (``sample:failing`` for another of the sample's scenarios).
+        location: The path of a SQLite runtime database or of an archive's folder, a gateway's URL, the path of a saved
+            snapshot (``.json``), or ``sample`` (``sample:failing`` for another of the sample's scenarios). Several
+            databases and archives, as a list or as one text with ``" + "`` between them, are read as one: of a row
+            that several have, the first one's counts.
         ops_token: The gateway's token; failing that ``UA_OPS_TOKEN`` or that line of ``.env``.
 
     Raises:
         InputError: The location is empty, or cannot be one of these; a file is checked when it is read.
     """
+    if not isinstance(location, str | os.PathLike):
+        return _merged([open_source(part, ops_token=ops_token) for part in location])
     text = os.fspath(location)
+    if SEVERAL in text and not os.path.lexists(text):
+        return open_source([part.strip() for part in text.split(SEVERAL)], ops_token=ops_token)
     if not text.strip():
         raise InputError("No source: give the path of a runtime database, a gateway's URL, or 'sample'.")
     if text == SAMPLE or text.startswith(SAMPLE + ":"):
@@ -70,7 +95,27 @@ def open_source(location: str | os.PathLike[str], *, ops_token: str | None = Non
         from vpanalysis.data.snapshot_source import SnapshotSource
 
         return SnapshotSource(Path(text))
+    if Path(text).is_dir():
+        from vpanalysis.data.archive_source import ArchiveSource
+
+        return ArchiveSource(Path(text))
     return SqliteSource(Path(text))
+
+
+def _merged(sources: Sequence[Source]) -> Source:
+    from vpanalysis.data.archive_source import ArchiveSource, MergedSource
+
+    if len(sources) == 1:
+        return sources[0]
+    for source in sources:
+        if not isinstance(source, SqliteSource | ArchiveSource) or source.kind == SAMPLE:
+            raise InputError(f"{source.name} cannot be read together with others: only databases and archives can.")
+    if not sources:
+        raise InputError("No source: the list is empty.")
+    names = sorted({source.factory for source in sources if isinstance(source, ArchiveSource)})
+    if len(names) > 1:
+        raise InputError(f"The factories {' and '.join(names)} may use the same mission ids: read one at a time.")
+    return MergedSource(cast("list[SqliteSource | ArchiveSource]", list(sources)))
 
 
 def is_url(location: str) -> bool:
@@ -78,7 +123,7 @@ def is_url(location: str) -> bool:
     return location.strip().lower().startswith(("http://", "https://"))
 
 
-class SqliteSource:
+class SqliteSource(TableSource):
     """A VP runtime database: every load is one read-only transaction of its own.
 
     Attributes:
@@ -91,17 +136,8 @@ class SqliteSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
+        self._undamaged, self._checked = False, ((0, 0), 0.0)
         read_consistently(path, lambda uri, opened: None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing to close: connections live as long as a load."""
-
-    def now(self) -> datetime:
-        """Returns the moment at which a window without one of its own is judged."""
-        return datetime.now(UTC)
 
     def lanes(self) -> tuple[str, ...]:
         """Returns the names of the lanes that the database has anything of.
@@ -119,28 +155,40 @@ class SqliteSource:
         return fingerprint(self.path)
 
     def load(self, window: RolloutWindow) -> Tables:
-        """Returns the window's tables, read in one transaction.
+        """Returns the window's tables, read in one transaction; its quality says when they were not checked."""
+        tables = super().load(window)
+        return tables if self._undamaged else replace(tables, quality=replace(tables.quality, unchecked=True))
 
-        Raises:
-            InputError: The lane is not in the database although others are, a table is missing, or the file
-                cannot be read.
+    def _check(self, reading: SqliteReading) -> None:
+        """Checks the file once: the same one is checked again after a while, another in its place at once."""
+        status, now = self.path.stat(), time.monotonic()
+        file, checked = self._checked
+        if file != (status.st_dev, status.st_ino) or now - checked > integrity.AGAIN_SECONDS:
+            integrity.check_shape(reading, self.name)
+            self._undamaged = integrity.check_undamaged(reading, self.name)
+            self._checked = (status.st_dev, status.st_ino), now
+
+    def add_to(self, reading: "RowsReading", position: int) -> None:
+        """Adds the database's tables to a reading of several sources; ``position`` is its place among them."""
+        from vpanalysis.data.archive_source import add_database
+
+        self.read(lambda database: add_database(reading, database, position), reading.duck)
+
+    def read(
+        self,
+        use: Callable[[SqliteReading], _T],
+        duck: duckdb.DuckDBPyConnection | None = None,
+        *,
+        files: bool = False,
+    ) -> _T:
+        """Returns what ``use`` makes of one transaction, its tables made in ``duck`` or a DuckDB of its own.
+
+        ``files`` lets that one write files.
         """
-        return self._read(lambda reading: load_window(reading, window, self.now(), self.name, self.kind))
 
-    def gateway_snapshot(self, vp_id: str, mission_limit: int = 50, event_limit: int = 200) -> Snapshot:
-        """Returns the gateway's own answer: from the lane's *oldest* ``event_limit`` events, in text order.
-
-        Limits are clamped as the gateway does; a lane that is not in the database is an empty snapshot.
-        """
-        missions, events = (
-            clamp_mission_limit(mission_limit),
-            clamp_event_limit(event_limit),
-        )
-        return self._read(lambda reading: gateway_answer(reading, vp_id, missions, events, self.now()))
-
-    def _read(self, use: Callable[[Reading], _T]) -> _T:
         def read(uri: str, opened: Callable[[], None]) -> _T:
-            with open_reading(uri, self.name, opened) as reading:
+            with open_reading(uri, self.name, opened, duck, files=files) as reading:
+                self._check(reading)
                 return use(reading)
 
         try:
@@ -149,6 +197,8 @@ class SqliteSource:
             message = str(error)
             if any(sign in message for sign in _SQLITE_COMPLAINTS):
                 raise InputError(f"{self.name} could not be read by SQLite: {_complaint(message)}.") from error
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise InputError(f"{self.name} needs more memory than there is: take a smaller window.") from error
             raise
 
 
@@ -160,13 +210,13 @@ class SampleSource(SqliteSource):
     def __init__(self, scenario: str) -> None:
         if scenario not in CHOICES:
             raise InputError(f"There is no sample {scenario!r}: choose one of {', '.join(CHOICES)}.")
-        self._folder = TemporaryDirectory(prefix="vpanalysis-")
-        super().__init__(write_sample(Path(self._folder.name) / "vp_state.db", scenario))
+        self._folder = scratch_folder(Path(gettempdir()))
+        super().__init__(write_sample(self._folder.__enter__() / "vp_state.db", scenario))
         self.name = SAMPLE if scenario == "healthy" else f"{SAMPLE}:{scenario}"
 
     def __exit__(self, *exception: object) -> None:
         """Removes the scratch folder."""
-        self._folder.cleanup()
+        self._folder.__exit__(None, None, None)
 
     def now(self) -> datetime:
         """Returns the sample's fixed end, in UTC."""
@@ -187,7 +237,7 @@ _SQLITE_COMPLAINTS = (
 
 def _complaint(message: str) -> str:
     sign = next(sign for sign in _SQLITE_COMPLAINTS if sign in message)
-    line = next(line for line in message.splitlines() if sign in line).strip().rstrip(".")
+    line = next(line for line in message.splitlines() if sign in line).rpartition(" IO: ")[2].strip().rstrip(".")
     if sign in ("unable to open", "readonly"):
         return f"{line} (a WAL database whose folder this user may not write to needs its -wal and -shm files)"
-    return line
+    return f"{line} (it was waited for; --wait SECONDS waits longer)" if sign == "locked" else line

@@ -79,6 +79,16 @@ def trend(points: str, text: str) -> dict[str, str]:
     return {"tone": "plain", "text": text, "trend": points}
 
 
+def linked(text: str, href: str) -> dict[str, str]:
+    """Returns a table's cell that leads somewhere."""
+    return {"tone": "plain", "text": text, "href": href}
+
+
+def anchored(text: str, anchor: str) -> dict[str, str]:
+    """Returns a table's cell that a link may lead to."""
+    return {"tone": "plain", "text": text, "anchor": anchor}
+
+
 def _text(block: Block) -> str:
     kind = block["kind"]
     if kind == "table":

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.snapshot import LatencySeconds
 from vpanalysis.report.fleet_report import FleetReport
+from vpanalysis.report.history_report import HistoryReport
 from vpanalysis.report.lanes_document import lanes_document
 from vpanalysis.report.window_report import WindowReport
 
@@ -104,6 +105,32 @@ def document(report: WindowReport) -> ReportDocument:
     )
 
 
+def history_document(report: HistoryReport) -> dict[str, Any]:
+    """Returns the JSON twin of a lane's history; ``verdict`` and ``evidence_row`` are the newest window's."""
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        "sample": report.kind == "sample",
+        "story": report.story,
+        "verdict": report.verdict,
+        "evidence_row": report.row,
+        "windows": report.windows.to_dict("records"),
+        "rolling_fallback": report.rolling.tolist(),
+        "incidents": report.incidents,
+        "signatures": report.signatures.to_dict("records"),
+        "log": report.log.to_dict("records"),
+        "missed_looks": report.missed,
+        "provenance": {
+            "source": report.source,
+            "kind": report.kind,
+            "parameters": dict(report.parameters),
+            "command": report.command,
+            "policy": report.policy,
+            "versions": dict(report.versions),
+        },
+    }
+    return dict(_plain(found))
+
+
 def _plain(value: Any) -> Any:
     """Returns a result as plain JSON values; NaN and NaT become null, times ISO 8601 in UTC."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -114,7 +141,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
+    if value is pd.NaT or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value.isoformat() if isinstance(value, datetime) else value
 
@@ -122,13 +149,16 @@ def _plain(value: Any) -> Any:
 class Published:
     """Carries a report's JSON in a cell's output, from where ``vpanalysis report`` takes it; shows one line."""
 
-    def __init__(self, report: WindowReport | FleetReport) -> None:
-        content: BaseModel
-        if isinstance(report, FleetReport):
-            content, found = lanes_document(report), report.headline
+    def __init__(self, report: WindowReport | HistoryReport | FleetReport) -> None:
+        if isinstance(report, HistoryReport):
+            found: str = report.story
+            self._content = history_document(report)
+        elif isinstance(report, FleetReport):
+            found = report.headline
+            self._content = lanes_document(report).model_dump(mode="json")
         else:
-            content, found = document(report), report.verdict.decision
-        self._content = content.model_dump(mode="json")
+            found = report.verdict.decision
+            self._content = document(report).model_dump(mode="json")
         self._line = f"{found}: the report's JSON has {len(self._content)} parts."
 
     def __repr__(self) -> str:
@@ -138,6 +168,6 @@ class Published:
         return {DOCUMENT_MIME: self._content, "text/plain": self._line}
 
 
-def publish(report: WindowReport | FleetReport) -> Published:
+def publish(report: WindowReport | HistoryReport | FleetReport) -> Published:
     """Returns what a notebook's last cell shows, so that a run can write the report's JSON beside its HTML."""
     return Published(report)

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from vpanalysis.data.schema import SEVERAL
+
 _VARIABLE = "VPANALYSIS_LOCATIONS"
-_NAMES = ("source", "sources", "policy")
+_NAMES = ("source", "sources", "policy", "log")
 #: What stands between the locations of a parameter that names several.
 SEPARATOR = ";"
 
@@ -32,6 +34,8 @@ def shown(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]
 def _short(value: str) -> str:
     if SEPARATOR in value:
         return SEPARATOR.join(map(_short, value.split(SEPARATOR)))
+    if SEVERAL in value:
+        return SEVERAL.join(map(_short, value.split(SEVERAL)))
     name, equals, rest = value.partition("=")
     if equals and Path(rest).is_absolute():
         return f"{name}={_short(rest)}"

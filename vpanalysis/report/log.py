@@ -4,96 +4,167 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vpanalysis.errors import InputError
-from vpanalysis.report.row import COLUMNS, text_cell
+from vpanalysis.report.log_row import LINE, EvidenceTable, LogRow, evidence_tables
+from vpanalysis.report.row import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TABLE = f"| {' | '.join(COLUMNS)} |\n|---|---|---|---|---:|---:|---|---|\n"
+#: The names of a row's facts, as `evidence_log` and ``evidence show`` have them.
+RECORD = (
+    "date", "window", "scope", "missions", "fallbacks", "rate", "p95_seconds", "decision", "status", "policy_hash",
+    "line",
+)  # fmt: skip
+
+
+def init_log(path: Path, title: str) -> None:
+    """Writes a new evidence log: a title and a table without rows.
+
+    Raises:
+        InputError: There is a file of that name already, or it cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(f"# {' '.join(title.split())}\n\n## Evidence table\n\n{_TABLE}")
+    except FileExistsError:
+        raise InputError(f"{path} exists already: append to it, or give another path.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def read_log(path: Path) -> list[EvidenceTable]:
+    """Returns the evidence tables of a log.
+
+    Raises:
+        InputError: There is no such file, or it has no evidence table.
+    """
+    try:
+        return _tables(_content(path), path.name)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Give the path of the evidence log.") from None
+
+
+def evidence_log(path: str | os.PathLike[str]) -> "pd.DataFrame":
+    """Returns an evidence log's rows as a frame, in the order of the file; what a row does not say is NA.
+
+    Columns: ``date`` (UTC; a bare date is its midnight), ``window``, ``scope``, ``missions``, ``fallbacks``
+    (``Int64``), ``rate`` (a share), ``p95_seconds``, ``decision``, ``status`` (the lane status; NA for a code that no
+    policy writes), ``policy_hash`` and ``line`` (in the file, from 1).
+
+    Raises:
+        InputError: There is no such file, or it has no evidence table.
+    """
+    import pandas as pd
+
+    records = [record(row) for table in read_log(Path(path)) for row in table.rows]
+    frame = pd.DataFrame.from_records(records, columns=list(RECORD))
+    times = pd.Series(list(frame["date"]), index=frame.index, dtype="datetime64[us, UTC]")
+    return frame.assign(date=times).astype(
+        {"missions": "Int64", "fallbacks": "Int64", "rate": "float64", "p95_seconds": "float64", "line": "int64"}
+    )
+
+
+def record(row: LogRow) -> dict[str, object]:
+    """Returns a row's facts by the names of `RECORD`."""
+    measures = [measure and measure.value for measure in (row.rate, row.p95)]
+    facts = (row.since, row.window_label, row.scope, row.missions, row.fallbacks, *measures)
+    return dict(zip(RECORD, (*facts, row.decision, row.status, row.policy_hash, row.line), strict=True))
 
 
 def append_row(path: Path, row: str) -> None:
-    """Adds ``row`` after the last row of the evidence log's table; everything else stays byte for byte.
+    """Adds ``row`` after the last row of the log's last evidence table; everything else stays byte for byte.
 
     The folder is locked meanwhile, and the new file takes the old one's place, with its mode and owner, in one step.
 
     Raises:
-        InputError: There is no such file, it has no evidence table, it holds this very row already, or it may
-            not be written.
+        InputError: There is no such file, it has no evidence table, it holds this very row already, it would not
+            show the row as one that can be read, the row is of the sample, or the file may not be written.
     """
     target = Path(os.path.realpath(path))
     try:
         with _locked(target.parent):
-            content = target.read_bytes().decode("utf-8", "surrogateescape")
-            _replace(target, _with_row(content, row, path.name).encode("utf-8", "surrogateescape"))
+            content = _with_row(_content(target), row, path.name)
+            _replace(target, content.encode("utf-8", "surrogateescape"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give the path of the evidence log.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be appended to: {error.strerror}.") from None
 
 
-def count_looks(path: Path, *, window_label: str, scope: str) -> int:
-    """Returns how many rows of the evidence log are about this window and scope: earlier looks at it.
+def count_looks(path: Path, *, vp_id: str, scope: str, start: datetime | None, until: datetime | None) -> int:
+    """Returns how many earlier looks at an open window an evidence log holds.
+
+    They are the rows with a rate that are about this lane (by their refs; where those name none, by their scope) and
+    of a time at which missions of the window were there already.
+
+    Args:
+        path: The log.
+        vp_id: The lane.
+        scope: What traffic the window covers.
+        start: The window's first moment; ``None``: unknown, and every row before ``until`` counts.
+        until: The moment of this look; ``None``: unknown.
 
     Raises:
         InputError: There is no such file, or it has no evidence table.
     """
-    try:
-        content = path.read_text("utf-8", "surrogateescape")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Give the path of the evidence log.") from None
-    lines = content.splitlines()
-    end = _end_of_table(lines)
-    if end is None:
-        raise _no_table(path.name)
-    window, covered = (rf"\s*{re.escape(text_cell(text))}\s*\|" for text in (window_label, scope))
-    return sum(bool(re.match(rf" {{0,3}}\|[^|]*\|{window}{covered}", line)) for line in lines[:end])
+    return sum(
+        row.rate is not None
+        and (row.looked_at.vp_id == vp_id if row.looked_at else row.scope == scope or vp_id in row.scope)
+        and (row.until is None or start is None or row.until > start)
+        and (row.since is None or until is None or row.since <= until)
+        for table in read_log(path)
+        for row in table.rows
+    )
+
+
+def _content(path: Path) -> str:
+    """Returns a regular file's text; what is no UTF-8 in it survives as lone surrogates."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def _tables(content: str, name: str) -> list[EvidenceTable]:
+    tables = evidence_tables(content)
+    if not tables:
+        raise InputError(
+            f"{name} has no evidence table: it shows none with the heading | {' | '.join(COLUMNS)} |. "
+            "vpanalysis evidence init writes one."
+        )
+    return tables
 
 
 def _with_row(content: str, row: str, name: str) -> str:
-    lines = re.findall(r"[^\n]*\n|[^\n]+", content)
-    end = _end_of_table([line.rstrip("\r\n") for line in lines])
-    if end is None:
-        raise _no_table(name)
-    if any(line.strip() == row.strip() for line in lines[:end]):
+    tables = _tables(content, name)
+    end = tables[-1].end
+    lines = LINE.findall(content)
+    if any(source.strip() == row.strip() for table in tables for source in table.sources.values()):
         raise InputError(f"{name} holds this very row already; nothing was appended.")
-    ending = "\r\n" if lines[0].endswith("\r\n") else "\n"
-    if not lines[end - 1].endswith("\n"):
+    last = lines[end - 1].removeprefix("\ufeff")
+    indent = last[: len(last) - len(last.lstrip(" \t>"))]  # of a table within a list or a quotation
+    first = lines[0]
+    ending = first[len(first.rstrip("\r\n")) :] or "\n"
+    if last[-1] not in "\r\n":
         lines[end - 1] += ending
-    return "".join([*lines[:end], row + ending, *lines[end:]])
-
-
-def _no_table(name: str) -> InputError:
-    return InputError(f"{name} has no evidence table: none of its lines reads | {' | '.join(COLUMNS)} |.")
-
-
-def _end_of_table(lines: list[str]) -> int | None:
-    """Returns the index after the evidence table's last row; ``None`` without such a table outside code blocks."""
-    fence = ""
-    for index, line in enumerate(lines):
-        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
-        if fence:
-            if mark and mark[1].startswith(fence) and not line.strip(" " + fence[0]):
-                fence = ""
-        elif mark:
-            fence = mark[1]
-        elif (
-            _is_header(line)
-            and index + 1 < len(lines)
-            and re.fullmatch(r" {0,3}\|?[-:| \t]*-[-:| \t]*", lines[index + 1])
-        ):
-            end = index + 2
-            while end < len(lines) and re.match(r" {0,3}\|", lines[end]):
-                end += 1
-            return end
-    return None
-
-
-def _is_header(line: str) -> bool:
-    cells = [cell.strip().casefold() for cell in line.strip().strip("|").split("|")]
-    return not line.startswith("    ") and cells == [column.casefold() for column in COLUMNS]
+    written = "".join([*lines[:end], indent + row + ending, *lines[end:]])
+    table = evidence_tables(written)[-1]
+    if [*table.sources] != [*tables[-1].sources, end + 1]:
+        raise InputError(f"The row cannot be appended to {name}: it is no row of a table.")
+    added = table.row(end + 1)
+    if added.faults:
+        raise InputError(f"The row cannot be appended to {name}: {added.faults[0]}")
+    if added.window_label.startswith("SAMPLE "):
+        raise InputError("The sample lane is no basis for any rollout: a row of it does not belong in a log.")
+    return written
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ def rollout_report(
         rolling=rolling_fallback(metrics),
         latency=latency_profile(metrics, slow_seconds=rules.p95_critical_seconds),
         baseline_latency=latency_profile(baseline, slow_seconds=rules.p95_critical_seconds) if baseline else None,
-        signatures=group_signatures(tables.events),
+        signatures=group_signatures(metrics.events),
         quality=judge_quality(metrics, rules.gate("data_quality")),
         gateway_difference=difference,
         gateway_misleads=misleads,

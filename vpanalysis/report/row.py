@@ -3,9 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from vpanalysis import formatting
-from vpanalysis.analysis.verdict import Verdict
+
+if TYPE_CHECKING:
+    from vpanalysis.analysis.verdict import Verdict
 
 COLUMNS = (
     "Date (UTC)",
@@ -22,7 +25,7 @@ _NAME_LENGTH = 80
 _NAMES = 20
 
 
-def evidence_row(verdict: Verdict, *, window_label: str, scope: str, ref: str) -> str:
+def evidence_row(verdict: "Verdict", *, window_label: str, scope: str, ref: str) -> str:
     """Returns the verdict's line for the evidence log: one Markdown table row of eight cells.
 
     Args:
@@ -45,7 +48,7 @@ def evidence_row(verdict: Verdict, *, window_label: str, scope: str, ref: str) -
     return f"| {' | '.join(cells)} |"
 
 
-def _notes(verdict: Verdict) -> str:
+def _notes(verdict: "Verdict") -> str:
     missions, fallbacks = (
         formatting.NOT_AVAILABLE if number is None else str(number)
         for number in (verdict.missions_considered, verdict.missions_with_fallback)

@@ -14,7 +14,7 @@ from vpanalysis.report.finding import Finding
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.piece import Piece
 
-_ROW_INCHES, _NAME_CHARACTERS = 0.27, 34
+_ROW_INCHES, _LEAST_ROWS, _NAME_CHARACTERS = 0.27, 4, 34
 
 
 def finding(report: FleetReport) -> Finding:
@@ -58,7 +58,7 @@ def table(report: FleetReport) -> Piece:
 
 def troubles_over_time(report: FleetReport, ax: Axes | None = None) -> Axes:
     """Draws each lane's failures and fallbacks over time, incidents as bands."""
-    return drawing.figure(_draw, report, ax, 1.4 + _ROW_INCHES * max(1, len(report.lanes)))
+    return drawing.figure(_draw, report, ax, 1.1 + _ROW_INCHES * max(_LEAST_ROWS, len(report.lanes)))
 
 
 def _draw(report: FleetReport, ax: Axes) -> str:
@@ -96,7 +96,7 @@ def _draw(report: FleetReport, ax: Axes) -> str:
             seen[what] += len(moments)
     drawing.rows(ax, [drawing.short_name(report.label(lane.key), _NAME_CHARACTERS) for lane in reversed(lanes)])
     style.time_axis(ax, since.to_pydatetime() if since is not None else None, report.as_of, "Time")
-    drawing.legend(ax, 0.32 / (_ROW_INCHES * len(lanes)))
+    drawing.legend(ax, 0.32 / (_ROW_INCHES * max(_LEAST_ROWS, len(lanes))))
     drawing.titled(ax, "Failures and fallbacks of each lane" + (", incidents shaded" if report.incidents else ""))
     parts = [f"{what}: {formatting.count(number, 'mission')}" for what, number in seen.items()]
     parts += [

@@ -1,0 +1,126 @@
+"""What a reading notices about its windows' data: counts of what is missing, doubled, foreign or out of order."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from vpanalysis.data.candidates import of_each_status, shifted
+from vpanalysis.data.reading import Reading, literal, moment
+from vpanalysis.data.schema import BEYOND_SECONDS, FAILED, FALLBACK, MISSION_STATUSES, TABLES, UNKNOWN
+from vpanalysis.data.tables import DataQuality
+from vpanalysis.data.timestamps import parse_time
+
+_KNOWN_STATUSES = "('" + "', '".join(MISSION_STATUSES) + "')"
+#: A window's first moment: its start, else its oldest mission's.
+SINCE = 'coalesce("start", (SELECT min(c.created_at) FROM chosen c WHERE c.w = windows.w))'
+_UNTIL = 'CASE WHEN "end" <= as_of THEN created_at < "end" ELSE created_at <= as_of END'
+#: What the window alone would have read, of stamps that begin with a date.
+_DATED = "created_at_text GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
+_IN_TEXT = "(text_from IS NULL OR created_at_text >= text_from AND created_at_text < text_until)"
+
+
+def noticed(reading: Reading, lane: str, now: datetime, session: Mapping[str, Any] | None) -> list[DataQuality]:
+    """Returns what the reading noticed about each of its ``windows``, whose tables have been made.
+
+    Args:
+        reading: The reading.
+        lane: The lane's condition in SQL.
+        now: The moment of reading, or of judgement when that is later.
+        session: The lane's session row.
+    """
+    limit = now + timedelta(seconds=BEYOND_SECONDS)
+    beyond = _beyond(reading, lane, limit, session)
+    found = reading.rows(
+        f"""
+        WITH undated AS (SELECT w, count(*) AS n FROM mission_rows JOIN windows
+            ON created_at IS NULL AND (NOT coalesce({_DATED}, false) OR {_IN_TEXT}) GROUP BY w),
+          strangers AS (SELECT w, count(*) AS n FROM mission_events WHERE vp_id <> '' GROUP BY w),
+          rows AS (SELECT w, count(*) FILTER (coalesce(mission_id, '') = '') AS without_id,
+              count(*) - without_id - count(DISTINCT nullif(mission_id, '')) AS duplicates,
+              count(*) FILTER (started_at < created_at OR completed_at < started_at) AS backwards,
+              count(*) FILTER (greatest(started_at, completed_at) > {moment(limit)}) AS ahead
+            FROM chosen GROUP BY w)
+        SELECT coalesce(without_id, 0) AS without_id, coalesce(duplicates, 0) AS duplicates,
+          coalesce(backwards, 0) AS backwards, coalesce(ahead, 0) AS ahead,
+          coalesce(undated.n, 0) AS undated, coalesce(strangers.n, 0) AS strangers
+        FROM windows LEFT JOIN rows USING (w) LEFT JOIN undated USING (w) LEFT JOIN strangers USING (w) ORDER BY w
+        """
+    )
+    unknown = _by_window(
+        reading.rows(
+            f"SELECT w, coalesce(status, '') AS name, count(*) AS n FROM chosen "
+            f"WHERE coalesce(status, '') NOT IN {_KNOWN_STATUSES} GROUP BY w, name ORDER BY n DESC, name"
+        )
+    )
+    missionless = _by_window(
+        reading.rows(
+            f"SELECT w, coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, coalesce(mission_id, '') <> '' "
+            f"AS orphan, count(*) AS n FROM missionless JOIN (SELECT *, {SINCE} AS since FROM windows) "
+            f"ON (since IS NULL OR created_at >= since) AND {_UNTIL} AND {_IN_TEXT} GROUP BY ALL ORDER BY n DESC, name"
+        )
+    )
+    missing_tables = tuple(table for table in TABLES if table not in reading.columns)
+    missing_columns = tuple(
+        f"{table}.{column}"
+        for table, columns in TABLES.items()
+        for column in columns
+        if table in reading.columns and column not in reading.columns[table]
+    )
+    return [
+        DataQuality(
+            missing_tables=missing_tables,
+            missing_columns=missing_columns,
+            unreadable_times=reading.unreadable,
+            undecodable_texts=reading.undecodable,
+            missions_without_created_at=row["undated"],
+            duplicate_missions=row["duplicates"],
+            missions_without_id=row["without_id"],
+            unknown_statuses={status["name"]: status["n"] for status in unknown.get(number, ())},
+            backwards_clocks=row["backwards"],
+            orphan_events=sum(event["n"] for event in missionless.get(number, ()) if event["orphan"]),
+            orphan_signals=sum(
+                event["n"] for event in missionless.get(number, ()) if event["name"] in (FALLBACK, FAILED)
+            ),
+            lane_events={event["name"]: event["n"] for event in missionless.get(number, ()) if not event["orphan"]},
+            foreign_events=row["strangers"],
+            beyond_as_of=beyond + row["ahead"],
+        )
+        for number, row in enumerate(found)
+    ]
+
+
+def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
+    """Creates ``missionless``: the lane's events within ``dates`` whose mission does not exist or that name none."""
+    reading.fetch(
+        "missionless",
+        "vp_events",
+        ["event_type", "mission_id", "created_at"],
+        f"{lane} AND {dates} AND (mission_id IS NULL OR mission_id = '' OR NOT EXISTS "
+        "(SELECT 1 FROM vp_missions m WHERE m.mission_id = vp_events.mission_id))",
+        count=False,
+    )
+    reading.read_times("missionless", ["created_at"])
+
+
+def _by_window(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["w"], []).append(row)
+    return found
+
+
+def _beyond(reading: Reading, lane: str, limit: datetime, session: Mapping[str, Any] | None) -> int:
+    """Counts rows of the lane that are stamped later than ``limit``, up to 1,000 a table."""
+    later, most = f"created_at > {literal(shifted(limit, -2))}", "ORDER BY created_at DESC LIMIT 1000"
+    missions = of_each_status(reading, lane, later)
+    reading.fetch("later_missions", "vp_missions", ["created_at"], f"{missions} {most}", count=False)
+    reading.fetch("later_events", "vp_events", ["created_at"], f"{lane} AND {later} {most}", count=False)
+    reading.read_times("later_missions", ["created_at"])
+    reading.read_times("later_events", ["created_at"])
+    counts = [
+        f"(SELECT count(*) FROM {table} WHERE created_at > {moment(limit)})"
+        for table in ("later_missions", "later_events", "session_event_rows")
+    ]
+    [found] = reading.rows(f"SELECT {' + '.join(counts)} AS n")
+    stamps = [parse_time(str((session or {}).get(column))) for column in ("last_heartbeat_at", "updated_at")]
+    return int(found["n"]) + sum(stamp is not None and stamp > limit for stamp in stamps)

@@ -1,0 +1,209 @@
+"""Reads a lane's past, judges its windows and returns their report: the first call of ``rollout_history``."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vpanalysis.analysis.decision import classify, judge
+from vpanalysis.analysis.gates.rolling_fallback import considered
+from vpanalysis.analysis.history import frame_of, row_of, timedelta_of
+from vpanalysis.analysis.intervals import compare_shares
+from vpanalysis.analysis.metrics import summarize
+from vpanalysis.analysis.policy import PROFILES, Policy
+from vpanalysis.analysis.replay import past_windows
+from vpanalysis.analysis.signatures import group_signatures
+from vpanalysis.data.schema import DEFAULT_VP_ID
+from vpanalysis.data.source import open_source
+from vpanalysis.data.tables import Tables
+from vpanalysis.data.window import RolloutWindow
+from vpanalysis.errors import InputError
+from vpanalysis.report import locations
+from vpanalysis.report.history_report import ROLLING, STEPS, HistoryReport, Incident, Story
+from vpanalysis.report.rollout import check_types, command, versions
+from vpanalysis.report.row import evidence_row
+
+#: An error's kind, its signature, and how many events have it.
+_Error = tuple[str, str, int]
+#: A p95 must rise by so much from the oldest third to the newest to be a decay.
+_LEAST_RATIO = 1.25
+
+
+def history_report(
+    *,
+    source: str = "sample",
+    vp_id: str = DEFAULT_VP_ID,
+    every: str = "",
+    last_missions: int = 0,
+    window_start: str = "",
+    window_end: str = "",
+    log: str = "",
+    profile: str = "rollout",
+    policy: str = "playbook",
+) -> HistoryReport:
+    """Reads a lane's past, and the evidence log beside it; a read-only operation.
+
+    Args:
+        source: A runtime database, an archive, or ``sample``.
+        vp_id: The lane.
+        every: The length of each window, such as ``12h``; ``""``: a day.
+        last_missions: Missions per window instead; 0: not given.
+        window_start: First moment of the first window (ISO 8601, UTC); ``""``: the first mission's day.
+        window_end: First moment after the last one; ``""``: up to the newest mission.
+        log: The path of an evidence log; ``""``: none.
+        profile: ``rollout`` or ``sustained``.
+        policy: ``playbook``, ``capture``, or the path of a TOML file.
+
+    Raises:
+        InputError: A parameter is ill-typed, or names nothing that exists; the sentence says which.
+    """
+    given = dict(locals())
+    check_types(given)
+    if profile not in PROFILES:
+        raise InputError(f"There is no profile {profile!r}: choose rollout or sustained.")
+    if every and last_missions:
+        raise InputError("Give either every or last_missions, not both.")
+    rules, step = Policy.load(locations.real(policy), profile=profile), timedelta_of(every or None)
+    rows, missed = _log(locations.real(log), rules) if log else (_no_log(), ())
+
+    def judged(tables: Tables) -> tuple[dict[str, Any], pd.DataFrame, list[_Error]]:
+        metrics = summarize(tables)
+        errors: list[_Error] = [(found.kind, found.signature, found.count) for found in group_signatures(tables.events)]
+        return row_of(metrics, judge(metrics, rules), rules), considered(metrics)[["created_at", "fell_back"]], errors
+
+    with open_source(locations.real(source)) as opened:
+        found = past_windows(
+            opened, vp_id, judged, every=step, last_missions=last_missions or None,
+            start=window_start or None, end=window_end or None,
+        )  # fmt: skip
+        windows = frame_of([row for row, _, _ in found])
+        verdict = None
+        if found:
+            newest = windows.iloc[-1]
+            first, last = newest["window_start"].to_pydatetime(), newest["window_end"].to_pydatetime()
+            alone = RolloutWindow(vp_id, start=first, end=None if newest["provisional"] else last, as_of=last)
+            verdict = classify(summarize(opened.load(alone)), rules)
+        name, kind = opened.name, opened.kind
+    incidents = _incidents(windows)
+    return HistoryReport(
+        windows=windows,
+        rolling=_rolling([missions for _, missions, _ in found]),
+        incidents=incidents,
+        signatures=_first_seen(windows, [errors for _, _, errors in found]),
+        log=rows,
+        missed=missed,
+        story=_story(windows, incidents),
+        verdict=verdict,
+        row=evidence_row(verdict, window_label="Newest window", scope=vp_id, ref=f"{name}: vp.history")
+        if verdict
+        else "",
+        policy=rules,
+        vp_id=vp_id,
+        source=name,
+        kind=kind,
+        parameters=given,
+        command=command("rollout_history", given),
+        versions=versions(),
+    )
+
+
+def _no_log() -> pd.DataFrame:
+    return pd.DataFrame(
+        columns=[
+            "date",
+            "window",
+            "scope",
+            "missions",
+            "rate",
+            "p95_seconds",
+            "decision",
+            "status",
+            "policy_hash",
+            "line",
+            "step",
+        ]
+    )
+
+
+def _log(path: str, policy: Policy) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Returns a log's dated rows with the rollout's step of each, and the looks that are missing."""
+    from vpanalysis.report.log import evidence_log, read_log
+    from vpanalysis.report.log_check import check
+
+    rows = evidence_log(path).dropna(subset=["date"]).sort_values("date", kind="stable")
+    texts = (rows["window"] + " " + rows["scope"] + " " + rows["decision"]).str.lower()
+    steps = [next((step for step, words in STEPS.items() if any(word in text for word in words)), "") for text in texts]
+    missed = [found for found in check(read_log(Path(path)), [policy]) if found.code == "cadence-missed"]
+    return rows.assign(step=steps), tuple(f"Line {found.line}: {found.sentence}" for found in missed)
+
+
+def _rolling(missions: list[pd.DataFrame]) -> "pd.Series[float]":
+    if not missions:
+        return pd.Series(dtype="float64")
+    number = np.repeat(np.arange(len(missions)), [len(some) for some in missions])
+    fell_back = pd.concat(missions)["fell_back"].astype(float).reset_index(drop=True)
+    highest = fell_back.rolling(ROLLING).mean().groupby(number).max()
+    return highest.reindex(range(len(missions)))
+
+
+def _first_seen(windows: pd.DataFrame, errors: list[list[_Error]]) -> pd.DataFrame:
+    found: dict[tuple[str, str], list[Any]] = {}
+    for start, some in zip(windows["window_start"], errors, strict=True):
+        for kind, signature, count in some:
+            found.setdefault((kind, signature), [start, 0])[1] += count
+    rows = [(start, kind, signature, count) for (kind, signature), (start, count) in found.items()]
+    return pd.DataFrame(rows, columns=["first_seen", "kind", "signature", "count"])
+
+
+def _incidents(windows: pd.DataFrame) -> tuple[Incident, ...]:
+    live = windows[windows["lane_status"] != "NO_TRAFFIC"].to_dict("records")
+    found: list[Incident] = []
+    spell: list[Any] = []
+    rows: list[Any] = [*live, None]
+    for row in rows:
+        if row is not None and row["lane_status"] != "HEALTHY":
+            spell.append(row)
+        elif spell:
+            worst = any(one["lane_status"] == "FORCE_FALLBACK" for one in spell)
+            first, recovered = spell[0], row["window_end"].to_pydatetime() if row is not None else None
+            times = (first["window_start"].to_pydatetime(), first["window_end"].to_pydatetime())
+            found.append(Incident(*times, recovered, len(spell), worst, first["gate"], first["reason"]))
+            spell = []
+    return tuple(found)
+
+
+def _story(windows: pd.DataFrame, incidents: tuple[Incident, ...]) -> Story:
+    """Names the history: a decay or an improvement goes one way over its thirds, and beyond chance."""
+    live = windows[windows["missions"] > 0]
+    if live.empty:
+        return "NO_TRAFFIC"
+    worse, better = _moved(live, 1), _moved(live, -1)
+    going_on = bool(incidents) and incidents[-1].recovered is None
+    abrupt = going_on and live.set_index("window_start")["lane_status"][incidents[-1].start] == "FORCE_FALLBACK"
+    if worse and not abrupt:
+        return "GETTING_WORSE"
+    if going_on:
+        return "IN_INCIDENT"
+    if better and not incidents:
+        return "GETTING_BETTER"
+    return "RECOVERED" if incidents else "STEADY"
+
+
+def _moved(live: pd.DataFrame, sign: int) -> bool:
+    """Whether the fallback rate, the failed share or p95 moved one way over the thirds of the windows."""
+    if len(live) < 6:
+        return False
+    thirds = [live.iloc[places] for places in np.array_split(np.arange(len(live)), 3)]
+    totals = [third[["missions", "fallbacks", "failures"]].sum() for third in thirds]
+    for name in ("fallbacks", "failures"):
+        counts = [(int(total[name]), int(total["missions"])) for total in totals]
+        change = compare_shares(*counts[0], *counts[2])
+        apart = change is not None and (change.interval.low if sign > 0 else change.interval.high)
+        one_way = all(sign * (k2 / n2 - k1 / n1) > 0 for (k1, n1), (k2, n2) in pairwise(counts))
+        if one_way and apart and sign * apart > 0:
+            return True
+    p95s = [third["p95_seconds"].median() for third in thirds]
+    old, new = (p95s[0], p95s[2]) if sign > 0 else (p95s[2], p95s[0])
+    return bool(sorted(p95s)[::sign] == p95s and new >= _LEAST_RATIO * old)

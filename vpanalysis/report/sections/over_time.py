@@ -1,0 +1,276 @@
+"""A lane's history: what happened in a glance, incidents, flips, rollout steps, the log beside the data, errors."""
+
+from typing import Any
+
+import pandas as pd
+
+from vpanalysis import formatting
+from vpanalysis.report import blocks
+from vpanalysis.report.blocks import Column
+from vpanalysis.report.finding import TONES, Finding
+from vpanalysis.report.history_report import GUARDRAIL, STEPS, HistoryReport
+from vpanalysis.report.piece import MARKS, Piece, Tone
+
+_TONES: dict[str, Tone] = {
+    "NO_TRAFFIC": "quiet", "GETTING_WORSE": "critical", "IN_INCIDENT": "critical", "RECOVERED": "good",
+    "GETTING_BETTER": "good", "STEADY": "good",
+}  # fmt: skip
+_NEXT = {
+    "NO_TRAFFIC": "Find out why no mission reaches the lane.",
+    "GETTING_WORSE": "Do not promote; find what has been growing since the oldest windows.",
+    "IN_INCIDENT": "Follow the recovery checklist of the newest window's report.",
+    "RECOVERED": "Keep the cadence; compare what came after the incident with what was before it.",
+    "GETTING_BETTER": "Keep the cadence.",
+    "STEADY": "Keep the cadence.",
+}
+#: Rows of a table before the older ones are left out.
+_SHOWN = 40
+#: Missed looks that are told one by one, the newest.
+_MISSED = 5
+
+
+def _day(moment: Any) -> str:
+    return f"{moment:%d %b %Y %H:%M}" if moment.hour or moment.minute else f"{moment:%d %b %Y}"
+
+
+def gist(report: HistoryReport) -> list[str]:
+    """Returns what happened, in a few sentences: the windows, each incident, what moved, the newest window."""
+    windows = report.windows
+    live = windows[windows["missions"] > 0]
+    if live.empty:
+        return ["The lane has had no mission in this time."]
+    healthy = int((live["lane_status"] == "HEALTHY").sum())
+    missions, fallbacks, failures = (int(live[name].sum()) for name in ("missions", "fallbacks", "failures"))
+    found = [
+        f"{healthy} of {formatting.count(len(live), 'window')} with traffic were healthy; "
+        f"{formatting.share(fallbacks, missions, 'mission')} fell back and {failures:,} failed."
+    ]
+    thirds = len(live) // 3
+    if thirds >= 2 and report.story in ("GETTING_WORSE", "GETTING_BETTER"):
+        old, new = live.iloc[:thirds], live.iloc[-thirds:]
+        rates = [formatting.percent(part["fallbacks"].sum() / part["missions"].sum()) for part in (old, new)]
+        failed = [formatting.percent(part["failures"].sum() / part["missions"].sum()) for part in (old, new)]
+        p95 = [formatting.duration(part["p95_seconds"].median()) for part in (old, new)]
+        found.append(
+            f"From the oldest third to the newest, fallbacks went from {rates[0]} to {rates[1]}, failures from "
+            f"{failed[0]} to {failed[1]}, and p95 from {p95[0]} to {p95[1]}."
+        )
+    if report.incidents:
+        last = report.incidents[-1]
+        ended = (
+            "it goes on" if last.to_recover is None
+            else f"healthy again after {formatting.duration(last.to_recover.total_seconds())}"
+        )  # fmt: skip
+        which = "The incident" if len(report.incidents) == 1 else f"The last of {len(report.incidents)} incidents"
+        found.append(f"{which} began on {_day(last.start)} ({last.gate.replace('_', ' ')}); {ended}.")
+    return found
+
+
+def banner(report: HistoryReport) -> Piece:
+    """Returns the banner: the story in a word, what happened, and what to do next."""
+    windows, tone = report.windows, _TONES[report.story]
+    newest = windows.iloc[-1] if len(windows) else None
+    sample = report.kind == "sample"
+    status = "NO TRAFFIC" if newest is None else f"NEWEST WINDOW {newest['lane_status'].replace('_', ' ')}"
+    why, story = gist(report), report.story.replace("_", " ")
+    span = [] if newest is None else [_day(windows["window_start"].iloc[0]), f"to {_day(newest['window_end'])}"]
+    facts = [
+        ("Time, UTC", span or [formatting.NOT_AVAILABLE]),
+        ("Windows", [f"{len(windows):,}"]),
+        ("Flips", [f"{len(report.flips):,}"]),
+        ("Log rows", [f"{len(report.log):,}" if report.parameters["log"] else "no log given"]),
+        (
+            "Source, policy",
+            [f"{report.source},", f"{report.policy.name} {report.policy.version} ({report.policy.profile})"],
+        ),
+    ]
+    badges = ["SAMPLE: no basis for any rollout"] if sample else []
+    content = {
+        "page_title": f"{story}: history of {report.vp_id}",
+        "name": "Rollout history",
+        "lane": report.vp_id,
+        "decision": story,
+        "status": status,
+        "tone": tone,
+        "badges": badges,
+        "why": why,
+        "others": "",
+        "next": _NEXT[report.story],
+        "facts": [{"name": name, "parts": parts} for name, parts in facts],
+    }
+    text = "\n".join([f"{story} ({status})", *(f"{badge}." for badge in badges), *why, _NEXT[report.story]])
+    return Piece("banner", content, tone=tone, text=text)
+
+
+def in_words(report: HistoryReport) -> Piece:
+    """Returns the history as plain text, which is the same on every machine."""
+    lines = ["SAMPLE: no basis for any rollout."] if report.kind == "sample" else []
+    lines += [report.story.replace("_", " "), *gist(report)]
+    for row in report.windows.tail(_SHOWN).to_dict("records"):
+        status = row["lane_status"]
+        lines.append(
+            f"{MARKS[TONES[status]]} {formatting.time(row['window_start'])}: {row['missions']} missions, fallback "
+            f"{formatting.percent(row['fallback_rate'])}, {row['failures']} failed, p95 "
+            f"{formatting.duration(row['p95_seconds'])}: {status}" + ("" if status == "HEALTHY" else f": {row['gate']}")
+        )
+    return Piece("text", {}, text="\n".join(lines))
+
+
+def incidents(report: HistoryReport) -> Piece:
+    """Returns the incidents with what began them and the time to recover, newest first."""
+    found = report.incidents
+    if not found:
+        return blocks.piece(found=Finding("None: no window with traffic was anything but healthy", "good"))
+    rows = [
+        [
+            blocks.marked("critical" if one.worst else "watch", _day(one.start)),
+            formatting.duration(one.to_recover.total_seconds()) if one.to_recover is not None else "goes on",
+            f"{one.windows:,}",
+            one.gate.replace("_", " "),
+            one.reason[:1].upper() + one.reason[1:],
+        ]
+        for one in reversed(found[-_SHOWN:])
+    ]
+    columns: list[Column] = [("Began", "time"), ("Healthy again after", "number"), ("Windows", "number"),
+                             ("Cause", "text"), ("What the first window showed", "wide")]  # fmt: skip
+    open_now = found[-1].recovered is None
+    words = f"{formatting.count(len(found), 'incident')}, {'the last goes on' if open_now else 'all recovered'}"
+    tone: Tone = "critical" if open_now else "good"
+    return blocks.piece(blocks.table("Incidents, newest first", columns, rows), found=Finding(words, tone))
+
+
+def flips(report: HistoryReport) -> Piece:
+    """Returns each change of the lane status with its cause, newest first."""
+    found = report.flips
+    rows = [
+        [_day(row["window_start"]), row["before"].replace("_", " "),
+         blocks.marked(TONES[row["lane_status"]], row["lane_status"].replace("_", " ")),
+         "all gates passed" if row["lane_status"] == "HEALTHY" else row["reason"]]
+        for row in reversed(found.tail(_SHOWN).to_dict("records"))
+    ]  # fmt: skip
+    columns: list[Column] = [("Window", "time"), ("From", "short"), ("To", "short"), ("Cause", "wide")]
+    note = f"{len(found) - _SHOWN:,} older ones not shown." if len(found) > _SHOWN else ""
+    words = formatting.count(len(found), "flip")
+    shown = [blocks.table("Flips, newest first", columns, rows, note=note)] if rows else []
+    return blocks.piece(*shown, found=Finding(words, "plain"))
+
+
+def steps(report: HistoryReport) -> Piece:
+    """Returns the rollout's steps as the log names them, looks that are missing, and changes of the policy."""
+    if not report.parameters["log"]:
+        return blocks.piece(found=Finding("No evidence log was given", "quiet"), omit=True)
+    log, rows = report.log, []
+    for step in reversed(STEPS):
+        of_step = log[log["step"] == step]
+        if len(of_step):
+            first = of_step.iloc[0]
+            rows.append([step, formatting.time(first["date"]), f"{len(of_step):,}", first["decision"], first["window"]])
+    hashed = log.dropna(subset=["policy_hash"])
+    changes = hashed[hashed["policy_hash"] != hashed["policy_hash"].shift()].to_dict("records")
+    policies = [f"{formatting.time(row['date'])}: {row['policy_hash']}" for row in changes]
+    columns: list[Column] = [("Step", "short"), ("First row", "time"), ("Rows", "number"), ("Decision", "wide"),
+                             ("Window", "wide")]  # fmt: skip
+    sentence = (
+        f"Policy hashes in the log: {'; '.join(policies)}." if policies
+        else "No row of the log names the policy that judged it."
+    )  # fmt: skip
+    shown = [blocks.table("Steps as the log names them", columns, rows), blocks.sentence(sentence)]
+    if report.missed:
+        shown.append(blocks.notes([("watch", "Look missed", text) for text in report.missed[-_MISSED:]]))
+    furthest = rows[-1][0] if rows else "no step named"
+    missed = f"; {formatting.count(len(report.missed), 'look')} missed" if report.missed else ""
+    return blocks.piece(*shown, found=Finding(f"{furthest}{missed}", "watch" if missed else "plain"))
+
+
+def beside_log(report: HistoryReport) -> Piece:
+    """Returns the log's rows, each beside what the window of its date shows."""
+    if not report.parameters["log"]:
+        return blocks.piece(found=Finding("No evidence log was given", "quiet"), omit=True)
+    rows, windows, apart = [], report.windows, 0
+    for row in report.log.to_dict("records"):
+        of_date = windows[(windows["window_start"] <= row["date"]) & (row["date"] <= windows["window_end"])]
+        data = of_date.iloc[-1] if len(of_date) else None
+        differs = data is not None and pd.notna(row["status"]) and row["status"] != data["lane_status"]
+        apart += differs
+        rows.append(
+            [
+                f"{row['line']}", formatting.time(row["date"]), row["decision"],
+                "" if pd.isna(row["missions"]) else f"{row['missions']:,}", formatting.percent(row["rate"]),
+                formatting.duration(row["p95_seconds"]),
+                "no window" if data is None
+                else blocks.marked("watch" if differs else "plain", data["lane_status"].replace("_", " ")),
+                "" if data is None else f"{data['missions']:,}",
+                formatting.percent(None if data is None else data["fallback_rate"]),
+                formatting.duration(None if data is None else data["p95_seconds"]),
+            ]
+        )  # fmt: skip
+    columns: list[Column] = [
+        ("Line", "number"), ("Date", "time"), ("Log: decision", "wide"), ("missions", "number"), ("rate", "number"),
+        ("p95", "number"), ("Data: status", "short"), ("missions", "number"), ("rate", "number"), ("p95", "number"),
+    ]  # fmt: skip
+    note = (
+        "A row's window may be another than the one of its date: vpanalysis evidence verify computes each row again. "
+        "Windows of a log overlap, so its missions must not be added up."
+    )
+    words = f"{formatting.count(len(rows), 'row')}, {apart:,} with another status than its day's data"
+    return blocks.piece(blocks.table("The log's rows beside the data", columns, rows, note=note),
+                        found=Finding(words, "watch" if apart else "plain"))  # fmt: skip
+
+
+def first_errors(report: HistoryReport) -> Piece:
+    """Returns the errors by first appearance, newest first: what is new is what changed."""
+    found = report.signatures
+    rows = [
+        [_day(row["first_seen"]), row["kind"], row["signature"], f"{row['count']:,}"]
+        for row in reversed(found.tail(_SHOWN).to_dict("records"))
+    ]
+    columns: list[Column] = [("First window", "time"), ("Kind", "short"), ("Error", "wide"), ("Events", "number")]
+    note = f"{len(found) - _SHOWN:,} older ones not shown." if len(found) > _SHOWN else ""
+    last = f", the newest since {_day(found['first_seen'].iloc[-1])}" if len(found) else ""
+    shown = [blocks.table("Errors by first appearance, newest first", columns, rows, note=note)] if rows else []
+    return blocks.piece(*shown, found=Finding(f"{formatting.count(len(found), 'kind')} of error{last}", "plain"))
+
+
+def guardrail(report: HistoryReport) -> Finding:
+    """Returns where the highest rolling share stands against the revert guardrail."""
+    over = int((report.rolling > GUARDRAIL).sum())
+    if report.rolling.notna().sum() == 0:
+        return Finding("Fewer than 20 missions: no rolling share yet", "quiet")
+    peak = formatting.percent(float(report.rolling.max()))
+    if over:
+        return Finding(f"Broken in {formatting.count(over, 'window')}; the highest share was {peak}", "watch")
+    return Finding(f"Never broken; the highest share of 20 missions was {peak}", "good")
+
+
+def table(report: HistoryReport) -> Piece:
+    """Returns the windows with their numbers, newest first."""
+    rows = [
+        [
+            _day(row["window_start"]), f"{row['missions']:,}", f"{row['fallbacks']:,}", f"{row['failures']:,}",
+            formatting.percent(row["fallback_rate"]),
+            f"{formatting.percent(row['rate_low'])} to {formatting.percent(row['rate_high'])}",
+            formatting.duration(row["p95_seconds"]),
+            blocks.marked(TONES[row["lane_status"]], row["lane_status"].replace("_", " ")),
+            "" if row["lane_status"] == "HEALTHY" else row["gate"].replace("_", " "),
+        ]
+        for row in reversed(report.windows.to_dict("records"))
+    ]  # fmt: skip
+    columns: list[Column] = [
+        ("Window", "time"), ("Missions", "number"), ("Fell back", "number"), ("Failed", "number"), ("Rate", "number"),
+        ("95 % interval", "number"), ("p95", "number"), ("Status", "short"), ("Gate", "short"),
+    ]  # fmt: skip
+    words = Finding(formatting.count(len(rows), "window"), "plain")
+    return blocks.piece(blocks.table("All windows, newest first", columns, rows), found=words)
+
+
+def made(report: HistoryReport) -> Piece:
+    """Returns how the report was made."""
+    rows = [[name, str(value)] for name, value in report.parameters.items() if value not in ("", 0)]
+    rows.append(["policy hash", report.policy.hash])
+    rows.append(["versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())])
+    return blocks.piece(
+        blocks.command("This report again, from the same source:", report.command),
+        blocks.folded(
+            "Parameters, policy and versions", blocks.table("Made with", [("Name", "short"), ("Value", "wide")], rows)
+        ),
+    )

@@ -1,0 +1,223 @@
+"""A lane's history in figures: decisions as a band, rates and p95 with their intervals, the guardrail."""
+
+from datetime import timedelta
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from vpanalysis import formatting
+from vpanalysis.formatting import percent_limit, seconds_limit
+from vpanalysis.report import drawing, style
+from vpanalysis.report.history_report import GUARDRAIL, ROLLING, STEPS, HistoryReport
+from vpanalysis.report.sections import over_time
+from vpanalysis.report.style import BAND, BLUE, CRITICAL, MUTED, ORANGE, PURPLE, WATCH, Ink
+
+#: From so many windows on, intervals are a band and points a line.
+_DENSE = 60
+_HEIGHTS = {"NO_TRAFFIC": 0.12, "HEALTHY": 0.34, "WATCH": 0.67, "FORCE_FALLBACK": 1.0}
+_INKS: dict[str, Ink] = {"NO_TRAFFIC": MUTED, "HEALTHY": BLUE, "WATCH": WATCH, "FORCE_FALLBACK": CRITICAL}
+
+
+def decisions(report: HistoryReport, ax: Axes | None = None) -> Axes:
+    """Returns the lane status of each window as a band, the higher the worse, with incidents and the log's steps."""
+    return drawing.figure(_decisions, report, ax, 2.3)
+
+
+def _decisions(report: HistoryReport, ax: Axes) -> str:
+    windows = report.windows
+    if windows.empty:
+        return drawing.nothing(ax, "There is no window")
+    live = windows[windows["lane_status"] != "NO_TRAFFIC"]
+    healthy = int((live["lane_status"] == "HEALTHY").sum())
+    incidents = formatting.count(len(report.incidents), "incident") if report.incidents else "no incident"
+    drawing.titled(ax, f"{healthy} of {len(live)} windows with traffic were healthy; {incidents}")
+    starts, widths = windows["window_start"], windows["window_end"] - windows["window_start"]
+    for status, height in _HEIGHTS.items():
+        some = windows["lane_status"] == status
+        if some.any():
+            ax.bar(
+                starts[some], height, widths[some], align="edge", color=_INKS[status].light, linewidth=0,
+                alpha=0.45 if status == "HEALTHY" else 1,
+            )  # fmt: skip
+    if report.incidents:  # the longest; all of them are in the table
+        one = max(report.incidents, key=lambda incident: incident.windows)
+        end = one.recovered or windows["window_end"].iloc[-1].to_pydatetime()
+        lasted = one.to_recover
+        ended = "goes on" if lasted is None else f"{formatting.duration(lasted.total_seconds())} to recover"
+        late = one.start > windows["window_start"].iloc[len(windows) * 2 // 3]
+        longest = "" if len(report.incidents) == 1 else "the longest: "
+        text = f"{longest}{one.start:%d %b}, {one.gate.replace('_', ' ')}, {ended}"
+        drawing.label(ax, text, (end if late else one.start, 1.0), (0, 6), ha="right" if late else "left", va="bottom")
+    _steps(report, ax)
+    ax.set_ylim(0, 1.3)
+    ax.set_yticks([_HEIGHTS[name] for name in _HEIGHTS], ["no traffic", "healthy", "watch", "force fallback"])
+    ax.grid(axis="x", visible=False)
+    _time(report, ax)
+    counted = live["lane_status"].value_counts()
+    return (
+        "; ".join(
+            f"{name.replace('_', ' ')} {number}"
+            for name, number in zip(counted.index.astype(str), counted, strict=True)
+        )
+        + "."
+    )
+
+
+def _steps(report: HistoryReport, ax: Axes) -> None:
+    """Marks the first row of each step of the rollout that the log names."""
+    for step in reversed(STEPS):
+        of_step = report.log[report.log["step"] == step]
+        if len(of_step) and report.windows["window_start"].iloc[0] <= (first := of_step["date"].iloc[0]):
+            ax.axvline(first, color=PURPLE.light, linewidth=1, linestyle=":")
+            drawing.label(ax, step, (first, 0.02), (3, 2), PURPLE, va="bottom")
+
+
+def rate(report: HistoryReport, ax: Axes | None = None) -> Axes:
+    """Returns the fallback rate of each window with its Wilson interval, the policy's limits and the log's rows."""
+    return drawing.figure(_rate, report, ax, 3.0)
+
+
+def _rate(report: HistoryReport, ax: Axes) -> str:
+    live, policy = report.windows[report.windows["missions"] > 0], report.policy
+    if live.empty:
+        return drawing.nothing(ax, "There is no mission, so there is no rate")
+    over = int((live["fallback_rate"] >= policy.fallback_watch).sum())
+    drawing.titled(
+        ax, f"The fallback rate reached {percent_limit(policy.fallback_watch)} in {over} of {len(live)} windows"
+    )
+    _series(ax, live, "fallback_rate", "rate_low", "rate_high")
+    drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
+    highs = live["rate_high"].quantile(0.9) if len(live) > 9 else live["rate_high"].median()
+    top = min(1.05, max(policy.fallback_critical * 1.25, float(live["fallback_rate"].max()) * 1.15, float(highs)))
+    _logged(report, ax, "rate")
+    ax.set_ylim(-0.02 * top, top)
+    drawing.share_axis(ax, top)
+    ax.set_ylabel("Fallback rate")
+    _time(report, ax)
+    drawing.legend(ax)
+    peak = live.iloc[int(live["fallback_rate"].argmax())]
+    return (
+        f"Highest {formatting.percent(peak['fallback_rate'])} in the window of {formatting.time(peak['window_start'])}."
+    )
+
+
+def failures(report: HistoryReport, ax: Axes | None = None) -> Axes:
+    """Returns the share of each window's missions that failed."""
+    return drawing.figure(_failures, report, ax, 2.3)
+
+
+def _failures(report: HistoryReport, ax: Axes) -> str:
+    live = report.windows[report.windows["missions"] > 0]
+    if live.empty:
+        return drawing.nothing(ax, "There is no mission, so none failed")
+    share = (live["failures"] / live["missions"]).astype(float)
+    worst = live.iloc[int(share.argmax())]
+    drawing.titled(
+        ax,
+        f"{formatting.share(int(live['failures'].sum()), int(live['missions'].sum()), 'mission')} failed; most in "
+        f"the window of {worst['window_start']:%d %b}: {formatting.percent(float(share.max()))}",
+    )
+    ax.bar(
+        live["window_start"], share, live["window_end"] - live["window_start"], align="edge", color=ORANGE.light,
+        linewidth=0, alpha=0.8,
+    )  # fmt: skip
+    limit = report.policy.failure_share
+    ax.axhline(limit, color=WATCH.light, linewidth=1.1, dashes=(5, 2))
+    drawing.label(ax, f"failures gate {percent_limit(limit)}", (0, limit), (5, 3), WATCH,
+                  xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
+    top = min(1.05, max(limit * 1.5, float(share.max()) * 1.15))
+    ax.set_ylim(0, top)
+    drawing.share_axis(ax, top)
+    ax.set_ylabel("Failed")
+    _time(report, ax)
+    return ""
+
+
+def p95(report: HistoryReport, ax: Axes | None = None) -> Axes:
+    """Returns the p95 run time of each window with its interval by order statistics, and the policy's limits."""
+    return drawing.figure(_p95, report, ax, 3.0)
+
+
+def _p95(report: HistoryReport, ax: Axes) -> str:
+    live, policy = report.windows.dropna(subset=["p95_seconds"]), report.policy
+    if live.empty:
+        return drawing.nothing(ax, "No mission has finished, so there is no p95")
+    over = int((live["p95_seconds"] >= policy.p95_watch_seconds).sum())
+    drawing.titled(
+        ax, f"The p95 run time reached {seconds_limit(policy.p95_watch_seconds)} in {over} of {len(live)} windows"
+    )
+    _series(ax, live, "p95_seconds", "p95_low", "p95_high")
+    drawing.limits(ax, policy.p95_watch_seconds, policy.p95_critical_seconds, seconds_limit)
+    _logged(report, ax, "p95_seconds")
+    low, high = float(live["p95_seconds"].min()), float(live["p95_seconds"].max())
+    drawing.seconds_axis(ax, "y", low if low > 0 else 0, high, policy.p95_critical_seconds)
+    ax.set_ylabel("p95 run time")
+    _time(report, ax)
+    drawing.legend(ax)
+    return f"From {formatting.duration(low)} to {formatting.duration(high)}; an open end of an interval is not drawn."
+
+
+def guardrail(report: HistoryReport, ax: Axes | None = None) -> Axes:
+    """Returns the highest fallback share over 20 missions within each window, against the 10 % guardrail."""
+    return drawing.figure(_guardrail, report, ax, 2.3)
+
+
+def _guardrail(report: HistoryReport, ax: Axes) -> str:
+    known = report.rolling.notna()
+    found = over_time.guardrail(report)
+    if not known.any():
+        return drawing.nothing(ax, found.words)
+    drawing.titled(ax, f"The {percent_limit(GUARDRAIL)} guardrail over {ROLLING} missions: {found.words.lower()}")
+    windows, rolling = report.windows[known], report.rolling[known]
+    over = rolling > GUARDRAIL
+    for some, ink in ((~over, BLUE), (over, CRITICAL)):
+        ax.bar(
+            windows["window_start"][some], rolling[some], (windows["window_end"] - windows["window_start"])[some],
+            align="edge", color=ink.light, linewidth=0, alpha=0.8,
+        )  # fmt: skip
+    ax.axhline(GUARDRAIL, color=CRITICAL.light, linewidth=1.1, dashes=(2, 1.5))
+    drawing.label(ax, f"revert above {percent_limit(GUARDRAIL)}", (0, GUARDRAIL), (5, 3), CRITICAL,
+                  xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
+    top = min(1.05, max(0.2, float(rolling.max()) * 1.15))
+    ax.set_ylim(0, top)
+    drawing.share_axis(ax, top)
+    ax.set_ylabel(f"Highest of {ROLLING}")
+    _time(report, ax)
+    return ""
+
+
+def _series(ax: Axes, live: pd.DataFrame, value: str, low: str, high: str) -> None:
+    """Draws a value per window in the middle of it, with its interval: bars of few, a band of many."""
+    middle = live["window_start"] + (live["window_end"] - live["window_start"]) / 2
+    if len(live) > _DENSE:
+        ax.fill_between(middle, live[low], live[high], color=BAND.light, linewidth=0, label="95 % interval")
+        ax.plot(middle, live[value], color=BLUE.light, linewidth=1.0)
+    else:
+        known = live[low].notna() & live[high].notna()
+        ax.vlines(
+            middle[known], live[low][known], live[high][known], color=BAND.light, linewidth=3, label="95 % interval"
+        )
+        ax.plot(middle, live[value], color=BLUE.light, linewidth=0.8, alpha=0.5)
+    bad = ~live["lane_status"].isin(["HEALTHY", "NO_TRAFFIC"])
+    marks = 9 if len(live) > _DENSE else 26
+    if len(live) <= _DENSE:
+        ax.scatter(middle[~bad], live[value][~bad], s=marks, color=BLUE.light, linewidths=0, zorder=3)
+    ax.scatter(middle[bad], live[value][bad], s=marks * 1.6, marker="s", color=CRITICAL.light, linewidths=0, zorder=3,
+               label="window not healthy" if bad.any() else None)  # fmt: skip
+
+
+def _logged(report: HistoryReport, ax: Axes, column: str) -> None:
+    rows = report.log.dropna(subset=[column])
+    if len(rows):
+        ax.scatter(rows["date"], rows[column], s=30, marker="D", facecolors="none", edgecolors=PURPLE.light, zorder=4,
+                   label="row of the evidence log")  # fmt: skip
+
+
+def _time(report: HistoryReport, ax: Axes) -> None:
+    windows = report.windows
+    start, end = windows["window_start"].iloc[0].to_pydatetime(), windows["window_end"].iloc[-1].to_pydatetime()
+    if len(report.log):
+        near = timedelta(days=1)
+        dates = report.log["date"]
+        start = min(start, max(dates.min().to_pydatetime(), start - near))
+    style.time_axis(ax, start, end, "Window")
