@@ -174,10 +174,8 @@ def page(notebook: str, window: str) -> str:
     def make(folder: Path) -> str:
         made = _made(window, folder)
         if notebook == "lane_overview":
-            made = {
-                "sources": made["source"],
-                **{name: made[name] for name in ("as_of", "window_label") if name in made},
-            }
+            kept = {name: made[name] for name in ("as_of", "window_label") if name in made}
+            made = {"sources": made["source"], **kept}
         return to_html(executed(notebook, **made))
 
     return _made_once(f"{notebook}-{window}", make)
