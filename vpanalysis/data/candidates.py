@@ -16,7 +16,8 @@ _DAY_AND_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-2][0-9]:[0-5][0-9
 _USUAL = (
     f"typeof(created_at) = 'text' AND (created_at GLOB '{_DAY_AND_TIME}+00:00' OR "
     f"created_at GLOB '{_DAY_AND_TIME}.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00') "
-    "AND created_at >= '0001' AND {begins_with_a_date}"
+    "AND created_at >= '0001' AND substr(created_at, 12, 2) < '24' AND (substr(created_at, 6, 2) BETWEEN '01' AND '12' "
+    "AND substr(created_at, 9, 2) BETWEEN '01' AND '28' OR {begins_with_a_date})"
 )
 #: Later than every text that begins so.
 _LAST = "char(1114111)"
