@@ -131,7 +131,7 @@ def window(lane: Lane, n: int, rng: np.random.Generator) -> Metrics:
             source="simulation",
             kind="sqlite",
             missions=missions,
-            events=pd.DataFrame({"event_type": [], "created_at": pd.to_datetime([], utc=True)}),
+            events=pd.DataFrame({"event_type": [], "payload_json": [], "created_at": pd.to_datetime([], utc=True)}),
             event_counts={},
             session=_SESSION,
             session_events=lifecycle,

@@ -16,7 +16,7 @@ from conftest import MADE, NOON, RuntimeDatabase
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.data.sample import CHOICES, SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.report.html import to_html
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.rollout import rollout_report
@@ -162,6 +162,7 @@ DEGENERATE = {
 #: The pages that are looked at: the main notebook on every window, the comparison where it differs.
 PAGES = [("rollout_window", window) for window in (*SCENARIOS, *DEGENERATE)]
 PAGES += [("window_comparison", window) for window in ("load-pressure", "no-traffic", "snapshot", "hostile")]
+PAGES += [("lane_overview", window) for window in ("outage", "snapshot", "hostile")]
 
 
 @functools.cache
@@ -169,7 +170,13 @@ def page(notebook: str, window: str) -> str:
     """Returns the page of a notebook on a sample scenario or a degenerate window; each is made once."""
 
     def make(folder: Path) -> str:
-        return to_html(executed(notebook, **_made(window, folder)))
+        made = _made(window, folder)
+        if notebook == "lane_overview":
+            made = {
+                "sources": made["source"],
+                **{name: made[name] for name in ("as_of", "window_label") if name in made},
+            }
+        return to_html(executed(notebook, **made))
 
     return _made_once(f"{notebook}-{window}", make)
 
@@ -197,7 +204,7 @@ def _made_once(name: str, make: Callable[[Path], T]) -> T:
 
 
 def _made(window: str, folder: Path) -> dict[str, Any]:
-    return {"source": f"sample:{window}"} if window in SCENARIOS else DEGENERATE[window](folder)
+    return {"source": f"sample:{window}"} if window in CHOICES else DEGENERATE[window](folder)
 
 
 def table(piece: Piece, caption: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def fixed_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def archived(database: Path, to: Path, factory: str = "factory") -> archive.Archived:
     mode = database.stat().st_mode
-    return SqliteSource(database).read(lambda reading: archive.write(reading, to, factory, mode))
+    return SqliteSource(database).read(lambda reading: archive.write(reading, to, factory, mode), files=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -191,7 +191,8 @@ def settle_until(*given):
     left[0] -= 1
     settle(*given)
 archive._settle = settle_until
-SqliteSource(Path(sys.argv[1])).read(lambda reading: archive.write(reading, Path(sys.argv[2]), "factory", 0o644))
+source, folder = Path(sys.argv[1]), Path(sys.argv[2])
+SqliteSource(source).read(lambda reading: archive.write(reading, folder, "factory", 0o644), files=True)
 """
 
 

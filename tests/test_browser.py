@@ -384,3 +384,40 @@ def test_the_pdf_has_the_verdict_on_page_1(open_page: Callable[..., Page], tmp_p
     assert "Run time p95" in first
     assert "Contents" not in first
     assert "Copy row" not in first
+
+
+def test_a_mark_tells_its_mission_to_the_pointer_and_to_the_keyboard(open_page: Callable[..., Page]) -> None:
+    """The marks lie where the figure has them, whatever the width."""
+    for width in (1280, 390):
+        shown = open_page("rollout_window-small", width)
+        unfold(shown)
+        over = shown.locator("figure.drawn").filter(has=shown.locator('img[alt*="longest"]'))
+        told = over.locator("g").filter(has_text="m19:")
+        expect(told.locator("text")).to_be_hidden()
+        told.hover(force=True)
+        expect(told.locator("text")).to_be_visible()
+        expect(told.locator("text")).to_have_text(
+            re.compile("m19: completed; ran 19.0 s; waited 1.00 s; created 2026-")
+        )
+        drawn, marks = over.locator("img").bounding_box(), over.locator("svg.marks").bounding_box()
+        assert drawn is not None
+        assert marks is not None
+        assert all(abs(drawn[side] - marks[side]) < 1 for side in ("x", "y", "width", "height"))
+        failed = over.locator("g[tabindex]")
+        names = [failed.nth(place).get_attribute("aria-label") or "" for place in range(failed.count())]
+        assert {name.partition(":")[0] for name in names} == {"m2", "m7", "m12", "m4", "m9"}
+        failed.first.focus()
+        expect(failed.first.locator("text")).to_be_visible()
+
+
+def test_a_missions_id_jumps_to_its_events(open_page: Callable[..., Page]) -> None:
+    shown = open_page("rollout_window-small")
+    unfold(shown)
+    link = shown.get_by_role("link", name="m7", exact=True)
+    target = shown.locator(link.get_attribute("href") or "")
+    shown.locator("details").filter(has=target).last.evaluate("fold => { fold.open = false }")
+    expect(target).to_be_hidden()
+    link.click()
+    expect(target).to_be_in_viewport()
+    expect(target).to_have_text("m7")
+    assert shown.noise == []  # type: ignore[attr-defined]

@@ -28,6 +28,7 @@ CASES = [
     ("missions_without_created_at", 4, 4, True, "4 missions of the lane without a readable created_at"),
     ("missions_without_id", 1, 1, False, "1 mission without an id"),
     ("unknown_statuses", {"": 2, "done": 1}, 3, False, "(empty) (2), done (1)"),
+    ("unchecked", True, 1, False, "--check"),
     ("backwards_clocks", 1, 1, False, "1 of 10 missions (10.0 %)"),
     ("orphan_events", 5, 5, False, "5 events of the lane belong to no mission"),
     ("lane_events", {"vp.dispatch.held": 7}, 7, False, "vp.dispatch.held (7)"),

@@ -180,7 +180,7 @@ def test_a_cell_that_takes_too_long_ends_the_run(packaged: Write, tmp_path: Path
 def test_a_process_that_ends_early_is_no_success(end: str, packaged: Write, tmp_path: Path) -> None:
     with pytest.raises(NotebookFailedError, match="died"):
         run(packaged("import os", end, "1"), {}, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["case.failed.ipynb"]
 
 
 def test_failures_are_told_apart_and_leave_nothing_half_written(packaged: Write, tmp_path: Path) -> None:

@@ -321,6 +321,56 @@ def test_a_server_that_answers_byte_by_byte(serving: Callable[..., Server], monk
     stop.set()
 
 
+def test_a_server_whose_headers_come_byte_by_byte(
+    serving: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", 0.3)
+    stop = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        for _ in range(200):
+            if stop.wait(0.05):
+                return
+            handler.wfile.write(b"x")
+
+    server = serving(drip)
+    began = time.monotonic()
+    with refused(server.url, "in time"):
+        load(server.url)
+    assert time.monotonic() - began < 5
+    stop.set()
+
+
+def test_a_body_that_drips_under_one_limit_of_length(
+    serving: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", 0.3)
+    stop = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "60000")
+        handler.end_headers()
+        for _ in range(200):
+            if stop.wait(0.05):
+                return
+            handler.wfile.write(b" ")
+
+    server = serving(drip)
+    began = time.monotonic()
+    with refused(server.url, "in time"):
+        load(server.url)
+    assert time.monotonic() - began < 5
+    stop.set()
+
+
+def test_an_answer_that_is_packed_twice(serving: Callable[..., Server]) -> None:
+    packed = gzip.compress(gzip.compress(b" " * 65_000_000))
+    with refused("64 MB"):
+        load(serving(say(packed, 200, {"Content-Encoding": "gzip, gzip"})).url)
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"fallback": ', b"\xff\xfe", b"[" * 100_000, b"9" * 5000])
 def test_a_body_that_is_no_json(serving: Callable[..., Server], body: bytes) -> None:
     server = serving(say(body))

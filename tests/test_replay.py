@@ -214,7 +214,7 @@ def test_the_playbook_is_not_compared_with_itself(capsys: pytest.CaptureFixture[
         (["--every", "1m"], "more than 1,000: give a longer --every"),
         (["--policy", "missing.toml"], "There is no policy 'missing.toml'"),
         (["--vp-id", "vp.other"], "There is no lane 'vp.other'"),
-        (["--source", ""], "--source is empty"),
+        (["--source", ""], "is empty"),
     ],
 )
 def test_bad_input_is_a_sentence_and_exit_2(

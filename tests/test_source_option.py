@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -245,13 +244,12 @@ def test_a_token_that_no_header_can_carry_is_not_shown(token: str) -> None:
     ],
 )
 def test_fail_on_exits_with_3(status: str, fail_on: list[str], exits: bool) -> None:
-    verdict: Any = SimpleNamespace(lane_status=status)
     if exits:
         with pytest.raises(click.exceptions.Exit) as ended:
-            check_fail_on(verdict, fail_on, "sqlite")
+            check_fail_on(status, fail_on, "sqlite")
         assert ended.value.exit_code == 3
     else:
-        check_fail_on(verdict, fail_on, "sqlite")
+        check_fail_on(status, fail_on, "sqlite")
 
 
 @pytest.mark.parametrize("location", ["sample", "sample:failing"])

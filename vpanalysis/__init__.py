@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from vpanalysis.data.window import RolloutWindow as RolloutWindow
     from vpanalysis.errors import InputError as InputError
     from vpanalysis.report.document import publish as publish
+    from vpanalysis.report.fleet_report import FleetReport as FleetReport
+    from vpanalysis.report.lane_overview import lane_overview as lane_overview
     from vpanalysis.report.log import evidence_log as evidence_log
     from vpanalysis.report.rollout import rollout_report as rollout_report
     from vpanalysis.report.rollout_history import history_report as history_report
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from vpanalysis.report.window_report import WindowReport as WindowReport
 
 _HOME = {
+    "FleetReport": "report.fleet_report",
     "InputError": "errors",
     "Metrics": "analysis.metrics",
     "Policy": "analysis.policy",
@@ -48,6 +51,7 @@ _HOME = {
     "evidence_row": "report.row",
     "history": "analysis.history",
     "history_report": "report.rollout_history",
+    "lane_overview": "report.lane_overview",
     "open_source": "data.source",
     "plots": "report.sections",
     "publish": "report.document",

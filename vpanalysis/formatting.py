@@ -1,5 +1,6 @@
 """The one formatter of numbers, rates, durations and times: for the row, the tables, the plots and the CLI."""
 
+import json
 import math
 import re
 from datetime import UTC, datetime
@@ -7,8 +8,10 @@ from datetime import UTC, datetime
 NOT_AVAILABLE = "n/a"
 #: Controls but for tab and line breaks, bidirectional marks, zero widths that join nothing, lone surrogates.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+#: On a terminal also a carriage return that begins no line: it overwrites what stands there.
+_ACTING = re.compile(rf"{_INVISIBLE.pattern}|(?<!^)\r(?!\n)")
 #: The space between a number and its unit.
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|s|min|h|d|points)(?!\w))")
 
@@ -97,6 +100,15 @@ def visible(text: str) -> str:
     Line breaks and tabs stay, and so does what joins emoji and letters of other scripts.
     """
     return _INVISIBLE.sub(lambda found: _escaped(found[0]), text)
+
+
+def json_visible(text: str) -> str:
+    """Returns a text with its invisible characters as JSON escapes, so that JSON keeps its meaning.
+
+    >>> len(json_visible("\N{ESCAPE}"))
+    6
+    """
+    return _ACTING.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def tied(text: str) -> str:

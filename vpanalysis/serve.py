@@ -22,6 +22,8 @@ from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError, UnknownLaneError
 from vpanalysis.front_door import FrontDoor, access_log
 
+#: Connections beyond these are answered with 503 at once.
+MOST_CONNECTIONS = 256
 _log = logging.getLogger("uvicorn.error")
 
 
@@ -192,7 +194,9 @@ def run(app: FastAPI, host: str, port: int, announce: Callable[[str], None]) -> 
     with listening:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, limit_concurrency=MOST_CONNECTIONS
+        )
         _Server(config, lambda: announce(url)).run(sockets=[listening])
 
 

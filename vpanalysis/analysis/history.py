@@ -15,6 +15,7 @@ from vpanalysis.analysis.replay import past_windows
 from vpanalysis.analysis.verdict import Profile
 from vpanalysis.data.source import Source, open_source
 from vpanalysis.data.tables import Tables
+from vpanalysis.data.timestamps import parse_length
 from vpanalysis.errors import InputError
 
 #: The columns of a history, in their order, and their types.
@@ -94,11 +95,8 @@ def timedelta_of(every: timedelta | str | None) -> timedelta | None:
     """
     if every is None:
         return None
-    try:
-        step = pd.Timedelta(every).to_pytimedelta()
-    except (ValueError, OverflowError):
-        step = timedelta(0)
-    if step <= timedelta(0):
+    step = parse_length(every) if isinstance(every, str) else every
+    if step is None or step <= timedelta(0):
         raise InputError(f"{every!r} is no length of a window: give one such as 12h or 1d.")
     return step
 

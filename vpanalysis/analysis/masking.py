@@ -1,7 +1,15 @@
 """Secrets in texts that came from somewhere else: found by their form or by the name before them, and masked."""
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vpanalysis.data.tables import Tables
 
 MASK = "[secret]"
 #: Longer texts are cut before anything looks at them.
@@ -116,6 +124,47 @@ def shown(text: object, length: int) -> str:
     """Returns a text from the database as a sentence may hold it: one line, secrets masked, at most ``length`` long."""
     line = " ".join(mask_secrets(str(text)).split())
     return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
+
+
+def mask_counts(counts: Mapping[str, int] | None) -> dict[str, int] | None:
+    """Returns counts by name (``None``: unknown) with secrets in the names masked; of one name then is one count."""
+    if counts is None:
+        return None
+    masked: dict[str, int] = {}
+    for name, number in counts.items():
+        shown_name = mask_secrets(name)
+        masked[shown_name] = masked.get(shown_name, 0) + number
+    return masked
+
+
+def mask_tables(tables: "Tables") -> "Tables":
+    """Returns a window's tables with tokens in ids, names and objectives masked; payloads are masked where they show.
+
+    Two ids that differ still do: six digits of its SHA-256 stand for a token.
+    """
+    return replace(
+        tables,
+        missions=_without_tokens(tables.missions),
+        events=_without_tokens(tables.events),
+        session_events=_without_tokens(tables.session_events),
+    )
+
+
+def _without_tokens(frame: "pd.DataFrame") -> "pd.DataFrame":
+    found = {}
+    for name in frame.columns:
+        if name != "payload_json" and frame[name].dtype.kind not in "biufM":
+            texts = frame[name][frame[name].notna()].astype(str)
+            if _TOKEN.search("\n".join(texts)):
+                found[name] = frame[name].map(lambda text: _TOKEN.sub(_fingerprint, text), na_action="ignore")
+    return frame.assign(**found) if found else frame
+
+
+_TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{_KNOWN_TOKENS})")
+
+
+def _fingerprint(token: re.Match[str]) -> str:
+    return f"{MASK[:-1]} {hashlib.sha256(token[0].encode()).hexdigest()[:6]}]"
 
 
 def _without_userinfo(word: str) -> str:

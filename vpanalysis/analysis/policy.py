@@ -149,6 +149,8 @@ def _read(name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
         if text in BUILT_IN:
             own = tomllib.loads((folder / f"{text}.toml").read_text("utf-8"))
         else:
+            if Path(text).exists() and not (Path(text).is_file() or Path(text).is_dir()):
+                raise InputError(f"{title} is not a regular file.")
             own = tomllib.loads(Path(text).read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(
@@ -156,8 +158,12 @@ def _read(name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{title} is not valid TOML: {error}.") from None
+    except RecursionError:
+        raise InputError(f"{title} nests too deeply to be a policy.") from None
     except UnicodeDecodeError:
         raise InputError(f"{title} is not a text file in UTF-8.") from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{title} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     for key in ("name", "version"):

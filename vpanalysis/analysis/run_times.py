@@ -221,7 +221,7 @@ def latency_profile(metrics: Metrics, *, slow_seconds: float) -> LatencyProfile:
         p95_upper_bound=bound,
         p95_with_running_seconds=curve.quantile(0.95) if curve else None,
         p95_sentence=p95_sentence(run.p95_seconds, len(known), interval, bound),
-        tiers=_tiers(metrics),
+        tiers=tiers(metrics),
         queue_wait_p50_seconds=queue.p50_seconds if queue else None,
         queue_wait_p95_seconds=queue.p95_seconds if queue else None,
         waiting=len(waits) if metrics.known.queue_wait else None,
@@ -230,14 +230,15 @@ def latency_profile(metrics: Metrics, *, slow_seconds: float) -> LatencyProfile:
     )
 
 
-def _tiers(metrics: Metrics) -> tuple[TierWait, ...]:
-    tiers = metrics.missions["priority_tier"].astype(object).fillna("").astype(str)
+def tiers(metrics: Metrics) -> tuple[TierWait, ...]:
+    """Returns the queue wait of each tier that any mission is of, the most urgent first."""
+    named = metrics.missions["priority_tier"].astype(object).fillna("").astype(str)
     queued = waiting(metrics).index
     found = []
     for tier in sorted(
-        set(tiers) - {""}, key=lambda name: (_TIERS.index(name) if name in _TIERS else len(_TIERS), name)
+        set(named) - {""}, key=lambda name: (_TIERS.index(name) if name in _TIERS else len(_TIERS), name)
     ):
-        missions = metrics.missions[tiers == tier]
+        missions = metrics.missions[named == tier]
         waits = latency(missions["queue_wait_seconds"].dropna())
         still = int(missions.index.isin(queued).sum())
         found.append(TierWait(shown(tier, 40), waits.count, waits.p50_seconds, waits.p95_seconds, still))

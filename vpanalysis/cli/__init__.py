@@ -1,10 +1,12 @@
 """The command line. Each command lives in a module of its name and is imported only when it is called."""
 
 import sys
+import traceback
 from importlib import import_module
 
 import click
 
+from vpanalysis.cli.edge import guarded
 from vpanalysis.errors import InputError
 
 _COMMANDS = {
@@ -47,11 +49,15 @@ def commands() -> None:
 
 def main() -> None:
     """Runs the command line; a sentence on stderr and exit 2 for whatever the user can mend."""
-    try:
-        sys.exit(commands(standalone_mode=False))
-    except (InputError, click.ClickException) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"ERROR: {message}", err=True)
-        sys.exit(2)
-    except click.Abort:
-        sys.exit(130)
+    with guarded():
+        try:
+            sys.exit(commands(standalone_mode=False))
+        except (InputError, click.ClickException) as error:
+            message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+            click.echo(f"ERROR: {message}", err=True)
+            sys.exit(2)
+        except click.Abort:
+            sys.exit(130)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)

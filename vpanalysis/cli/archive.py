@@ -32,6 +32,6 @@ def archive(source: str | None, to: Path, factory: str) -> None:
         if not isinstance(opened, SqliteSource) or opened.kind != "sqlite":
             raise InputError("Only a runtime database can be archived: give its path, not a URL, snapshot or archive.")
         mode = opened.path.stat().st_mode
-        done = opened.read(lambda reading: write(reading, to, factory, mode))
+        done = opened.read(lambda reading: write(reading, to, factory, mode), files=True)
     click.echo(f"Archived {opened.name}: {done.written} files written, {done.unchanged} unchanged.", err=True)
     click.echo(done.folder)

@@ -119,7 +119,7 @@ def capture(
     if append_log is not None:
         append_row(append_log, row)
         click.echo(f"Appended to {append_log}.", err=True)
-    check_fail_on(verdict, fail_on, tables.kind)
+    check_fail_on(verdict.lane_status, fail_on, tables.kind)
 
 
 def _location(mode: str, source: str | None, gateway_url: str, vp_id: str) -> str:
@@ -151,9 +151,15 @@ def _load(location: str, ops_token: str | None, vp_id: str, mission_limit: int, 
 
 def _numbers(tables: "Tables") -> dict[str, Any]:
     from vpanalysis.analysis.answer import snapshot
+    from vpanalysis.analysis.masking import mask_counts
 
     content = tables.snapshot if tables.snapshot is not None else snapshot(tables).model_dump(mode="json")
-    return {key: content.get(key) for key in ("vp_id", "generated_at", *_NUMBERS)}
+    numbers = {key: content.get(key) for key in ("vp_id", "generated_at", *_NUMBERS)}
+    return {name: mask_counts(value) if _is_counts(name, value) else value for name, value in numbers.items()}
+
+
+def _is_counts(name: str, value: Any) -> bool:
+    return name.endswith("_counts") and isinstance(value, dict)
 
 
 def _assessment(verdict: "Verdict", by_table: "Verdict") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,22 +13,22 @@ from vpanalysis import formatting
 from vpanalysis.cli.policy_score import columns
 from vpanalysis.cli.source_option import ops_token_option, resolve_source, source_option
 from vpanalysis.data.schema import DEFAULT_VP_ID
+from vpanalysis.data.timestamps import parse_length
 
 if TYPE_CHECKING:
     from vpanalysis.analysis.policy import Policy
     from vpanalysis.analysis.replay import ReplayedWindow
 
 _SHARE = click.FloatRange(0, 1, min_open=True)
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> timedelta | None:
     if value is None:
         return None
-    found = re.fullmatch(r"([1-9]\d{0,5})([mhdw])", value)
-    if found is None:
+    length = parse_length(value)
+    if length is None:
         raise click.BadParameter(f"{value!r} is no duration: give a number with m, h, d or w, such as 12h.")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return length
 
 
 @click.group()

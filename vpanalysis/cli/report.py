@@ -3,8 +3,9 @@
 import gc
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,12 +15,10 @@ from vpanalysis.cli.source_option import (
     ops_token_option,
     refuse_sample,
     resolve_source,
+    resolve_sources,
     source_option,
 )
 from vpanalysis.errors import InputError
-
-if TYPE_CHECKING:
-    from vpanalysis.analysis.verdict import Verdict
 
 
 class _WithNotebookParameters(click.Command):
@@ -78,14 +77,22 @@ def report(
     notebook, given = _split(arguments)
     if engine == "vpanalysis" and not notebook.endswith(".ipynb"):
         _import_libraries()
+    from vpanalysis.report.locations import SEPARATOR
     from vpanalysis.report.notebook import NotebookFailedError, check_parameters, parameters_of, run
     from vpanalysis.report.packaged import find_notebook
 
     path = find_notebook(notebook)
     declared = {item.name: item.default.strip("'\"") for item in parameters_of(path)}
-    if "source" in declared:
-        given["source"] = resolve_source(source, given.get("vp_id", declared.get("vp_id")))
-        refuse_sample(given["source"], fail_on=fail_on)
+    if "sources" in declared:
+        given["sources"] = given.get("sources") or SEPARATOR.join(resolve_sources(source))
+        locations = [location.partition("=")[2] or location for location in given["sources"].split(SEPARATOR)]
+    elif "source" in declared:
+        locations = [resolve_source(source, given.get("vp_id", declared.get("vp_id")))]
+        given["source"] = locations[0]
+    else:
+        locations = []
+    for location in locations:
+        refuse_sample(location, fail_on=fail_on)
     parameters = check_parameters(path, given)
     if ops_token:
         os.environ["UA_OPS_TOKEN"] = ops_token  # a parameter would end up in the notebook and the HTML
@@ -96,22 +103,24 @@ def report(
         click.echo(f"ERROR: {error}", err=True)
         sys.exit(1)
     click.echo(produced.html)
-    if produced.content is not None and produced.content["verdict"] is not None:
-        from vpanalysis.analysis.verdict import Verdict
-
-        verdict = Verdict.model_validate(produced.content["verdict"])
-        click.echo(f"{verdict.decision} ({verdict.lane_status}): {verdict.next_step}", err=True)
+    if produced.content is not None and produced.content.get("verdict", produced.content) is not None:
+        content = produced.content
+        found = content.get("verdict", content)
+        words = found.get("headline") or f"{found['decision']} ({found['lane_status']}): {found['next_step']}"
+        click.echo(words, err=True)
         if summary is not None:
-            _append(summary, verdict, produced.content["evidence_row"])
-        check_fail_on(verdict, fail_on, given["source"])
+            _append(summary, [one for one in content.get("lanes", [content]) if one.get("needs_you", True)])
+        check_fail_on(found["lane_status"], fail_on, next(iter(locations), ""))
 
 
-def _append(file: Path, verdict: "Verdict", row: str) -> None:
+def _append(file: Path, judged: Sequence[Mapping[str, Any]]) -> None:
+    from vpanalysis.analysis.verdict import Verdict
     from vpanalysis.report.summary import markdown
 
+    texts = [markdown(Verdict.model_validate(one["verdict"]), one["evidence_row"]) for one in judged]
     try:
         with file.open("a", encoding="utf-8") as lines:
-            lines.write(markdown(verdict, row))
+            lines.write("".join(texts))
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}. The report itself is complete.") from None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.data.sample import CHOICES, SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.data.schema import DEFAULT_VP_ID
 from vpanalysis.data.timestamps import as_utc
 
@@ -19,13 +19,14 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--scenario", type=click.Choice(list(SCENARIOS)), default="healthy", show_default=True)
+@click.option("--scenario", type=click.Choice(list(CHOICES)), default="healthy", show_default=True)
 @click.option("--seed", type=int, default=7, show_default=True)
 @click.option("--missions", type=click.IntRange(min=1), default=240, show_default=True)
-@click.option("--vp-id", default=DEFAULT_VP_ID, show_default=True)
+@click.option("--vp-id", default=DEFAULT_VP_ID, show_default=True, help="A scenario of several lanes names its own.")
 @click.option("--end", callback=_moment, help="The lane's last moment (ISO 8601, UTC).  [default: a fixed one]")
 def sample(path: Path, scenario: str, seed: int, missions: int, vp_id: str, end: datetime) -> None:
     """Writes a sample runtime database to PATH, in the runtime's own schema and WAL mode."""
     write_sample(path, scenario, seed=seed, end=end, vp_id=vp_id, missions=missions)
-    click.echo(f"Wrote the sample lane {vp_id} ({scenario}); judge it --as-of {end.isoformat()}.", err=True)
+    what = f"lane {vp_id} ({scenario})" if scenario in SCENARIOS else f"lanes ({scenario}: {CHOICES[scenario]})"
+    click.echo(f"Wrote the sample {what}; judge it --as-of {end.isoformat()}.", err=True)
     click.echo(path)

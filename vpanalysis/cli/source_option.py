@@ -1,22 +1,21 @@
 """Where a command reads from and what it exits with: options that ``report``, ``capture`` and ``snapshot`` share."""
 
 import os
-import sqlite3
 from collections.abc import Callable, Collection
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vpanalysis.data.lane_lookup import why_not
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
-from vpanalysis.data.schema import REQUIRED_TABLES, SEVERAL, SOURCE_ENVIRONMENT, TABLES
-from vpanalysis.data.sqlite_file import read_consistently
+from vpanalysis.data.schema import SEVERAL, SOURCE_ENVIRONMENT
+from vpanalysis.data.sqlite_file import CHECK_VARIABLE, WAIT_VARIABLE
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
 if TYPE_CHECKING:
-    from vpanalysis.analysis.verdict import Verdict
+    from vpanalysis.analysis.verdict import LaneStatus
     from vpanalysis.data.source import Source
 
 __all__ = [
@@ -27,6 +26,7 @@ __all__ = [
     "ops_token_option",
     "refuse_sample",
     "resolve_source",
+    "resolve_sources",
     "resolve_token",
     "source_option",
 ]
@@ -43,7 +43,28 @@ EXIT_FAILING_VERDICT = 3
 
 
 def source_option(command: _F) -> _F:
-    """Adds ``--source``; several become one location, as :func:`vpanalysis.open_source` takes it."""
+    """Adds ``--source``, and how a database is read: ``--wait`` and ``--check``.
+
+    Several sources become one location, as :func:`vpanalysis.open_source` takes it.
+    """
+    for option in (
+        click.option(
+            "--check",
+            is_flag=True,
+            expose_value=False,
+            callback=_told(CHECK_VARIABLE),
+            help="Have SQLite check for damage however large the tables are (always done under 256 MB).",
+        ),
+        click.option(
+            "--wait",
+            type=click.FloatRange(0, 3600),
+            expose_value=False,
+            callback=_told(WAIT_VARIABLE),
+            metavar="SECONDS",
+            help="Wait so long for a database that a writer has locked.  [default: 5]",
+        ),
+    ):
+        command = option(command)
 
     def joined(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> str | None:
         if len(given) > 1 and not all(part.strip() for part in given):
@@ -59,6 +80,30 @@ def source_option(command: _F) -> _F:
         "several databases and archives, read as one, the first one's rows count.  "
         f"[default: of {variables} the first whose file has anything of the lane]",
     )(command)
+
+
+def resolve_sources(source: str | None) -> list[str]:
+    """Returns the locations to read lanes from: the option's values, else every database that a variable names.
+
+    Raises:
+        InputError: There is none, or a value is blank.
+    """
+    if source is not None:
+        return [resolve_source(part) for part in source.split(SEVERAL)]
+    named = (os.environ.get(variable, "").strip() for variable in SOURCE_ENVIRONMENT)
+    return list(dict.fromkeys(filter(None, named))) or [resolve_source(None)]
+
+
+def _told(variable: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Hands an option's value to whatever reads the database, in a notebook's process, too."""
+
+    def tell(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value not in (None, False):
+            before = os.environ.get(variable)
+            os.environ[variable] = str(value)
+            ctx.call_on_close(lambda: os.environ.update({variable: before}) if before else os.environ.pop(variable))
+
+    return tell
 
 
 def ops_token_option(command: _F) -> _F:
@@ -103,7 +148,7 @@ def resolve_source(source: str | None, vp_id: str | None = None) -> str:
             continue
         if vp_id is None:
             return location
-        fault = _why_not(Path(location), vp_id)
+        fault = why_not(Path(location), vp_id)
         name = "a URL" if "://" in location else Path(location).name or location
         if fault is None:
             others = f"; passed over: {', '.join(passed_over)}" if passed_over else ""
@@ -118,32 +163,6 @@ def resolve_source(source: str | None, vp_id: str | None = None) -> str:
         f"No source, no verdict: give --source, or set one of {', '.join(SOURCE_ENVIRONMENT)} "
         "(for the built-in example lane, say --source sample)."
     )
-
-
-def _why_not(path: Path, vp_id: str) -> str | None:
-    """Why a database is passed over; ``None`` when it has something of the lane, or cannot be read."""
-
-    def look(uri: str, opened: Callable[[], None]) -> str | None:
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
-            marks = ", ".join("?" * len(TABLES))
-            tables = connection.execute(f"SELECT name FROM sqlite_master WHERE name IN ({marks})", list(TABLES))
-            present = {name for (name,) in tables}
-            opened()
-            missing = [table for table in REQUIRED_TABLES if table not in present]
-            if missing:
-                return f"lacks the table{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            lookups = (f"SELECT 1 FROM {table} WHERE vp_id = ? LIMIT 1" for table in TABLES if table in present)
-            found = any(connection.execute(lookup, [vp_id]).fetchone() for lookup in lookups)
-            return None if found else f"has nothing of the lane {vp_id!r}"
-
-    try:
-        if not path.is_file():
-            return "is not a file" if path.exists() else "does not exist"
-        if path.stat().st_size == 0:
-            return "is empty"
-        return read_consistently(path, look)
-    except (OSError, ValueError, sqlite3.Error):  # whoever loads from it gets the sentence that says why
-        return None
 
 
 def open_with_limit(location: str, ops_token: str | None, event_limit: int) -> "Source":
@@ -177,8 +196,8 @@ def refuse_sample(source_kind: str, **options: object) -> None:
         raise InputError(f"The sample lane is no basis for any rollout: {given} cannot be used with it.")
 
 
-def check_fail_on(verdict: "Verdict", fail_on: Collection[str], source_kind: str) -> None:
-    """Ends the command with exit code 3 when ``--fail-on`` names the verdict's lane status.
+def check_fail_on(lane_status: "LaneStatus", fail_on: Collection[str], source_kind: str) -> None:
+    """Ends the command with exit code 3 when ``--fail-on`` names the lane status.
 
     To be called when everything is written; :func:`refuse_sample` belongs before the work.
 
@@ -187,5 +206,5 @@ def check_fail_on(verdict: "Verdict", fail_on: Collection[str], source_kind: str
         InputError: ``fail_on`` was given for the sample lane.
     """
     refuse_sample(source_kind, fail_on=fail_on)
-    if any(verdict.lane_status in _FAILING[choice] for choice in fail_on):
+    if any(lane_status in _FAILING[choice] for choice in fail_on):
         raise click.exceptions.Exit(EXIT_FAILING_VERDICT)

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 import duckdb
 
 from vpanalysis.data.archive import Manifest, factories, identity, parquet, read_manifest, stored, values
+from vpanalysis.data.duck import connect
 from vpanalysis.data.reading import Reading, SqliteReading, quote
 from vpanalysis.data.schema import TABLES
 from vpanalysis.data.table_source import TableSource
@@ -24,9 +25,8 @@ class RowsReading(Reading):
     begins_with_a_date = "TRY_CAST(substr(created_at, 1, 10) AS DATE) IS NOT NULL"
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(connect(files=True, nulls_first=True))
         self._parts: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
-        self.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")  # as SQLite has it
         self.execute("CREATE TEMP MACRO typeof(value) AS CASE WHEN value IS NULL THEN 'null' ELSE 'text' END")
 
     @property
@@ -97,6 +97,15 @@ class MergedSource(TableSource):
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
         self.name = " + ".join(part.name for part in parts)
+
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the names of the lanes that any part has anything of."""
+
+        def look(reading: Reading) -> set[str]:
+            tables = [f"SELECT DISTINCT vp_id FROM {table}" for table in reading.columns if table in TABLES]
+            return {row["vp_id"] for table in tables for row in reading.rows(table) if (row["vp_id"] or "").strip()}
+
+        return tuple(sorted(self.read(look)))
 
     def read(self, use: Callable[[Reading], _T]) -> _T:
         """Returns what ``use`` makes of all parts, each in a state of its own."""

@@ -19,6 +19,8 @@ _USUAL = (
     "AND created_at >= '0001' AND substr(created_at, 12, 2) < '24' AND (substr(created_at, 6, 2) BETWEEN '01' AND '12' "
     "AND substr(created_at, 9, 2) BETWEEN '01' AND '28' OR {begins_with_a_date})"
 )
+#: Such a stamp of a day that the calendar has.
+_ON_A_DAY = "created_at >= '0001' AND coalesce(date(substr(created_at, 1, 10)), '') = substr(created_at, 1, 10)"
 #: Later than every text that begins so.
 _LAST = "char(1114111)"
 
@@ -61,10 +63,12 @@ def candidates_of(reading: Reading, window: RolloutWindow, as_of: datetime, lane
         nth = f"{lane} AND status IS s.status AND {known} AND created_at <= {last} ORDER BY created_at DESC"
         oldest = f"(SELECT created_at FROM vp_missions WHERE {nth} LIMIT 1 OFFSET {number - 1})"
         since = f"(SELECT coalesce(max({oldest}), '') FROM {_statuses(lane)} s)"
-        dates = f"created_at >= coalesce(date({since}, '-2 days'), '') AND created_at < '{shifted(as_of, 2)}'"
+        # Where the lane has fewer, those that cannot be read take part, however late their text is.
+        until = f"CASE {since} WHEN '' THEN {_LAST} ELSE '{shifted(as_of, 2)}' END"
+        dates = f"created_at >= coalesce(date({since}, '-2 days'), '') AND created_at < {until}"
         exact = [f"created_at <= {last}", f"created_at >= {since}"]
     held = f"{dates} AND {_DATED} AND CASE WHEN {known} THEN {' AND '.join(exact)} ELSE 1 END"
-    found = [_of_each_status(lane, held), _of_each_status(lane, "created_at IS NULL"), _odd(lane)]
+    found = [_of_each_status(lane, held), _of_each_status(lane, "created_at IS NULL"), _odd(lane, _DATED if number is None else f"{_DATED} AND {_ON_A_DAY}")]
     return f"rowid IN ({' UNION ALL '.join(f'SELECT * FROM ({one})' for one in found)})"
 
 
@@ -89,9 +93,9 @@ def _statuses(lane: str) -> str:
     )
 
 
-def _odd(lane: str) -> str:
-    """The row ids of stamps that do not begin with a date: those that do are passed by a day at a time."""
-    dated = _DATED.replace("created_at", "walk.at")
+def _odd(lane: str, regular: str) -> str:
+    """The row ids of stamps that do not begin with a regular date: those that do are passed by a day at a time."""
+    dated = regular.replace("created_at", "walk.at")
     earliest = f"SELECT min(created_at) FROM vp_missions WHERE {lane} AND vp_missions.status IS"
     passed = f"CASE WHEN {dated} THEN substr(walk.at, 1, 10) || {_LAST} ELSE walk.at END"
     return (

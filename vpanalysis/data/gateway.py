@@ -2,11 +2,14 @@
 
 import json
 import re
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
@@ -16,9 +19,10 @@ from urllib3.exceptions import ReadTimeoutError
 from vpanalysis.data.ops_token import WAYS_IN
 from vpanalysis.errors import InputError
 
+_T = TypeVar("_T")
 PATH = "/api/v1/ops/metrics/coder-vp"
 CONNECT_SECONDS = 5.0
-#: For each wait for the server, and for one answer as a whole.
+#: For one answer in all, repeated attempts included.
 ANSWER_SECONDS = 20.0
 ATTEMPTS = 3
 PAUSE_SECONDS = 0.5
@@ -123,7 +127,7 @@ def fetch(endpoint: Endpoint, query: Mapping[str, str | int], token: str | None)
         InputError: There is no answer to use; the sentence says which of the reasons it is and what to do. It
             never holds the token.
     """
-    sentence = ""
+    sentence, until = "", time.monotonic() + ANSWER_SECONDS
     with requests.Session() as session:
         # An explicit auth also keeps requests from sending a password of ~/.netrc in the token's place.
         session.auth = _Credentials(endpoint.credentials, token)
@@ -131,19 +135,12 @@ def fetch(endpoint: Endpoint, query: Mapping[str, str | int], token: str | None)
         for attempt in range(ATTEMPTS):
             time.sleep(PAUSE_SECONDS * attempt)
             try:
-                with _answer(session, endpoint.url) as answer:
-                    if answer.status_code == 200:
-                        body = _body(answer, MAX_BYTES)
-                        if body is None:
-                            raise InputError(
-                                f"{endpoint.url} answered with more than {MAX_BYTES // 1_000_000} MB: ask for fewer "
-                                "missions or events."
-                            )
-                        return body
-                    problem = Problem.of(answer, endpoint.secrets(token))
-                    sentence = _refusal(answer.status_code, endpoint.url, token, problem)
-                    if not (answer.status_code in (502, 503) if problem is None else problem.retryable):
-                        break
+                answer = _in_time(partial(_ask, session, endpoint, token), until - time.monotonic())
+                if isinstance(answer, bytes):
+                    return answer
+                sentence, again = answer
+                if not again:
+                    break
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 if isinstance(error, requests.Timeout) or _timed_out(error):
                     raise InputError(
@@ -162,6 +159,49 @@ def fetch(endpoint: Endpoint, query: Mapping[str, str | int], token: str | None)
             except requests.RequestException as error:
                 raise InputError(f"{endpoint.url} could not be read ({type(error).__name__}).") from None
     raise InputError(sentence)
+
+
+def _ask(session: requests.Session, endpoint: Endpoint, token: str | None) -> bytes | tuple[str, bool]:
+    """Returns the answer's body, or why there is none and whether to ask again."""
+    with _answer(session, endpoint.url) as answer:
+        if answer.status_code == 200:
+            body = _body(answer, MAX_BYTES)
+            if body is None:
+                raise InputError(
+                    f"{endpoint.url} answered with more than {MAX_BYTES // 1_000_000} MB: ask for fewer missions or "
+                    "events."
+                )
+            return body
+        problem = Problem.of(answer, endpoint.secrets(token))
+        again = answer.status_code in (502, 503) if problem is None else problem.retryable
+        return _refusal(answer.status_code, endpoint.url, token, problem), again
+
+
+def _in_time(work: Callable[[], _T], seconds: float) -> _T:
+    """Returns what ``work`` returns, or raises what it raises, within ``seconds``.
+
+    A socket's own limit starts anew with every byte, and headers are read where nobody can look at a clock: a server
+    that drips is left to a thread that ends with the process.
+
+    Raises:
+        requests.Timeout: It took longer.
+    """
+    outcome: SimpleQueue[tuple[_T | None, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put((work(), None))
+        except BaseException as error:
+            outcome.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = outcome.get(timeout=max(0.001, seconds))
+    except Empty:
+        raise requests.Timeout from None
+    if error is not None:
+        raise error
+    return cast("_T", result)
 
 
 class _Credentials(AuthBase):
@@ -232,12 +272,12 @@ def _joined(url: str, location: str) -> str | None:
 def _body(answer: requests.Response, most: int, at_once: int = 65_536) -> bytes | None:
     """Returns the answer's body, unpacked; ``None`` when it is longer than ``most`` bytes.
 
-    Time is looked at after every ``at_once`` bytes, for which a slow server is waited for.
+    Time is looked at after every ``at_once`` bytes; of what is packed more than once nothing is unpacked.
     """
     length = answer.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > most:
+    if (length.isdecimal() and int(length) > most) or "," in answer.headers.get("content-encoding", ""):
         return None
-    until, body = time.monotonic() + ANSWER_SECONDS, bytearray()
+    until, body = time.monotonic() + (ANSWER_SECONDS if most == MAX_BYTES else ANSWER_SECONDS / 4), bytearray()
     for chunk in answer.iter_content(at_once):
         body += chunk
         if len(body) > most:

@@ -43,7 +43,7 @@ def gateway_answer(
     fell_back = {event["mission_id"] for event in events if event["event_type"] == FALLBACK} & ids
     seconds = [_duration_seconds(mission) for mission in missions]
     recovery, health = snapshot.session_signals(
-        session["status"] if session else None, (event["event_type"] for event in session_events)
+        session.get("status") if session else None, (event["event_type"] for event in session_events)
     )
     return snapshot.Snapshot(
         generated_at=now.isoformat(),

@@ -55,7 +55,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     _choose_missions(reading, window)
     some = reading.rows(f"SELECT rid FROM chosen LIMIT {_ROWIDS_PER_QUERY + 1}")
     few = len(some) <= _ROWIDS_PER_QUERY
-    missions = f"rowid IN ({', '.join(str(row['rid']) for row in some)})" if few else candidates
+    missions = f"rowid IN ({', '.join(str(int(row['rid'])) for row in some)})" if few else candidates
     fetch_events(reading, window.vp_id, missions, None if few else as_of)
     reading.execute(MISSION_EVENTS)
     fetch_shown(reading, newest=MAX_EVENT_LIMIT)
@@ -175,7 +175,7 @@ def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | 
         newest = f"SELECT \"last\" FROM all_progress WHERE usual ORDER BY 1 DESC LIMIT 1 OFFSET {MAX_EVENT_LIMIT - 1}"
         counted = f'FROM all_progress WHERE usual AND "last" < ({newest})'
         fetched = f"SELECT rid FROM all_progress WHERE rid NOT IN (SELECT rid {counted}) LIMIT {_ROWIDS_PER_QUERY + 1}"
-        rids = [str(row["rid"]) for row in reading.rows(fetched)]
+        rids = [str(int(row["rid"])) for row in reading.rows(fetched)]
         if len(rids) <= _ROWIDS_PER_QUERY:
             reading.execute(f"INSERT INTO progress SELECT mission_id, sum(n::BIGINT) {counted} GROUP BY mission_id")
             some = f"SELECT mission_id FROM vp_events WHERE rowid IN ({', '.join(rids)})"
@@ -197,7 +197,7 @@ def fetch_shown(reading: Reading, newest: int) -> None:
         f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {newest}"
     )
     wanted = [
-        str(row["rid"])
+        str(int(row["rid"]))
         for row in reading.rows(
             "SELECT DISTINCT rid FROM mission_events WHERE rid IN (FROM recent) "
             f"OR event_type IN ('{FALLBACK}', '{FAILED}') ORDER BY rid"

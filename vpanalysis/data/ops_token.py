@@ -1,7 +1,10 @@
 """The gateway's token: where it comes from. It is sent to the gateway and shown nowhere."""
 
+import html
+import json
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from vpanalysis.errors import InputError
 
@@ -30,8 +33,30 @@ def resolve_token(ops_token: str | None = None) -> str | None:
     return None
 
 
+#: A shorter token is masked nowhere: it would be part of ordinary words.
+MASKED_LENGTH = 6
+
+
+def without_token(text: str) -> str:
+    """Returns a text, such as a JSON file's, in which the ops token is ``***``.
+
+    It is looked for as it is, and as Python, JSON (twice over), HTML and URLs write it.
+    """
+    token = resolve_token()
+    if token is None or len(token) < MASKED_LENGTH:
+        return text
+    written = {token, repr(token)[1:-1], html.escape(token), quote(token, safe="")}
+    for _ in range(3):
+        written |= {json.dumps(form)[1:-1] for form in written}
+    for form in sorted(written, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return text
+
+
 def _token_of_file(path: Path) -> str | None:
     """The last line for the variable counts, as in a shell; ``export`` and quotes are allowed."""
+    if not path.is_file():  # a FIFO would be waited for
+        return None
     try:
         lines = path.read_text("utf-8-sig", "replace").splitlines()
     except OSError:

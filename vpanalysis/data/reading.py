@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +14,13 @@ import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 import pandas as pd
 
+from vpanalysis.data.duck import connect
 from vpanalysis.data.schema import FIELD_FILES, PROGRESS, REQUIRED_TABLES, TABLES
+from vpanalysis.data.sqlite_file import wait_seconds
 from vpanalysis.data.timestamps import STRICT_PATTERN, parse_time
 from vpanalysis.errors import InputError
+
+_TAKEN = re.compile(r"(?i)|rid|sentinel|(type of|lost) .*", re.DOTALL)
 
 
 class _Stream:
@@ -52,9 +57,8 @@ class Reading(ABC):
     #: SQL: whether the text ``created_at`` begins with a date that the calendar has.
     begins_with_a_date: str
 
-    def __init__(self, duck: duckdb.DuckDBPyConnection | None = None) -> None:
-        self._duck = duck or duckdb.connect()
-        self._duck.execute("SET TimeZone = 'UTC'")
+    def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
+        self._duck = duck
         self.undecodable: Counter[str] = Counter()
         self.unreadable: dict[str, int] = {}
         self.columns: dict[str, tuple[str, ...]] = {}
@@ -158,15 +162,17 @@ class SqliteReading(Reading):
 
     begins_with_a_date = "coalesce(date(created_at), '') = substr(created_at, 1, 10)"
 
-    def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None) -> None:
-        super().__init__(duck)
+    def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None, *, files: bool = False) -> None:
+        super().__init__(duck or connect(files=files))
         self._borrowed = duck is not None
         self._sqlite = adbc.connect(uri)
+        with self._sqlite.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {round(1000 * wait_seconds())}")
 
     def read_schema(self) -> None:
         """Fills ``columns``, those of each VP table that the database has, and ``indexed``."""
         tables = ", ".join(f"('{table}')" for table in TABLES)
-        self._copy(
+        self.copy(
             "schema_columns",
             ["name", "columns"],
             f"SELECT 0, 0, CAST(t.column1 AS BLOB), CAST(c.name AS BLOB) "
@@ -178,8 +184,8 @@ class SqliteReading(Reading):
         for row in self.rows(f"SELECT name, rid, {names} FROM schema_columns GROUP BY name, rid"):
             if row["rid"]:
                 self.indexed |= row["names"][:3] == ["vp_id", "status", "created_at"]
-            else:
-                self.columns[row["name"]] = tuple(row["names"])
+            else:  # nothing of ours is called so; but the tables made here have columns of these names
+                self.columns[row["name"]] = tuple(name for name in row["names"] if not _TAKEN.fullmatch(name))
 
     def close(self) -> None:
         """Closes both and lets go of them: a traceback that a notebook keeps must not keep them alive."""
@@ -193,7 +199,7 @@ class SqliteReading(Reading):
         columns = self.columns["vp_sessions"]
         values = [f"CAST({quote(name)} AS BLOB), CAST(typeof({quote(name)}) AS BLOB)" for name in columns]
         names = [text for name in columns for text in (name, f"type of {name}")]
-        self._copy(into, names, f"SELECT 0, rowid, {', '.join(values)} FROM vp_sessions {rest}")
+        self.copy(into, names, f"SELECT 0, rowid, {', '.join(values)} FROM vp_sessions {rest}")
 
     def fetch_progress(self, into: str, vp_id: str, missions: str) -> None:
         """See `Reading.fetch_progress`."""
@@ -206,13 +212,13 @@ class SqliteReading(Reading):
         }
         progress = f"WHERE {missions} AND event_type = '{PROGRESS}' GROUP BY mission_id"
         blobs = ", ".join(f"CAST({value} AS BLOB)" for value in values.values())
-        self._copy(into, list(values), f"SELECT 0, min(rowid), {blobs} FROM vp_events {progress}")
+        self.copy(into, list(values), f"SELECT 0, min(rowid), {blobs} FROM vp_events {progress}")
 
     def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
         blobs = ", ".join(f"CAST({expression} AS BLOB)" for expression in expressions.values())
-        self._copy(into, list(expressions), f"SELECT 0, rowid, {blobs} FROM {quote(table)} {rest}")
+        self.copy(into, list(expressions), f"SELECT 0, rowid, {blobs} FROM {quote(table)} {rest}")
 
-    def _copy(self, into: str, columns: Sequence[str], sql: str) -> None:
+    def copy(self, into: str, columns: Sequence[str], sql: str) -> None:
         """Creates the DuckDB table ``into`` from an SQLite query: a zero, ``rid`` and blobs, read as text.
 
         Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows. For
@@ -226,17 +232,24 @@ class SqliteReading(Reading):
             f"CASE WHEN try(decode({quote(column)})) IS NULL THEN {quote(column)} END AS {quote('lost ' + column)}"
             for column in columns
         ]
+        self._duck.register("stream", stream)
         try:
             self._duck.execute(
                 f"CREATE OR REPLACE TABLE {into} AS SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0"
             )
         finally:
+            self._duck.unregister("stream")
             stream.close()
 
 
 @contextmanager
 def open_reading(
-    uri: str, name: str, opened: Callable[[], None], duck: duckdb.DuckDBPyConnection | None = None
+    uri: str,
+    name: str,
+    opened: Callable[[], None],
+    duck: duckdb.DuckDBPyConnection | None = None,
+    *,
+    files: bool = False,
 ) -> Iterator[SqliteReading]:
     """Opens a reading of a database and closes it.
 
@@ -245,8 +258,9 @@ def open_reading(
         name: What errors call it.
         opened: Is called when the transaction has begun.
         duck: Where tables are made; ``None``: in a DuckDB of its own, which ends with it.
+        files: Whether that one may write files.
     """
-    reading = SqliteReading(uri, duck)
+    reading = SqliteReading(uri, duck, files=files)
     try:
         reading.read_schema()
         opened()

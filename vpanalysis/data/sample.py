@@ -38,6 +38,8 @@ class SampleError(InputError):
 
 #: Each scenario's name and what it shows, in one line.
 SCENARIOS: dict[str, str] = {name: scenario.text for name, scenario in scenarios.SCENARIOS.items()}
+#: All that a sample may show: a lane's scenarios, and those of several lanes.
+CHOICES: dict[str, str] = SCENARIOS | {name: text for name, (text, _) in scenarios.FLEETS.items()}
 
 
 def write_sample(
@@ -56,11 +58,11 @@ def write_sample(
 
     Args:
         path: the file to write; it must not exist, its folder must.
-        scenario: one of `SCENARIOS`.
+        scenario: one of `CHOICES`.
         seed: chooses among the lanes with the same scenario.
         end: the last moment of the lane; naive means UTC. The lane of ``stale`` ends nine days before it.
-        vp_id: the lane's name.
-        missions: how many missions, at least 1; ``no-traffic`` has none whatever is asked for.
+        vp_id: the lane's name; several lanes have names of their own.
+        missions: how many missions a lane has, at least 1; ``no-traffic`` has none whatever is asked for.
 
     Returns:
         The path of the written database.
@@ -69,8 +71,8 @@ def write_sample(
         SampleError: an unknown scenario, no missions, a blank lane, a path that is taken or cannot be written.
             Nothing is left behind.
     """
-    if scenario not in scenarios.SCENARIOS:
-        raise SampleError(f"Unknown scenario {scenario!r}: choose one of {', '.join(SCENARIOS)}.")
+    if scenario not in CHOICES:
+        raise SampleError(f"Unknown scenario {scenario!r}: choose one of {', '.join(CHOICES)}.")
     if missions < 1:
         raise SampleError(f"A sample needs at least 1 mission, not {missions}; for none choose 'no-traffic'.")
     if not vp_id.strip():
@@ -82,11 +84,16 @@ def write_sample(
         for taken in (target, *(Path(f"{target}{ending}") for ending in ("-wal", "-shm", "-journal"))):
             if os.path.lexists(taken):
                 raise SampleError(f"{taken} exists already: move it away or give another path.")
-        lane = Lane(random.Random(f"{seed}/{scenario}/{vp_id}"), scenarios.SCENARIOS[scenario], end, vp_id)
-        lane.fill(0 if scenario == "no-traffic" else missions)
+        fleet = scenarios.FLEETS.get(scenario)
+        tables: dict[str, list[Row]] = {table: [] for table in TABLES}
+        for name, shown in (fleet[1] if fleet else {vp_id: scenarios.SCENARIOS[scenario]}).items():
+            lane = Lane(random.Random(f"{seed}/{scenario}/{name}"), shown, end, name)
+            lane.fill(0 if scenario == "no-traffic" else missions)
+            for table, rows in lane.tables.items():
+                tables[table] += rows
         with tempfile.TemporaryDirectory(prefix=".sample-", dir=target.parent) as folder:
             draft = Path(folder) / "sample.db"
-            _write(draft, lane.tables)
+            _write(draft, tables)
             target.touch(exist_ok=False)  # takes the name, or fails when it has been taken meanwhile
             draft.replace(target)
     except FileExistsError:

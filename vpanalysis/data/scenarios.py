@@ -56,6 +56,7 @@ class Scenario:
     session: str = "active"  #: session status at the end
     lost_leases: int = 0  #: leases lost and regained within the newest 60 missions
     silent_hours: float = 0.0  #: hours before the end since which nothing has been written
+    outage: tuple[float, float] = (0.0, 0.0)  #: between so many hours before the end no mission completed
     errors: Sequence[tuple[str, str]] = ERRORS  #: reason and error of fallbacks, in turn
 
 
@@ -98,6 +99,24 @@ SCENARIOS = {
     "lease-flapping": Scenario("4 lost leases within the newest 60 missions, each regained", lost_leases=4),
 }  # fmt: skip
 
+_OUTAGE = Scenario(
+    "one outage: all that came 4 to 2.5 hours before the end failed", outage=(4, 2.5), errors=ADAPTER_ERRORS
+)
+_LANES = {
+    "vp.coder.primary": HEALTHY,
+    "vp.coder.secondary": HEALTHY,
+    "vp.general.primary": HEALTHY,
+    "vp.general.secondary": SCENARIOS["worker-lane"],
+    "vp.research.primary": HEALTHY,
+    "vp.review.primary": HEALTHY,
+}
+_HIT = ("vp.coder.primary", "vp.coder.secondary", "vp.research.primary")
+#: Databases of several lanes: what each shows, and the scenario of each lane.
+FLEETS: dict[str, tuple[str, dict[str, Scenario]]] = {
+    "fleet": ("six lanes, one of which fails", _LANES | {"vp.general.primary": SCENARIOS["failing"]}),
+    "outage": ("six lanes, three of which had one outage", _LANES | dict.fromkeys(_HIT, _OUTAGE)),
+}
+
 #: Fates that only a mission in the workers' queue can have.
 _QUEUE_FATES = ("queued", "stuck", "withdrawn", "reclaimed", "reconciled")
 
@@ -136,6 +155,9 @@ def plan(scenario: Scenario, hours: Sequence[float], faulty: int, rng: random.Ra
         _place(plans[first : min(first + 100, faulty)], scenario, scale, rng)
     for first in range(faulty, len(plans), 100):
         _place(plans[first : first + 100], HEALTHY, scale, rng)
+    for mission in plans:
+        if scenario.outage[0] > mission.hours > scenario.outage[1] and mission.fate == "completed":
+            mission.fate = "failed"
     return plans
 
 

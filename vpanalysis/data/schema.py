@@ -4,6 +4,8 @@ DEFAULT_VP_ID = "vp.coder.primary"
 
 #: The runtime's files in the order in which an operator's environment names them.
 SOURCE_ENVIRONMENT = ("UA_CODER_VP_DB_PATH", "UA_VP_DB_PATH", "UA_RUNTIME_DB_PATH")
+#: Names the lanes that an operator's runtime serves, separated by commas.
+ENABLED_ENVIRONMENT = "UA_VP_ENABLED_IDS"
 #: Stands between the parts of a location that names several.
 SEVERAL = " + "
 FIELD_FILES = ("coder_vp_state.db", "vp_state.db", "runtime_state.db")

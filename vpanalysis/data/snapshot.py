@@ -381,15 +381,19 @@ def counts(value: Any) -> dict[str, int] | None:
     return None if None in found.values() else {name: count or 0 for name, count in found.items()}
 
 
+#: No count and no number of seconds is larger.
+_LARGEST = 1e12
+
+
 def number(value: Any) -> float | None:
-    """Returns a finite number that is not negative; ``None`` for anything else."""
+    """Returns a number from 0 to 10¹²; ``None`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) and found >= 0 else None
+    return found if 0 <= found <= _LARGEST else None
 
 
 def whole(value: Any) -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from vpanalysis.data import gateway
-from vpanalysis.data.ops_token import resolve_token
+from vpanalysis.data.ops_token import MASKED_LENGTH, resolve_token
 from vpanalysis.data.schema import MAX_EVENT_LIMIT, MAX_MISSION_LIMIT
 from vpanalysis.data.snapshot import (
     Snapshot,
@@ -22,9 +22,6 @@ from vpanalysis.data.snapshot import (
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
-
-#: A shorter token is masked in no answer: it would be part of ordinary words.
-_MASKED_LENGTH = 6
 
 
 class _EndpointSource:
@@ -47,6 +44,10 @@ class _EndpointSource:
     def series(self, span: RolloutWindow, plan: object, use: object) -> NoReturn:
         """Raises: what holds the newest missions alone has no past windows."""
         raise InputError(f"{self.name} holds the newest missions only, not a lane's past: give the database itself.")
+
+    def lanes(self) -> tuple[str, ...]:
+        """Returns nothing: an endpoint answers for one lane, and names no others."""
+        return ()
 
     def _check_window(self, window: RolloutWindow) -> None:
         if window.last_missions is None:
@@ -92,6 +93,8 @@ class SnapshotSource(_EndpointSource):
     def __init__(self, path: Path) -> None:
         self.name = path.name
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise InputError(f"{path} is not a regular file: give the path of a saved snapshot.")
             if path.stat().st_size > gateway.MAX_BYTES:
                 raise InputError(f"{path} is over {gateway.MAX_BYTES // 1_000_000} MB: that is no metrics snapshot.")
             self._content = parse_snapshot(path.read_bytes(), path.name)
@@ -99,6 +102,10 @@ class SnapshotSource(_EndpointSource):
             raise InputError(f"{path} does not exist: check the path of the saved snapshot.") from None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the lane that it says it is of."""
+        return tuple(name for name in (self._content.get("vp_id"),) if isinstance(name, str) and name.strip())
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the snapshot's tables; its missions are the window, however many were asked for.
@@ -170,7 +177,7 @@ class GatewaySource(_EndpointSource):
             **more,
         }
         body = gateway.fetch(self._endpoint, query, self._token)
-        if self._token and len(self._token) >= _MASKED_LENGTH:
+        if self._token and len(self._token) >= MASKED_LENGTH:
             body = body.replace(self._token.encode(), b"***")  # a server may repeat what it was sent
         content = parse_snapshot(body, self.name)
         self._check_lane(content, vp_id)

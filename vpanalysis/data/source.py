@@ -1,17 +1,22 @@
 """Sources: where VP tables come from."""
 
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
 import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 
+from vpanalysis.data import integrity
+from vpanalysis.data.lane_lookup import lanes_in
 from vpanalysis.data.reading import SqliteReading, open_reading
-from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.data.sample import CHOICES, SAMPLE_END, write_sample
 from vpanalysis.data.schema import SEVERAL
 from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.data.sqlite_file import fingerprint, read_consistently
@@ -19,6 +24,7 @@ from vpanalysis.data.table_source import TableSource
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
+from vpanalysis.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +40,9 @@ class Source(Protocol):
 
     name: str
     kind: str
+
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the names of its lanes; empty when it cannot list them."""
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the window's tables, read in one transaction."""
@@ -127,11 +136,37 @@ class SqliteSource(TableSource):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
+        self._undamaged, self._checked = False, ((0, 0), 0.0)
         read_consistently(path, lambda uri, opened: None)
+
+    def lanes(self) -> tuple[str, ...]:
+        """Returns the names of the lanes that the database has anything of.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        try:
+            return lanes_in(self.path)
+        except sqlite3.Error as error:
+            raise InputError(f"{self.name} could not be read by SQLite: {error}.") from error
 
     def fingerprint(self) -> Hashable | None:
         """Returns what differs after any change of the database; ``None`` where nothing can prove that."""
         return fingerprint(self.path)
+
+    def load(self, window: RolloutWindow) -> Tables:
+        """Returns the window's tables, read in one transaction; its quality says when they were not checked."""
+        tables = super().load(window)
+        return tables if self._undamaged else replace(tables, quality=replace(tables.quality, unchecked=True))
+
+    def _check(self, reading: SqliteReading) -> None:
+        """Checks the file once: the same one is checked again after a while, another in its place at once."""
+        status, now = self.path.stat(), time.monotonic()
+        file, checked = self._checked
+        if file != (status.st_dev, status.st_ino) or now - checked > integrity.AGAIN_SECONDS:
+            integrity.check_shape(reading, self.name)
+            self._undamaged = integrity.check_undamaged(reading, self.name)
+            self._checked = (status.st_dev, status.st_ino), now
 
     def add_to(self, reading: "RowsReading", position: int) -> None:
         """Adds the database's tables to a reading of several sources; ``position`` is its place among them."""
@@ -139,11 +174,21 @@ class SqliteSource(TableSource):
 
         self.read(lambda database: add_database(reading, database, position), reading.duck)
 
-    def read(self, use: Callable[[SqliteReading], _T], duck: duckdb.DuckDBPyConnection | None = None) -> _T:
-        """Returns what ``use`` makes of one transaction, its tables made in ``duck`` or a DuckDB of its own."""
+    def read(
+        self,
+        use: Callable[[SqliteReading], _T],
+        duck: duckdb.DuckDBPyConnection | None = None,
+        *,
+        files: bool = False,
+    ) -> _T:
+        """Returns what ``use`` makes of one transaction, its tables made in ``duck`` or a DuckDB of its own.
+
+        ``files`` lets that one write files.
+        """
 
         def read(uri: str, opened: Callable[[], None]) -> _T:
-            with open_reading(uri, self.name, opened, duck) as reading:
+            with open_reading(uri, self.name, opened, duck, files=files) as reading:
+                self._check(reading)
                 return use(reading)
 
         try:
@@ -152,6 +197,8 @@ class SqliteSource(TableSource):
             message = str(error)
             if any(sign in message for sign in _SQLITE_COMPLAINTS):
                 raise InputError(f"{self.name} could not be read by SQLite: {_complaint(message)}.") from error
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise InputError(f"{self.name} needs more memory than there is: take a smaller window.") from error
             raise
 
 
@@ -161,15 +208,15 @@ class SampleSource(SqliteSource):
     kind = SAMPLE
 
     def __init__(self, scenario: str) -> None:
-        if scenario not in SCENARIOS:
-            raise InputError(f"There is no sample {scenario!r}: choose one of {', '.join(SCENARIOS)}.")
-        self._folder = TemporaryDirectory(prefix="vpanalysis-")
-        super().__init__(write_sample(Path(self._folder.name) / "vp_state.db", scenario))
+        if scenario not in CHOICES:
+            raise InputError(f"There is no sample {scenario!r}: choose one of {', '.join(CHOICES)}.")
+        self._folder = scratch_folder(Path(gettempdir()))
+        super().__init__(write_sample(self._folder.__enter__() / "vp_state.db", scenario))
         self.name = SAMPLE if scenario == "healthy" else f"{SAMPLE}:{scenario}"
 
     def __exit__(self, *exception: object) -> None:
         """Removes the scratch folder."""
-        self._folder.cleanup()
+        self._folder.__exit__(None, None, None)
 
     def now(self) -> datetime:
         """Returns the sample's fixed end, in UTC."""
@@ -190,7 +237,7 @@ _SQLITE_COMPLAINTS = (
 
 def _complaint(message: str) -> str:
     sign = next(sign for sign in _SQLITE_COMPLAINTS if sign in message)
-    line = next(line for line in message.splitlines() if sign in line).strip().rstrip(".")
+    line = next(line for line in message.splitlines() if sign in line).rpartition(" IO: ")[2].strip().rstrip(".")
     if sign in ("unable to open", "readonly"):
         return f"{line} (a WAL database whose folder this user may not write to needs its -wal and -shm files)"
-    return line
+    return f"{line} (it was waited for; --wait SECONDS waits longer)" if sign == "locked" else line

@@ -28,6 +28,19 @@ _SETTLED_SECONDS = 2.0
 _WAL_INDEX_VERSION = 3007000
 
 
+#: Where ``--wait`` and ``--check`` tell a notebook's process, too: for how many seconds a locked database is waited,
+#: and whether SQLite checks it for damage however large it is.
+WAIT_VARIABLE, CHECK_VARIABLE = "VPANALYSIS_WAIT_SECONDS", "VPANALYSIS_CHECK"
+
+
+def wait_seconds() -> float:
+    """Returns how long a locked database is waited for: 5 seconds, or what ``--wait`` says, up to an hour."""
+    try:
+        return min(3600.0, max(0.0, float(os.environ[WAIT_VARIABLE])))
+    except (KeyError, ValueError):
+        return 5.0
+
+
 class _ChangedWhileReadingError(Exception):
     """The file was opened by a writer while it was read as immutable, or its ``-shm`` was replaced."""
 

@@ -1,7 +1,7 @@
 """The field's time stamps: what counts as one, and how it becomes a moment in UTC."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 #: The forms that DuckDB casts exactly as Python reads them; everything else is left to :func:`parse_time`.
 STRICT_PATTERN = (
@@ -40,3 +40,14 @@ def as_utc(value: str | datetime, name: str) -> datetime:
     if moment is None:
         raise ValueError(f"{name} {value!r} is not a readable time: give ISO 8601, such as 2026-02-16T14:00:00Z.")
     return moment
+
+
+def parse_length(text: str) -> timedelta | None:
+    """Returns a length of time such as ``30m``, ``12h``, ``1d`` or ``2w``; ``None`` where it is none.
+
+    >>> parse_length("12h")
+    datetime.timedelta(seconds=43200)
+    """
+    found = re.fullmatch(r"([1-9]\d{0,5})([mhdw])", text)
+    units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    return timedelta(**{units[found[2]]: int(found[1])}) if found else None

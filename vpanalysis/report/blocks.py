@@ -24,7 +24,7 @@ def piece(*parts: Block, found: Finding = NO_FINDING, omit: bool = False) -> Pie
 def table(
     caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]], *, note: str = "", compact: bool = False
 ) -> Block:
-    """Returns a table; a cell is a text or what `marked` returns, and its first column names the row.
+    """Returns a table; a cell is a text or what `marked` or `trend` returns, and its first column names the row.
 
     Args:
         caption: What the table shows.
@@ -72,6 +72,21 @@ def notes(items: Iterable[tuple[Tone, str, str]]) -> Block:
 def marked(tone: Tone, text: str) -> dict[str, str]:
     """Returns a table's cell with an accent's mark before its text."""
     return {"tone": tone, "text": text}
+
+
+def trend(points: str, text: str) -> dict[str, str]:
+    """Returns a table's cell with a sparkline (`tile.sparkline`), and what it shows in words."""
+    return {"tone": "plain", "text": text, "trend": points}
+
+
+def linked(text: str, href: str) -> dict[str, str]:
+    """Returns a table's cell that leads somewhere."""
+    return {"tone": "plain", "text": text, "href": href}
+
+
+def anchored(text: str, anchor: str) -> dict[str, str]:
+    """Returns a table's cell that a link may lead to."""
+    return {"tone": "plain", "text": text, "anchor": anchor}
 
 
 def _text(block: Block) -> str:

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.snapshot import LatencySeconds
+from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.history_report import HistoryReport
+from vpanalysis.report.lanes_document import lanes_document
 from vpanalysis.report.window_report import WindowReport
 
 SCHEMA_VERSION = "1"
@@ -143,10 +145,13 @@ def _plain(value: Any) -> Any:
 class Published:
     """Carries a report's JSON in a cell's output, from where ``vpanalysis report`` takes it; shows one line."""
 
-    def __init__(self, report: WindowReport | HistoryReport) -> None:
+    def __init__(self, report: WindowReport | HistoryReport | FleetReport) -> None:
         if isinstance(report, HistoryReport):
             found: str = report.story
             self._content = history_document(report)
+        elif isinstance(report, FleetReport):
+            found = report.headline
+            self._content = lanes_document(report).model_dump(mode="json")
         else:
             found = report.verdict.decision
             self._content = document(report).model_dump(mode="json")
@@ -159,6 +164,6 @@ class Published:
         return {DOCUMENT_MIME: self._content, "text/plain": self._line}
 
 
-def publish(report: WindowReport | HistoryReport) -> Published:
+def publish(report: WindowReport | HistoryReport | FleetReport) -> Published:
     """Returns what a notebook's last cell shows, so that a run can write the report's JSON beside its HTML."""
     return Published(report)

@@ -17,6 +17,8 @@ from vpanalysis.report.window_report import WindowReport
 
 _R = TypeVar("_R")
 _TITLE_CHARACTERS = 88
+#: Most missions of a kind whose facts a figure tells, and most that the keyboard stops at.
+_FACTS, _FACTS_BY_KEY = 100, 12
 #: Durations beyond so many times the critical limit are drawn on a logarithmic scale, lest the limits vanish.
 _LOGARITHMIC_FROM = 8
 
@@ -89,11 +91,43 @@ def label(
     )  # fmt: skip
 
 
-def legend(ax: Axes) -> None:
-    """Explains what carries a label, below the figure, where no mark is."""
+def tell(ax: Axes, report: WindowReport, missions: pd.DataFrame, ys: "pd.Series[float]") -> None:
+    """Makes a page tell a mission's facts where one points at its mark; those that count against the lane by key too.
+
+    Args:
+        ax: The Axes.
+        report: The report.
+        missions: Rows of its missions, the marks' x being ``created_at``.
+        ys: The marks' heights by the same index.
+    """
+    if not isinstance(ax, ReportAxes):
+        return
+    errors = report.errors
+    against = missions["fell_back"] | missions["outcome"].isin(["failed", "overdue", "unaccounted"])
+    plain = missions.index[~against]
+    rows = missions.loc[[*missions.index[against][-_FACTS:], *(plain[i] for i in thinned(len(plain), _FACTS))]]
+    by_key = set(missions.index[against][-_FACTS_BY_KEY:])
+    told = []
+    for place, row in zip(rows.index, rows.to_dict("records"), strict=True):
+        name = short_name(str(row["mission_id"]), 40)
+        parts = [
+            f"{name}: {row['outcome']}" + (", fell back" if row["fell_back"] else ""),
+            f"ran {formatting.duration(row['duration_seconds'])}" if row["duration_seconds"] >= 0 else "",
+            f"waited {formatting.duration(row['queue_wait_seconds'])}" if row["queue_wait_seconds"] >= 0 else "",
+            f"created {formatting.time(row['created_at'])}",
+            short_name(errors.get(row["mission_id"], ""), 60),
+        ]
+        told.append(
+            (row["created_at"], float(ys[place]), short_name("; ".join(filter(None, parts)), 115), place in by_key)
+        )
+    ax.facts = [*ax.facts, *told]
+
+
+def legend(ax: Axes, below: float = 0.13) -> None:
+    """Explains what carries a label, below the figure, where no mark is: by a share of the Axes' height."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(
-            loc="upper left", bbox_to_anchor=(0, -0.13), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
+            loc="upper left", bbox_to_anchor=(0, -below), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
         )
 
 

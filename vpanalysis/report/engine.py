@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import nbformat
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.log import logger
@@ -24,10 +25,25 @@ class Engine(NBClientEngine):  # type: ignore[misc]
     def execute_managed_notebook(
         cls, nb_man: NotebookExecutionManager, kernel_name: str, input_path: str | None = None, **more: Any
     ) -> None:
-        """Executes the cells as papermill asks its engines to; a cell that raises ends the run."""
-        if not needs_no_kernel(input_path):
-            super().execute_managed_notebook(nb_man, kernel_name, input_path=input_path, **more)
-            return
+        """Executes the cells as papermill asks its engines to; a cell that raises ends the run.
+
+        Of ``more`` two are our own: ``kernel`` starts one, whatever the notebook, and ``died`` is where the notebook
+        goes when its process dies, which papermill then keeps nowhere.
+        """
+        died = more.pop("died", None)
+        kernel = more.pop("kernel", False) or not needs_no_kernel(input_path)
+        try:
+            if kernel:
+                super().execute_managed_notebook(nb_man, kernel_name, input_path=input_path, **more)
+            else:
+                cls._execute_forked(nb_man, kernel_name, **more)
+        except (RuntimeError, TimeoutError):
+            if died:
+                nbformat.write(nb_man.nb, died)  # type: ignore[no-untyped-call]
+            raise
+
+    @staticmethod
+    def _execute_forked(nb_man: NotebookExecutionManager, kernel_name: str, **more: Any) -> None:
         preload()
         timeout = more.pop("execution_timeout", None) or more.pop("timeout", None)
         understood = {name: value for name, value in more.items() if name in _Client.class_trait_names()}

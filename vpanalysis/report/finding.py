@@ -1,9 +1,9 @@
 """What a section found: the words of its heading, and the accent that goes with them."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vpanalysis.analysis.gates import BY_NAME
-from vpanalysis.analysis.verdict import CAUTION, Evidence, LaneStatus
+from vpanalysis.analysis.verdict import CAUTION, Evidence, LaneStatus, Verdict
 from vpanalysis.report.piece import Tone
 from vpanalysis.report.window_report import WindowReport
 
@@ -15,7 +15,7 @@ TONES: dict[LaneStatus, Tone] = {
 }
 
 
-_STRENGTHS = {
+STRENGTHS = {
     "supports": "supported",
     "refutes": "refuted",
     "insufficient": "not enough data yet",
@@ -28,6 +28,14 @@ class Finding(NamedTuple):
 
     words: str
     tone: Tone
+
+
+class Judged(Protocol):
+    """Whatever has a verdict: a window's report, or a lane among others."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict."""
 
 
 def incomplete(report: WindowReport) -> bool:
@@ -44,7 +52,7 @@ def place(value: float, watch: tuple[float, str], critical: tuple[float, str]) -
     return Finding(f"below the watch line of {watch[1]}", "good")
 
 
-def gate_tone(report: WindowReport, *gates: str) -> Tone:
+def gate_tone(report: Judged, *gates: str) -> Tone:
     """Returns the accent of the most cautious thing that one of ``gates`` found; plain when none was judged."""
     judged = [*report.verdict.reasons, *report.verdict.passed]
     cautions = [reason.caution for reason in judged if reason.gate in gates and reason.caution]
@@ -53,7 +61,7 @@ def gate_tone(report: WindowReport, *gates: str) -> Tone:
 
 def strength(evidence: Evidence) -> str:
     """Returns how far the claim on fallbacks carries, in words."""
-    return "this lane does not report fallbacks" if evidence.signal == "not recorded" else _STRENGTHS[evidence.strength]
+    return "this lane does not report fallbacks" if evidence.signal == "not recorded" else STRENGTHS[evidence.strength]
 
 
 def limits(report: WindowReport, name: str) -> str:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -37,6 +37,8 @@ class Shown:
         alt: An image's alternative text.
         title: An image's title, which the page shows above it.
         folded: Its reader unfolds it: it proves what the section's figure and sentence say.
+        view: The coordinates of an image's facts, as SVG's ``viewBox`` has them.
+        facts: What to tell where one points at a mark of the image.
     """
 
     kind: str
@@ -44,6 +46,8 @@ class Shown:
     alt: str = ""
     title: str = ""
     folded: bool = False
+    view: str = ""
+    facts: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass
@@ -145,7 +149,8 @@ def _add_output(output: NotebookNode, section: Section) -> None:
     elif FIGURE_MIME in data:
         figure = data[FIGURE_MIME]
         uri = _data_uri("image/svg+xml", figure["svg"])
-        section.blocks.append(Shown("image", uri, figure["alt"], figure["title"], folded=figure["empty"]))
+        told = {"view": figure.get("view", ""), "facts": figure.get("facts", ())}
+        section.blocks.append(Shown("image", uri, figure["alt"], figure["title"], folded=figure["empty"], **told))
     elif any(kind.endswith("+json") for kind in data):
         return  # other documents in the notebook, such as the JSON twin
     elif image := next((kind for kind in ("image/svg+xml", "image/png", "image/jpeg") if kind in data), None):

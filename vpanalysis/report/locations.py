@@ -15,7 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 from vpanalysis.data.schema import SEVERAL
 
 _VARIABLE = "VPANALYSIS_LOCATIONS"
-_NAMES = ("source", "policy")
+_NAMES = ("source", "sources", "policy", "log")
+#: What stands between the locations of a parameter that names several.
+SEPARATOR = ";"
 
 
 def shown(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -30,8 +32,13 @@ def shown(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]
 
 
 def _short(value: str) -> str:
+    if SEPARATOR in value:
+        return SEPARATOR.join(map(_short, value.split(SEPARATOR)))
     if SEVERAL in value:
         return SEVERAL.join(map(_short, value.split(SEVERAL)))
+    name, equals, rest = value.partition("=")
+    if equals and Path(rest).is_absolute():
+        return f"{name}={_short(rest)}"
     if "://" in value:
         parts = urlsplit(value)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
@@ -16,9 +16,11 @@ import zmq
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from vpanalysis.data.ops_token import without_token
 from vpanalysis.errors import InputError
 from vpanalysis.report import engine, locations
 from vpanalysis.report.document import DOCUMENT_MIME
+from vpanalysis.scratch import scratch_folder
 
 engine.register()
 
@@ -123,64 +125,130 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path, *, kernel: boo
         InputError: The notebook's own checks refused its parameters or source, or ``out`` cannot be written.
         NotebookFailedError: A cell raised or never ran; ``NAME.failed.ipynb`` is left in ``out``.
     """
-    from vpanalysis.report.html import to_html
-
     shown, hidden = locations.shown(parameters)
     name = output_name(notebook, shown)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        scratch = TemporaryDirectory(prefix=".vpanalysis-", dir=out)
+        with scratch_folder(out) as folder, locations.handed_over(hidden):
+            made = _make(notebook, shown, folder / f"{name}.ipynb", kernel=kernel)
+            for file in made.files:
+                _keep_private(file, parameters.get("source"))
+                file.replace(out / file.name)
     except OSError as error:
-        raise InputError(f"The folder {out} cannot be written: {error.strerror}.") from None
-    with scratch as folder, locations.handed_over(hidden):
-        executed = Path(folder) / f"{name}.ipynb"
-        try:
-            papermill.execute_notebook(
-                str(notebook),
-                str(executed),
-                parameters=shown,
-                engine_name=None if kernel else engine.NAME,
-                cwd=str(Path.cwd()),
-                kernel_name="python3",
-                progress_bar=False,
-                request_save_on_cell_execute=False,
-                autosave_cell_every=0,
-                extra_arguments=["--log-level=50"],  # a kernel that is told to end complains on stderr
-                config=Config(KernelManager={"transport_encryption": "auto" if zmq.has("curve") else "disabled"}),
-            )
-            content = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
-            _check_complete(content)
-        except PapermillExecutionError as error:
-            if error.ename in {kind.__name__ for kind in _kinds(InputError)}:
-                raise InputError(error.evalue) from None
-            raise _failed(
-                executed, out, name, f"cell {error.exec_count} raised {error.ename}: {_first_line(error.evalue)}"
-            ) from error
-        except (_IncompleteError, RuntimeError, TimeoutError) as error:
-            raise _failed(executed, out, name, str(error)) from error
-        document = published_document(content)
-        files = {executed: out / executed.name, Path(folder) / f"{name}.html": out / f"{name}.html"}
-        (Path(folder) / f"{name}.html").write_text(to_html(content), "utf-8")
-        if document is not None:
-            path = Path(folder) / f"{name}.json"
-            path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            files[path] = out / path.name
-        for made, place in files.items():
-            made.replace(place)
-        (out / f"{name}.failed.ipynb").unlink(missing_ok=True)
-    return Produced(
-        out / f"{name}.html", out / f"{name}.ipynb", out / f"{name}.json" if document is not None else None, document
+        raise InputError(f"The folder {out} cannot be written: {error.strerror or error}.") from None
+    if made.failure:
+        left = f" Its failed copy is {out / made.files[0].name}." if made.files else ""
+        raise NotebookFailedError(f"The notebook failed{made.failure}.{left}")
+    (out / f"{name}.failed.ipynb").unlink(missing_ok=True)
+    document = out / f"{name}.json" if made.content is not None else None
+    return Produced(out / f"{name}.html", out / f"{name}.ipynb", document, made.content)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What stands in the scratch folder, the last to be moved last; ``failure`` goes on after "The notebook failed"."""
+
+    files: tuple[Path, ...]
+    content: dict[str, Any] | None = None
+    failure: str = ""
+
+
+def _make(notebook: Path, parameters: Mapping[str, Any], executed: Path, *, kernel: bool) -> _Made:
+    from vpanalysis.report.html import to_html
+
+    try:
+        failure = _execute(notebook, parameters, executed, kernel=kernel)
+    finally:
+        if executed.exists():
+            executed.write_text(without_token(executed.read_text("utf-8")), "utf-8")
+    if not executed.exists():
+        return _Made((), failure=f" before its first cell: {failure}")
+    content = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
+    begun = _begun(content)
+    _forget_the_run(content)
+    nbformat.write(content, executed)  # type: ignore[no-untyped-call]
+    if failure and not failure.startswith("cell "):
+        failure += f" in cell {begun}"
+    failure = failure or _incomplete(content)
+    if failure:
+        return _Made((executed.rename(executed.with_suffix(".failed.ipynb")),), failure=f": {failure}")
+    page, twin = executed.with_suffix(".html"), executed.with_suffix(".json")
+    page.write_text(to_html(content), "utf-8")
+    document = published_document(content)
+    if document is None:
+        return _Made((executed, page))
+    twin.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return _Made((executed, page, twin), document)
+
+
+def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, *, kernel: bool) -> str:
+    """Executes a notebook; returns what made it fail, ``""`` when nothing did."""
+    connection = {
+        "transport_encryption": "auto" if zmq.has("curve") else "disabled",
+        "connection_file": str(executed.with_name("kernel.json")),
+    }
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(executed),
+            parameters=parameters,
+            engine_name=engine.NAME,
+            kernel=kernel,
+            died=str(executed),
+            cwd=str(Path.cwd()),
+            kernel_name="python3",
+            progress_bar=False,
+            request_save_on_cell_execute=False,
+            autosave_cell_every=0,
+            extra_arguments=["--log-level=50"],  # a kernel that is told to end complains on stderr
+            config=Config(KernelManager=connection),
+        )
+    except PapermillExecutionError as error:
+        words = without_token(error.evalue)
+        if error.ename in {kind.__name__ for kind in _kinds(InputError)}:
+            raise InputError(words) from None
+        return f"cell {error.exec_count} raised {error.ename}: {_first_line(words)}"
+    except (RuntimeError, TimeoutError) as error:
+        return without_token(str(error)).rstrip(".")
+    return ""
+
+
+def _begun(notebook: nbformat.NotebookNode) -> int:
+    """Returns how many code cells were begun."""
+    return sum(
+        bool(cell.metadata.get("papermill", {}).get("start_time"))
+        for cell in notebook.cells
+        if cell.cell_type == "code"
     )
 
 
-class _IncompleteError(Exception):
-    """A code cell has no execution count although the run ended."""
+def _forget_the_run(notebook: nbformat.NotebookNode) -> None:
+    """Removes what differs from run to run: times, paths, the id of the cell with the parameters."""
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("execution", None)
+        for name in ("start_time", "end_time", "duration", "input_path", "output_path"):
+            part.metadata.get("papermill", {}).pop(name, None)
+        if "injected-parameters" in part.metadata.get("tags", ()):
+            part["id"] = "injected-parameters"
 
 
-def _check_complete(notebook: nbformat.NotebookNode) -> None:
+def _incomplete(notebook: nbformat.NotebookNode) -> str:
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
-            raise _IncompleteError(f"cell {number} never ran (did an earlier cell end the kernel?)")
+            return f"cell {number} never ran (did an earlier cell end the kernel?)"
+    return ""
+
+
+def _keep_private(file: Path, source: object) -> None:
+    """Lets nobody read a file who may not read the database that it tells of; the umask has had its say."""
+    database = Path(source) if isinstance(source, str) else file
+    if not database.is_file():
+        return
+    of, status = database.stat(), file.stat()
+    allowed = 0o700 | of.st_mode & 0o777
+    if of.st_gid != status.st_gid and not allowed & 0o004:
+        allowed &= ~0o070
+    file.chmod(stat.S_IMODE(status.st_mode) & allowed)
 
 
 def _kinds(error: type[Exception]) -> list[type[Exception]]:
@@ -189,14 +257,6 @@ def _kinds(error: type[Exception]) -> list[type[Exception]]:
 
 def _first_line(text: str) -> str:
     return text.splitlines()[0].rstrip(".") if text else "no message"
-
-
-def _failed(executed: Path, out: Path, name: str, what: str) -> NotebookFailedError:
-    left = out / f"{name}.failed.ipynb"
-    if executed.exists():
-        executed.replace(left)
-        return NotebookFailedError(f"The notebook failed: {what}. Its failed copy is {left}.")
-    return NotebookFailedError(f"The notebook failed before its first cell: {what}.")
 
 
 def published_document(notebook: nbformat.NotebookNode) -> dict[str, Any] | None:

@@ -36,7 +36,8 @@ from vpanalysis.report.window_report import WindowReport
 _GATEWAY_MISSIONS, _GATEWAY_EVENTS = 100, 500
 #: Windows before this one whose numbers a sparkline shows.
 _PRECEDING = 8
-SHOWN_VERSIONS = ("vpanalysis", "duckdb", "pandas", "scipy", "matplotlib", "papermill", "nbconvert")
+_NUMBERS = {"last_missions", "event_limit"}
+_SHOWN_VERSIONS = ("vpanalysis", "duckdb", "pandas", "scipy", "matplotlib", "papermill", "nbconvert")
 
 
 def rollout_report(
@@ -101,7 +102,7 @@ def rollout_report(
     evidence = verdict.evidence.model_copy(update={"fragility": outlook(metrics, rules)})
     verdict = verdict.model_copy(update={"evidence": evidence})
     parameters = given | {"as_of": tables.as_of.isoformat() if tables.as_of else ""}
-    label = window_label or _bounds(metrics)
+    label = window_label or bounds(metrics)
     return WindowReport(
         tables=tables,
         metrics=metrics,
@@ -113,7 +114,7 @@ def rollout_report(
         rolling=rolling_fallback(metrics),
         latency=latency_profile(metrics, slow_seconds=rules.p95_critical_seconds),
         baseline_latency=latency_profile(baseline, slow_seconds=rules.p95_critical_seconds) if baseline else None,
-        signatures=group_signatures(tables.events),
+        signatures=group_signatures(metrics.events),
         quality=judge_quality(metrics, rules.gate("data_quality")),
         gateway_difference=difference,
         gateway_misleads=misleads,
@@ -121,11 +122,13 @@ def rollout_report(
         profile=event_profile(metrics),
         checklist=recovery_checklist(verdict, metrics, rules, source=source),
         way_back=_way_back(metrics, baseline, rules),
-        row=evidence_row(verdict, window_label=label, scope=scope or vp_id, ref=_ref(tables)),
+        row=evidence_row(
+            verdict, window_label=label, scope=scope or vp_id, ref=f"{tables.source}: {call(tables.window)}"
+        ),
         notebook=notebook,
         parameters=given,
         command=command(notebook, parameters),
-        content_hash=_content_hash(tables),
+        content_hash=content_hash(tables),
         row_counts={
             "vp_missions": len(tables.missions),
             "vp_events": sum(tables.event_counts.values()),
@@ -133,21 +136,25 @@ def rollout_report(
             "vp_sessions": int(tables.session is not None),
         },
         banner=banner,
-        versions={"python": platform.python_version()} | {name: version(name) for name in SHOWN_VERSIONS},
+        versions=versions(),
     )
 
 
 def check_types(given: Mapping[str, Any]) -> None:
-    """Raises where a notebook's parameter is not of its type, or a negative number."""
+    """Refuses parameters of another type than a notebook's, and negative numbers.
+
+    Raises:
+        InputError: The sentence names the parameter.
+    """
     for name, value in given.items():
-        wanted = int if name in ("last_missions", "event_limit") else str
+        wanted = int if name in _NUMBERS else str
         if type(value) is not wanted:
             raise InputError(
                 f"The parameter {name} is {value!r} ({type(value).__name__}), but must be {wanted.__name__}"
                 + ("; papermill's -r passes a value as text." if wanted is str else ".")
             )
-    for name in ("last_missions", "event_limit"):
-        if given.get(name, 0) < 0:
+    for name in _NUMBERS & given.keys():
+        if given[name] < 0:
             raise InputError(f"The parameter {name} is {given[name]}: give a whole number of 0 or more.")
 
 
@@ -188,7 +195,8 @@ def _gateway_difference(source: Source, tables: Tables, metrics: Metrics, policy
     return difference, difference is not None and gateway_misleads(metrics, gateway, policy)
 
 
-def _bounds(metrics: Metrics) -> str:
+def bounds(metrics: Metrics) -> str:
+    """Returns what a window without a label is called."""
     window = metrics.window
     if window.last_missions is not None:
         known = metrics.fallback.missions_considered if metrics.kind in ("snapshot", "gateway") else None
@@ -197,9 +205,8 @@ def _bounds(metrics: Metrics) -> str:
     return f"{start or 'beginning'} to {end or 'open'} UTC"
 
 
-def _ref(tables: Tables) -> str:
-    """The call that gives the row's numbers, as the log's other rows write it."""
-    window = tables.window
+def call(window: RolloutWindow) -> str:
+    """Returns the call that gives a row's numbers, as the log's other rows write it."""
     arguments = [f'vp_id="{window.vp_id}"']
     if window.last_missions is not None:
         arguments.append(f"last_missions={window.last_missions}")
@@ -209,7 +216,7 @@ def _ref(tables: Tables) -> str:
             for name, value in (("start", window.start), ("end", window.end))
             if value is not None
         ]
-    return f"{tables.source}: RolloutWindow({', '.join(arguments)})"
+    return f"RolloutWindow({', '.join(arguments)})"
 
 
 def command(notebook: str, parameters: Mapping[str, Any]) -> str:
@@ -218,7 +225,12 @@ def command(notebook: str, parameters: Mapping[str, Any]) -> str:
     return " ".join([f"vpanalysis report {notebook}", *options])
 
 
-def _content_hash(tables: Tables) -> str:
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that make a report."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _SHOWN_VERSIONS}
+
+
+def content_hash(tables: Tables) -> str:
     """Hashes what the report rests on: each mission's stored stamps and event counts, the events, the session."""
     columns = ["mission_id", "status_text", "created_at_text", "started_at_text", "completed_at_text", "sequence"]
     missions = tables.missions[[*columns, "events", "fallback_events"]]

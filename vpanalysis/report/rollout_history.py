@@ -1,7 +1,5 @@
 """Reads a lane's past, judges its windows and returns their report: the first call of ``rollout_history``."""
 
-import platform
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations
 from vpanalysis.report.history_report import ROLLING, STEPS, HistoryReport, Incident, Story
-from vpanalysis.report.rollout import SHOWN_VERSIONS, check_types, command
+from vpanalysis.report.rollout import check_types, command, versions
 from vpanalysis.report.row import evidence_row
 
 #: An error's kind, its signature, and how many events have it.
@@ -107,7 +105,7 @@ def history_report(
         kind=kind,
         parameters=given,
         command=command("rollout_history", given),
-        versions={"python": platform.python_version()} | {name: version(name) for name in SHOWN_VERSIONS},
+        versions=versions(),
     )
 
 

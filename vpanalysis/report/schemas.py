@@ -9,12 +9,18 @@ from pydantic import BaseModel
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.report.document import ReportDocument
+from vpanalysis.report.lanes_document import LanesDocument
 
-MODELS: dict[str, type[BaseModel]] = {"snapshot": Snapshot, "verdict": Verdict, "report": ReportDocument}
+MODELS: dict[str, type[BaseModel]] = {
+    "snapshot": Snapshot,
+    "verdict": Verdict,
+    "report": ReportDocument,
+    "lanes": LanesDocument,
+}
 
 
 def schema_text(name: str) -> str:
-    """Returns the JSON Schema of ``snapshot``, ``verdict`` or ``report``, as its file holds it."""
+    """Returns the JSON Schema of one of `MODELS`, as its file holds it."""
     schema = MODELS[name].model_json_schema(mode="serialization")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 

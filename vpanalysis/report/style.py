@@ -4,7 +4,7 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from vpanalysis.report.piece import FIGURE_MIME
@@ -88,10 +88,13 @@ class ReportAxes(Axes):
     Attributes:
         alt: The finding in words; a reader without the image misses nothing.
         empty: It says only why there is nothing to draw: a page folds it.
+        facts: What a page tells where one points at a mark: its place in data coordinates, the words, and whether the
+            keyboard gets there too.
     """
 
     alt: str = ""
     empty: bool = False
+    facts: Sequence[tuple[Any, float, str, bool]] = ()
 
     def leave_empty(self) -> None:
         """Makes the figure as low as one that says only why there is nothing to draw."""
@@ -107,11 +110,28 @@ class ReportAxes(Axes):
         assert isinstance(figure, Figure)
         titled = svg(figure)
         shown = {"title": title, "alt": self.alt, "empty": self.empty, "svg": _without_title(titled, self)}
+        if self.facts:
+            view = re.search(r'viewBox="([^"]*)"', str(shown["svg"]))
+            shown |= {"view": view[1] if view else "", "facts": self._placed_facts()}
         png = base64.b64encode(_png(figure)).decode()
         return (
             {FIGURE_MIME: shown, "image/svg+xml": titled, "image/png": png, "text/plain": self.alt},
             {"image/svg+xml": {"alt": self.alt}, "image/png": {"alt": self.alt}},
         )
+
+    def _placed_facts(self) -> list[dict[str, Any]]:
+        """The facts, placed in the coordinates of the figure drawn last."""
+        figure = self.get_figure(root=True)
+        assert figure is not None
+        width, height = 72 * figure.get_size_inches()
+        xs, ys, texts, reached = zip(*self.facts, strict=True)
+        moments = date2num(list(xs))  # type: ignore[no-untyped-call]
+        at = self.transData.transform(list(zip(moments, ys, strict=True)))
+        across, up = (at / (figure.bbox.width, figure.bbox.height)).T
+        return [
+            {"x": round(float(x * width), 1), "y": round(float((1 - y) * height), 1), "text": text, "reached": by_key}
+            for x, y, text, by_key in zip(across, up, texts, reached, strict=True)
+        ]
 
 
 @contextmanager

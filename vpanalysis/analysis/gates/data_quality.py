@@ -91,6 +91,11 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             veto=True,
         ),
         _note(
+            "unchecked",
+            int(found.unchecked),
+            "The tables are too large to be checked for damage on every reading: --check has SQLite check them.",
+        ),
+        _note(
             "backwards_clocks",
             found.backwards_clocks,
             f"{backwards}, more than {formatting.percent_limit(limits.backwards)}: durations are not to be trusted."

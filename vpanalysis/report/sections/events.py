@@ -1,5 +1,7 @@
 """Events and failures: what became of the missions, their event sequences, and the errors behind them."""
 
+import hashlib
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -122,11 +124,14 @@ def recent_events(report: WindowReport) -> Piece:
     newest = known[known["recent"]].tail(limit).iloc[::-1]
     if newest.empty:
         return blocks.piece(blocks.sentence("The source shows no single event."))
+    first = set(newest.drop_duplicates("mission_id")["event_id"])
     rows = [
         [
             formatting.time(event["created_at"]),
             blocks.marked("watch" if event["event_type"] in (FALLBACK, FAILED) else "plain", _cut(event["event_type"])),
-            _cut(event["mission_id"]),
+            blocks.anchored(_cut(event["mission_id"]), anchor(event["mission_id"]))
+            if event["event_id"] in first
+            else _cut(event["mission_id"]),
             error_text(event["payload_json"]) if event["event_type"] in (FALLBACK, FAILED) else "",
         ]
         for event in newest.to_dict("records")
@@ -134,6 +139,17 @@ def recent_events(report: WindowReport) -> Piece:
     columns: list[Column] = [("Time", "time"), ("Type", "wide"), ("Mission", "wide"), ("Error", "wide")]
     caption = f"The newest {formatting.count(len(rows), 'event')}, newest first"
     return blocks.piece(blocks.folded(caption, blocks.table(caption, columns, rows)))
+
+
+def anchor(mission_id: object) -> str:
+    """Returns the page's anchor of a mission's events."""
+    return f"events-{hashlib.sha256(str(mission_id).encode()).hexdigest()[:10]}"
+
+
+def shown_missions(report: WindowReport) -> set[str]:
+    """Returns the missions that the list of events shows something of."""
+    known = report.metrics.events
+    return set(known[known["recent"]].tail(clamp_event_limit(report.parameters["event_limit"]))["mission_id"])
 
 
 def _cut(name: object) -> str:
@@ -179,6 +195,7 @@ def _mission_timeline(report: WindowReport, ax: Axes) -> str:
             ax.scatter(
                 times, [row] * len(times), s=28, marker=marker, color=ink.light, alpha=0.7, linewidths=0, clip_on=False
             )
+            drawing.tell(ax, report, known.loc[times.index], pd.Series(float(row), times.index))
     drawing.rows(ax, [f"{name}  {counts[name]:,}" for name, *_ in reversed(shown)])
     drawing.window_axis(ax, report, known)
     return f"From {formatting.time(known['created_at'].min())} to {formatting.time(known['created_at'].max())}."

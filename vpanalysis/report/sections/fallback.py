@@ -116,7 +116,9 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
         ax.plot(whole["created_at"], whole["rate"], color=BLUE.light, drawstyle="steps-post")
     if len(rolling) == 1:
         ax.plot(rolling["created_at"], rolling["rate"], "o", color=BLUE.light)
-    _mark_fallbacks(ax, missions.loc[missions["fell_back"], "created_at"].dropna(), -0.06 * top)
+    fallbacks = missions[missions["fell_back"] & missions["created_at"].notna()]
+    _mark_fallbacks(ax, fallbacks["created_at"], -0.06 * top)
+    drawing.tell(ax, report, fallbacks, pd.Series(-0.06 * top, fallbacks.index))
     drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
     ax.set_ylim(-0.12 * top, top)
     _mark_change(ax, report)

@@ -138,6 +138,8 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
     least = float(seconds[seconds > 0].min()) if (seconds > 0).any() else 0.0
     drawing.seconds_axis(ax, "y", least, float(seconds.max()), policy.p95_critical_seconds)
     running = _mark_running(report, ax)
+    if not dense:
+        drawing.tell(ax, report, known, seconds)
     ax.set_ylabel("Run time")
     drawing.window_axis(ax, report, missions)
     return (

@@ -25,6 +25,8 @@ _NEXT = {
 }
 #: Rows of a table before the older ones are left out.
 _SHOWN = 40
+#: Missed looks that are told one by one, the newest.
+_MISSED = 5
 
 
 def _day(moment: Any) -> str:
@@ -174,7 +176,7 @@ def steps(report: HistoryReport) -> Piece:
     )  # fmt: skip
     shown = [blocks.table("Steps as the log names them", columns, rows), blocks.sentence(sentence)]
     if report.missed:
-        shown.append(blocks.notes([("watch", "Look missed", text) for text in report.missed]))
+        shown.append(blocks.notes([("watch", "Look missed", text) for text in report.missed[-_MISSED:]]))
     furthest = rows[-1][0] if rows else "no step named"
     missed = f"; {formatting.count(len(report.missed), 'look')} missed" if report.missed else ""
     return blocks.piece(*shown, found=Finding(f"{furthest}{missed}", "watch" if missed else "plain"))

@@ -9,6 +9,7 @@ from vpanalysis.report import blocks
 from vpanalysis.report.blocks import Block, Column
 from vpanalysis.report.finding import TONES, Finding
 from vpanalysis.report.piece import Piece, Tone
+from vpanalysis.report.sections.events import anchor, shown_missions
 from vpanalysis.report.window_report import WindowReport
 
 #: Missions shown of those that count against a lane; a note says how many more there are.
@@ -93,10 +94,12 @@ def _missions_against(report: WindowReport) -> list[Block]:
     behind = missions_behind(report.verdict, report.metrics, report.policy).iloc[::-1]
     if behind.empty:
         return []
-    errors = report.errors
+    errors, listed = report.errors, shown_missions(report)
     rows = [
         [
-            str(row["mission_id"]),
+            blocks.linked(str(row["mission_id"]), f"#{anchor(row['mission_id'])}")
+            if row["mission_id"] in listed
+            else str(row["mission_id"]),
             formatting.time(row["created_at"]),
             row["outcome"] + (f": {row['why']}" if row["why"] else ""),
             formatting.duration(row["queue_wait_seconds"]),

@@ -55,10 +55,13 @@ def gauge(
     }
 
 
-def sparkline(values: Sequence[float | None]) -> str:
-    """Returns the points of a line through ``values``, oldest first; missing ones are left out, ``""`` below two."""
+def sparkline(values: Sequence[float | None], top: float = 0.0) -> str:
+    """Returns the points of a line through ``values``, oldest first; missing ones are left out, ``""`` below two.
+
+    It reaches from zero to ``top``, or to the largest value.
+    """
     known = [(place, value) for place, value in enumerate(values) if value is not None]
-    top = max((value for _, value in known), default=0.0) or 1.0
+    top = top or max((value for _, value in known), default=0.0) or 1.0
     if len(known) < 2:
         return ""
     step = _WIDTH / (len(values) - 1)

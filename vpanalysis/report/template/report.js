@@ -50,3 +50,9 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   });
   table.parentElement.before(search);
 }
+const unfold = () => {
+  for (let at = document.getElementById(location.hash.slice(1)); at; at = at.parentElement) if (at.matches("details")) at.open = true;
+  document.getElementById(location.hash.slice(1))?.scrollIntoView();
+};
+addEventListener("hashchange", unfold);
+if (location.hash) unfold();

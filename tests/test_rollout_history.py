@@ -1,0 +1,122 @@
+"""The history's report: what story it tells of planted lanes, and the log's rows beside the data."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import NOON, RuntimeDatabase
+
+import vpanalysis as vp
+from vpanalysis.data.source import SqliteSource
+from vpanalysis.report.history_report import HistoryReport
+
+DAY = timedelta(days=1)
+DAYS, SIZE = 12, 40
+ERRORS = ("LeaseError: lease expired", "ConnectionError: socket refused")
+
+
+@pytest.fixture
+def report(
+    make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., HistoryReport]:
+    """Writes twelve days of 40 missions with so many fallbacks a day (None: no traffic) and returns their report."""
+
+    def made(fallbacks: list[int | None], log: str = "") -> HistoryReport:
+        end = datetime(2026, 2, 17, tzinfo=UTC) + (DAYS - 1) * DAY
+        monkeypatch.setattr(SqliteSource, "now", lambda source: end)
+        database = make_database()
+        database.session(at=NOON - DAY)
+        for day, fell_back in enumerate(fallbacks):
+            for number in range(SIZE if fell_back is not None else 0):
+                at = NOON + day * DAY + number * timedelta(minutes=10)
+                database.mission(name := f"m{day}-{number}", at, events=["vp.mission.dispatched"])
+                if number < (fell_back or 0):
+                    error = ERRORS[fell_back is not None and fell_back > 4]
+                    database.event(name, "vp.mission.fallback", at, payload_json=json.dumps({"error": error}))
+                database.event(name, "vp.mission.completed", at + timedelta(seconds=9))
+        if log:
+            (tmp_path / "log.md").write_text(log, "utf-8")
+        return vp.history_report(source=str(database.path), log=str(tmp_path / "log.md") if log else "")
+
+    return made
+
+
+def test_a_steady_lane(report: Callable[..., HistoryReport]) -> None:
+    found = report([0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1])
+    assert (found.story, found.incidents, len(found.flips)) == ("STEADY", (), 0)
+    assert "12 of 12 windows with traffic were healthy; 4 of 480 missions (0.8 %)" in vp.tables.history(found).text
+    assert vp.tables.incidents(found).finding.startswith("None")
+
+
+def test_an_incident_and_its_recovery(report: Callable[..., HistoryReport]) -> None:
+    found = report([0, 0, 1, 0, 12, 16, None, 10, 0, 0, 0, 0])
+    assert found.story == "RECOVERED"
+    [incident] = found.incidents
+    midnight = NOON - NOON.hour * timedelta(hours=1)
+    assert (incident.start, incident.seen) == (midnight + 4 * DAY, midnight + 5 * DAY)
+    assert (incident.recovered, incident.windows, incident.worst) == (midnight + 9 * DAY, 3, True)
+    assert incident.to_recover == 4 * DAY  # a day without traffic neither ends it nor begins another
+    assert found.flips["lane_status"].tolist() == ["FORCE_FALLBACK", "HEALTHY"]
+    assert "healthy again after 4 d" in vp.tables.history(found).text
+    assert found.signatures["first_seen"].tolist() == [midnight + 2 * DAY, midnight + 4 * DAY]
+    assert found.signatures["count"].tolist() == [1, 38]
+    # 12 of the first 20 missions of day 4 fell back, 16 and 10 of days 5 and 7; 1 of day 2.
+    assert found.rolling.fillna(-1).tolist()[2:9] == pytest.approx([0.05, 0.0, 0.6, 0.8, -1, 0.5, 0.0])
+
+
+def test_a_slow_decay_and_an_incident_that_goes_on(report: Callable[..., HistoryReport]) -> None:
+    assert report([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 3, 3]).story == "GETTING_WORSE"
+
+
+def test_an_abrupt_incident_is_no_decay(report: Callable[..., HistoryReport]) -> None:
+    found = report([0, 0, 0, 0, 0, 1, 0, 0, 14, 12, 16, 13])
+    assert found.story == "IN_INCIDENT"
+    assert vp.tables.incidents(found).finding == "1 incident, the last goes on"
+
+
+def test_a_lane_without_missions(report: Callable[..., HistoryReport]) -> None:
+    found = report([])
+    assert (found.story, found.verdict, len(found.windows)) == ("NO_TRAFFIC", None, 0)
+    for show in (vp.tables.history, vp.tables.flips, vp.tables.first_errors, vp.tables.windows):
+        assert show(found).text
+    for draw in ("decisions", "rate", "failures", "p95", "guardrail"):
+        assert getattr(vp.plots, f"{draw}_over_windows")(found).empty
+    assert json.dumps(vp.publish(found)._repr_mimebundle_())
+
+
+LOG = """| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate | p95 latency | Decision | Notes |
+|---|---|---|---|---:|---:|---|---|
+| 2026-02-16T22:00:00Z | Shadow window #1 | lane | `capture` | 0.000 | 10.0s | HOLD_SHADOW | missions_considered=40 |
+| 2026-02-17T22:00:00Z | Limited cohort #1 | lane | `capture` | 0.300 | 10.0s | READY_FOR_LIMITED_COHORT_PILOT | |
+| 2026-02-21T22:00:00Z | Monitor cycle | sustained default-on | `capture` | 0.000 | 10.0s | SUSTAINED_WATCH | |
+"""
+
+
+def test_the_logs_rows_stand_beside_the_data(report: Callable[..., HistoryReport]) -> None:
+    found = report([0] * DAYS, LOG)
+    assert found.log["step"].tolist() == ["shadow", "limited", "default-on"]
+    assert vp.tables.beside_log(found).finding == "3 rows, 2 with another status than its day's data"
+    assert vp.tables.rollout_steps(found).finding.startswith("default-on; 2 looks missed")
+    [step] = [mark for mark in vp.plots.decisions_over_windows(found).texts if mark.get_text() == "limited"]
+    assert step.get_visible()
+    content = vp.publish(found)._content
+    assert (content["story"], content["verdict"]["lane_status"], len(content["windows"])) == ("STEADY", "HEALTHY", 12)
+    assert content["log"][1]["rate"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"every": "soon"}, "'soon' is no length of a window"),
+        ({"every": "1d", "last_missions": 9}, "either every or last_missions"),
+        ({"last_missions": -1}, "last_missions is -1"),
+        ({"every": 5}, "every is 5"),
+        ({"profile": "x"}, "no profile 'x'"),
+        ({"log": "/nowhere.md"}, "cannot be read"),
+    ],
+)
+def test_bad_parameters_are_a_sentence(given: dict[str, object], sentence: str) -> None:
+    with pytest.raises(vp.InputError, match=sentence):
+        vp.history_report(**given)  # type: ignore[arg-type]

@@ -1,0 +1,116 @@
+"""The lane overview's JSON twin: the same facts as its HTML, for programs."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vpanalysis.analysis.fleet import Excuse
+from vpanalysis.analysis.run_times import tiers
+from vpanalysis.analysis.verdict import LaneStatus, Verdict
+from vpanalysis.report.fleet_report import FleetReport
+from vpanalysis.report.sections.lane_table import shares
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LaneEntry(_Part):
+    """One lane of one source."""
+
+    source: str
+    vp_id: str
+    needs_you: bool = Field(description="Whether the lane needs somebody.")
+    excuse: Excuse = Field(description="Why not, although its verdict does not say continue; else empty.")
+    p_value: float = Field(description="How likely a healthy lane shows at least as much of anything bad by chance.")
+    adjusted_p_value: float = Field(description="The same for so many lanes (Benjamini-Hochberg).")
+    verdict: Verdict
+    failed: int | None = Field(description="Missions that failed; null: unknown.")
+    finished: int | None = Field(description="Missions that completed or failed; null: unknown.")
+    queue_wait_p95_seconds: dict[str, float | None] = Field(description="By tier; created to started.")
+    session_status: str | None
+    last_activity: datetime | None = Field(description="The lane's last sign of life, UTC; null: unknown.")
+    trouble: list[float] = Field(description="Share that failed or fell back, by eighths of the window, oldest first.")
+    evidence_row: str = Field(description="The Markdown line for the evidence log.")
+    content_hash: str = Field(description="SHA-256 of the rows the verdict rests on.")
+
+
+class IncidentEntry(_Part):
+    """Failures and fallbacks of several lanes that coincide beyond chance."""
+
+    start: datetime
+    end: datetime
+    lanes: list[tuple[str, str]] = Field(description="Source and lane of each.")
+    troubled: int = Field(description="Missions of these lanes that failed or fell back within it.")
+    missions: int = Field(description="All their missions within it.")
+    p_value: float
+
+
+class SourceEntry(_Part):
+    """One source."""
+
+    name: str
+    kind: str
+    lanes: int
+    last_activity: datetime | None
+    dormant: bool
+
+
+class LanesDocument(_Part):
+    """The overview of the lanes of one or more sources."""
+
+    schema_version: Literal["1"] = "1"
+    sample: bool = Field(description="Any of it is the built-in sample: not a basis for any rollout.")
+    headline: str = Field(description="How many lanes need somebody.")
+    lane_status: LaneStatus = Field(description="The most cautious status of those; HEALTHY when there are none.")
+    as_of: datetime | None
+    lanes: list[LaneEntry] = Field(description="Those that need somebody first, then the most cautious.")
+    absent: list[str] = Field(description="Enabled lanes that no source has anything of; each needs somebody.")
+    enabled: list[str] = Field(description="The lanes that are to be there; empty: nobody says.")
+    incidents: list[IncidentEntry] = Field(description="Oldest first.")
+    sources: list[SourceEntry]
+    parameters: dict[str, Any]
+    command: str = Field(description="Makes this overview again, given the same sources.")
+    versions: dict[str, str]
+
+
+def lanes_document(report: FleetReport) -> LanesDocument:
+    """Returns the JSON twin of an overview."""
+    lanes = [
+        LaneEntry(
+            source=lane.source,
+            vp_id=lane.vp_id,
+            needs_you=lane.needs,
+            excuse=lane.excuse,
+            p_value=lane.p_value,
+            adjusted_p_value=lane.adjusted,
+            verdict=lane.verdict,
+            failed=lane.metrics.account.count("failed") if lane.metrics.account.counts else None,
+            finished=lane.metrics.account.finished,
+            queue_wait_p95_seconds={tier.tier: tier.p95_seconds for tier in tiers(lane.metrics)},
+            session_status=lane.metrics.session_status,
+            last_activity=lane.metrics.last_activity,
+            trouble=shares(lane),
+            evidence_row=row,
+            content_hash=digest,
+        )
+        for lane, row, digest in zip(report.lanes, report.rows, report.hashes, strict=True)
+    ]
+    return LanesDocument(
+        sample=report.sample,
+        headline=report.headline,
+        lane_status=report.lane_status,
+        as_of=report.as_of,
+        lanes=lanes,
+        absent=list(report.absent),
+        enabled=list(report.enabled),
+        incidents=[
+            IncidentEntry(**{name: getattr(incident, name) for name in IncidentEntry.model_fields})
+            for incident in report.incidents
+        ],
+        sources=[SourceEntry(**vars(file), dormant=file in report.dormant) for file in report.files],
+        parameters=dict(report.parameters),
+        command=report.command,
+        versions=dict(report.versions),
+    )

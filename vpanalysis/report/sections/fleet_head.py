@@ -1,0 +1,120 @@
+"""The overview's banner: how many lanes need somebody, which and why; and the same in words."""
+
+from collections import Counter
+
+from vpanalysis import formatting
+from vpanalysis.analysis.fleet import Lane
+from vpanalysis.report import blocks
+from vpanalysis.report.finding import TONES, Finding
+from vpanalysis.report.fleet_report import FleetReport
+from vpanalysis.report.piece import MARKS, Piece, Tone
+from vpanalysis.report.sections import outages
+
+#: Lanes that the banner names.
+_NAMED = 5
+_EXCUSES = {
+    "chance": ("on watch by chance", "but no more than chance shows among so many lanes"),
+    "elsewhere": ("dormant", "but dormant here and alive in another source"),
+    "not enabled": ("dormant", "but dormant and not enabled"),
+}
+_ABSENT = "enabled, but no source has anything of it"
+
+
+def banner(report: FleetReport) -> Piece:
+    """Returns the banner: how many lanes need somebody, which, why, and what to do first."""
+    hit = {key for incident in report.incidents for key in incident.lanes}
+    why = [
+        f"One incident, {outages.when(incident)} UTC: {', '.join(map(report.label, incident.lanes))}"
+        for incident in report.incidents
+    ]
+    why += [f"{report.label(lane.key)}: {_gates(lane)}" for lane in report.needy if lane.key not in hit]
+    why += [f"{lane}: {_ABSENT}" for lane in report.absent]
+    more = len(why) - _NAMED
+    window, tone = report.parameters, TONES[report.lane_status]
+    bounds = [window["window_start"] or "beginning", f"to {window['window_end'] or 'open'}"]
+    newest = f"newest {window['last_missions'] or 100} missions of each lane"
+    ranged = window["window_start"] or window["window_end"]
+    calm = Counter(_standing(lane) for lane in report.lanes if not lane.needs)
+    facts = [
+        ("Window, UTC", bounds if ranged else [newest]),
+        ("Judged as of", [formatting.time(report.as_of)]),
+        ("The others", [f"{number:,} {what}," for what, number in calm.items()] or ["none"]),
+        (formatting.count(len(report.files), "source"), [f"{file.name}," for file in report.files]),
+        ("Profile, policy", [f"{window['profile']},", window["policy"]]),
+    ]
+    facts = [(name, [*parts[:-1], parts[-1].rstrip(",")]) for name, parts in facts]
+    badges = ["SAMPLE: no basis for any rollout"] if report.sample else []
+    label = window["window_label"]
+    content = {
+        "page_title": f"{report.headline}: lane overview",
+        "name": f"Lane overview: {label}" if label else "Lane overview",
+        "lane": ", ".join(file.name for file in report.files),
+        "decision": report.headline,
+        "status": report.lane_status.replace("_", " "),
+        "tone": tone,
+        "badges": badges,
+        "why": why[:_NAMED] or ["Each verdict says continue, or shows no more than chance does among so many lanes."],
+        "others": f"Also: {more:,} more" if more > 0 else "",
+        "next": _next(report),
+        "facts": [{"name": name, "parts": parts} for name, parts in facts],
+    }
+    lines = [report.headline, *(f"{badge}." for badge in badges), *why, f"Next: {content['next']}"]
+    return Piece("banner", content, tone=tone, text="\n".join(lines))
+
+
+def reasons(report: FleetReport) -> Piece:
+    """Returns what each lane that needs somebody found, and why others that are not healthy do not."""
+    found: list[tuple[Tone, str, str]] = []
+    steps: dict[str, list[str]] = {}
+    for lane in report.needy:
+        verdict, name = lane.verdict, report.label(lane.key)
+        sentences = " ".join(reason.sentence[:1].upper() + reason.sentence[1:] for reason in verdict.reasons)
+        found.append((TONES[verdict.lane_status], name, sentences))
+        steps.setdefault(verdict.next_step, []).append(name)
+    found += [("watch", lane, f"{_ABSENT[0].upper()}{_ABSENT[1:]}.") for lane in report.absent]
+    if len(report.needy) + len(report.absent) > 1:  # else the banner says it
+        found += [("plain", f"Next for {', '.join(names)}", step) for step, names in steps.items()]
+    for lane in report.lanes:
+        if lane.excuse:
+            text = f"{lane.verdict.lane_status.replace('_', ' ')} ({_gates(lane)}), {_EXCUSES[lane.excuse][1]}."
+            found.append(("plain", report.label(lane.key), text))
+    gates = Counter(reason.gate for lane in report.needy for reason in lane.verdict.reasons)
+    words = ", ".join(f"{gate.replace('_', ' ')} on {number:,}" for gate, number in gates.most_common(3))
+    heading = Finding(words[:1].upper() + words[1:] or "Nothing that needs somebody", TONES[report.lane_status])
+    return blocks.piece(*([blocks.notes(found)] if found else []), found=heading, omit=not found)
+
+
+def in_words(report: FleetReport) -> Piece:
+    """Returns the overview as plain text, which needs no renderer and is the same on every machine."""
+    lines = [banner(report).text]
+    for lane in report.lanes:
+        verdict, failed = lane.verdict, lane.metrics.account
+        parts = [
+            f"{MARKS[TONES[verdict.lane_status]]} {report.label(lane.key)}: {verdict.decision} ({verdict.lane_status})",
+            f"{formatting.share(failed.count('failed'), failed.finished)} failed",
+            f"{formatting.share(verdict.missions_with_fallback, verdict.missions_considered)} fell back",
+            f"p95 {formatting.duration(verdict.latency_seconds.p95_seconds)}",
+        ]
+        lines.append(", ".join(parts) + (f"; {_EXCUSES[lane.excuse][1]}" if lane.excuse else ""))
+    return Piece("text", {}, text="\n".join([*lines, f"Outages: {outages.finding(report).words}"]))
+
+
+def _gates(lane: Lane) -> str:
+    names = ", ".join(reason.gate.replace("_", " ") for reason in lane.verdict.reasons)
+    return f"{lane.verdict.lane_status.replace('_', ' ')}, {names}" if lane.needs else names
+
+
+def _standing(lane: Lane) -> str:
+    if lane.excuse:
+        return _EXCUSES[lane.excuse][0]
+    return {"HEALTHY": "healthy", "NO_TRAFFIC": "without traffic"}.get(lane.verdict.lane_status, "to continue")
+
+
+def _next(report: FleetReport) -> str:
+    if report.incidents and report.needy:
+        return "Look for one cause first: what the lanes' errors have in common stands under Outages."
+    if len(report.needy) == 1 and not report.absent:
+        return report.needy[0].verdict.next_step
+    if report.needy or report.absent:
+        return "Take them in this order; what each asks for stands under Reasons."
+    return "Nothing now: look again at the playbook's cadence (§7.1)."

@@ -1,0 +1,59 @@
+"""The roll call: which lanes are enabled but absent, which sources are dormant; and how the overview was made."""
+
+from vpanalysis import formatting
+from vpanalysis.report import blocks
+from vpanalysis.report.blocks import Column
+from vpanalysis.report.finding import Finding
+from vpanalysis.report.fleet_report import FleetReport, SourceFile
+from vpanalysis.report.piece import Piece, Tone
+
+
+def table(report: FleetReport) -> Piece:
+    """Returns the sources with their last sign of life, and which enabled lanes are absent."""
+    dormant = report.dormant
+    words = []
+    if report.absent:
+        words.append(f"{formatting.count(len(report.absent), 'enabled lane')} absent: {', '.join(report.absent)}")
+    if dormant:
+        words.append(f"{formatting.count(len(dormant), 'source')} dormant")
+    enabled = f"all {formatting.count(len(report.enabled), 'enabled lane')} present" if report.enabled else ""
+    found = "; ".join(words) or enabled or "Nobody says which lanes are to be there"
+    columns: list[Column] = ["Source", "Kind", ("Lanes", "number"), ("Last sign of life", "time"), "State"]
+    rows = [
+        [file.name, file.kind, f"{file.lanes:,}", formatting.time(file.last_activity), _state(file, file in dormant)]
+        for file in report.files
+    ]
+    note = "" if report.enabled else "UA_VP_ENABLED_IDS or the parameter enabled says which lanes are to be there."
+    tone: Tone = "watch" if report.absent else "quiet" if dormant or not report.enabled else "good"
+    sources = blocks.table("Sources", columns, rows, note=note)
+    return blocks.piece(sources, found=Finding(found[:1].upper() + found[1:], tone))
+
+
+def provenance(report: FleetReport) -> Piece:
+    """Returns how the overview was made: the command, parameters, data, versions and policies."""
+    given = [[name, str(value)] for name, value in report.parameters.items() if value not in ("", 0)]
+    policies = {
+        f"{lane.policy.name} {lane.policy.version}, profile {lane.policy.profile}, hash {lane.policy.hash}": None
+        for lane in report.lanes
+    }
+    made = [
+        ["Policies", "; ".join(policies)],
+        ["Versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())],
+    ]
+    hashes = [[report.label(lane.key), text] for lane, text in zip(report.lanes, report.hashes, strict=True)]
+    wide: list[Column] = [("Name", "short"), ("Value", "wide")]
+    return blocks.piece(
+        blocks.command("This overview again, from the same sources:", report.command),
+        blocks.folded(
+            "Parameters, policies, versions and data",
+            blocks.table("Parameters", wide, given),
+            blocks.table("Policies and versions", wide, made),
+            blocks.table("Content hash of each lane's data (SHA-256)", wide, hashes),
+        ),
+    )
+
+
+def _state(file: SourceFile, dormant: bool) -> str:
+    if file.last_activity is None:
+        return "no lane" if not file.lanes else "unknown"
+    return "dormant: nobody has written here for over 7 days" if dormant else "alive"
