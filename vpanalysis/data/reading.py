@@ -160,7 +160,7 @@ class Reading(ABC):
 class SqliteReading(Reading):
     """One SQLite transaction whose query results become DuckDB tables."""
 
-    begins_with_a_date = "coalesce(date(created_at), '') = substr(created_at, 1, 10)"
+    begins_with_a_date = "coalesce(date(substr(created_at, 1, 10)), '') = substr(created_at, 1, 10)"
 
     def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None, *, files: bool = False) -> None:
         super().__init__(duck or connect(files=files))
