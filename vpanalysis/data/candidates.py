@@ -4,9 +4,11 @@ Where the field's index ``(vp_id, status, created_at)`` is there, its rows are r
 and stamps of odd forms by jumps from day to day: a window's cost depends on the window, not on the lane's history.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from vpanalysis.data.reading import Reading, literal
+from vpanalysis.data.timestamps import parse_time
 from vpanalysis.data.window import RolloutWindow
 
 #: A stamp that begins with a date: it sorts by text to within the day that any offset can move it.
@@ -16,7 +18,8 @@ _DAY_AND_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-2][0-9]:[0-5][0-9
 _USUAL = (
     f"typeof(created_at) = 'text' AND (created_at GLOB '{_DAY_AND_TIME}+00:00' OR "
     f"created_at GLOB '{_DAY_AND_TIME}.[0-9][0-9][0-9][0-9][0-9][0-9]+00:00') "
-    "AND created_at >= '0001' AND {begins_with_a_date}"
+    "AND created_at >= '0001' AND substr(created_at, 12, 2) < '24' AND (substr(created_at, 6, 2) BETWEEN '01' AND '12' "
+    "AND substr(created_at, 9, 2) BETWEEN '01' AND '28' OR {begins_with_a_date})"
 )
 #: Later than every text that begins so.
 _LAST = "char(1114111)"
@@ -43,28 +46,35 @@ def date_range(window: RolloutWindow, as_of: datetime) -> str:
 
 
 def candidates_of(reading: Reading, window: RolloutWindow, as_of: datetime, lane: str) -> str:
-    """Returns the condition in SQL of the lane's missions that are to be read."""
-    number = None if window.last_missions is None else window.last_missions + window.skip_missions
-    known, last = usual(reading), literal(usual_text(as_of))
+    """Returns the condition in SQL of the lane's missions that are to be read: the same ones with and without index."""
+    known, regular, dates = usual(reading), _DATED, date_range(window, as_of)
+    start, end = window.start, window.end
+    if window.last_missions is not None:
+        regular = f"{_DATED} AND created_at >= '0001' AND {reading.begins_with_a_date}"
+        start, end = _newest(reading, lane, as_of, window.last_missions + window.skip_missions), None
+        # Where the lane has fewer, those that cannot be read take part, whatever day they name.
+        dates = date_range(replace(window, start=start, end=None, last_missions=None, skip_missions=0), as_of)
+        dates = dates if start else "TRUE"
+    exact = [f"created_at <= {literal(usual_text(as_of))}"]
+    exact += [f"created_at >= {literal(start.isoformat())}"] if start else []
+    exact += [f"created_at < {literal(end.isoformat())}"] if end else []
+    held = f"{dates} AND {_DATED} AND CASE WHEN {known} THEN {' AND '.join(exact)} ELSE TRUE END"
     if not reading.indexed:
-        if number is None:
-            return f"{lane} AND (({_DATED} AND {date_range(window, as_of)}) OR NOT ({_DATED}))"
-        newest = f"created_at <= {last} ORDER BY created_at DESC, rowid DESC LIMIT {number}"
-        newest = f"rowid IN (SELECT rowid FROM vp_missions WHERE {lane} AND {known} AND {newest})"
-        return f"{lane} AND ({newest} OR NOT ({known}))"
-    if number is None:
-        dates, exact = date_range(window, as_of), [f"created_at <= {last}"]
-        exact += [f"created_at >= {literal(window.start.isoformat())}"] if window.start else []
-        exact += [f"created_at < {literal(window.end.isoformat())}"] if window.end else []
-    else:  # of each status as many: the newest of all are not older than the latest of their last ones
-        nth = f"{lane} AND status IS s.status AND {known} AND created_at <= {last} ORDER BY created_at DESC"
-        oldest = f"(SELECT created_at FROM vp_missions WHERE {nth} LIMIT 1 OFFSET {number - 1})"
-        since = f"(SELECT coalesce(max({oldest}), '') FROM {_statuses(lane)} s)"
-        dates = f"created_at >= coalesce(date({since}, '-2 days'), '') AND created_at < '{shifted(as_of, 2)}'"
-        exact = [f"created_at <= {last}", f"created_at >= {since}"]
-    held = f"{dates} AND {_DATED} AND CASE WHEN {known} THEN {' AND '.join(exact)} ELSE 1 END"
-    found = [_of_each_status(lane, held), _of_each_status(lane, "created_at IS NULL"), _odd(lane)]
+        return f"{lane} AND ({held} OR NOT ({regular}))"
+    found = [_of_each_status(lane, held), _of_each_status(lane, "created_at IS NULL"), _odd(lane, regular)]
     return f"rowid IN ({' UNION ALL '.join(f'SELECT * FROM ({one})' for one in found)})"
+
+
+def _newest(reading: Reading, lane: str, as_of: datetime, number: int) -> datetime | None:
+    """Returns when the oldest was created of so many newest missions of the usual form; ``None``: there are fewer."""
+    past = f"{usual(reading)} AND created_at <= {literal(usual_text(as_of))}"
+    if reading.indexed:  # of each status as many: the newest of all are not older than the latest of their last ones
+        nth = f"{lane} AND status IS s.status AND {past} ORDER BY created_at DESC LIMIT 1 OFFSET {number - 1}"
+        oldest = f"SELECT max((SELECT created_at FROM vp_missions WHERE {nth})) FROM {_statuses(lane)} s"
+        past += f" AND created_at >= coalesce(({oldest}), '')"
+    newest = f"{of_each_status(reading, lane, past)} ORDER BY created_at DESC LIMIT 1 OFFSET {number - 1}"
+    reading.fetch("oldest_mission", "vp_missions", ["created_at"], newest, count=False)
+    return next((parse_time(row["created_at"]) for row in reading.rows("SELECT created_at FROM oldest_mission")), None)
 
 
 def of_each_status(reading: Reading, lane: str, condition: str) -> str:
@@ -88,9 +98,9 @@ def _statuses(lane: str) -> str:
     )
 
 
-def _odd(lane: str) -> str:
-    """The row ids of stamps that do not begin with a date: those that do are passed by a day at a time."""
-    dated = _DATED.replace("created_at", "walk.at")
+def _odd(lane: str, regular: str) -> str:
+    """The row ids of stamps that do not begin with a regular date: those that do are passed by a day at a time."""
+    dated = regular.replace("created_at", "walk.at")
     earliest = f"SELECT min(created_at) FROM vp_missions WHERE {lane} AND vp_missions.status IS"
     passed = f"CASE WHEN {dated} THEN substr(walk.at, 1, 10) || {_LAST} ELSE walk.at END"
     return (

@@ -53,9 +53,10 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
     name_windows(reading, [window])
     _choose_missions(reading, window)
-    rids = [str(int(row["rid"])) for row in reading.rows("SELECT rid FROM chosen")]
-    few = f"rowid IN ({', '.join(rids)})" if len(rids) <= _ROWIDS_PER_QUERY else candidates
-    fetch_events(reading, window.vp_id, few)
+    some = reading.rows(f"SELECT rid FROM chosen LIMIT {_ROWIDS_PER_QUERY + 1}")
+    few = len(some) <= _ROWIDS_PER_QUERY
+    missions = f"rowid IN ({', '.join(str(int(row['rid'])) for row in some)})" if few else candidates
+    fetch_events(reading, window.vp_id, missions, None if few else as_of)
     reading.execute(MISSION_EVENTS)
     fetch_shown(reading, newest=MAX_EVENT_LIMIT)
     [start] = reading.rows(f"SELECT CAST({SINCE} AS VARCHAR) AS since FROM windows")
@@ -152,13 +153,38 @@ def _choose_missions(reading: Reading, window: RolloutWindow) -> None:
     reading.execute(f"{CHOSEN} WHERE {choice}")
 
 
-def fetch_events(reading: Reading, vp_id: str, missions: str) -> None:
-    """Creates ``event_rows``: every event of the lane's missions that ``missions`` names."""
+def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | None = None) -> None:
+    """Creates ``event_rows`` and ``progress``: every event of the lane's missions that ``missions`` names.
+
+    With ``as_of``, progress events are counted where that is all there is to know of them: in ``progress``, with their
+    number ``n``, are the missions whose progress events are all of the usual form, of the lane, not later than ``as_of``
+    and no candidates for the newest events. Without it ``progress`` is empty.
+    """
+    condition = f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''"
+    reading.execute("CREATE OR REPLACE TABLE progress (mission_id VARCHAR, n BIGINT)")
+    if as_of is not None and "created_at" in reading.columns["vp_events"]:
+        reading.fetch_progress("all_progress", vp_id, condition)
+        reading.execute(
+            f"""
+            CREATE OR REPLACE TABLE all_progress AS SELECT * EXCLUDE (stamps),
+              coalesce("foreign" = '0' AND mission_id IS NOT NULL AND "last" <= {literal(usual_text(as_of))}
+                AND len(stamps) - len(replace(stamps, '|', '')) = n::BIGINT
+                AND regexp_full_match(stamps, '{_USUAL_STAMPS}'), false) AS usual FROM all_progress
+            """
+        )
+        newest = f"SELECT \"last\" FROM all_progress WHERE usual ORDER BY 1 DESC LIMIT 1 OFFSET {MAX_EVENT_LIMIT - 1}"
+        counted = f'FROM all_progress WHERE usual AND "last" < ({newest})'
+        fetched = f"SELECT rid FROM all_progress WHERE rid NOT IN (SELECT rid {counted}) LIMIT {_ROWIDS_PER_QUERY + 1}"
+        rids = [str(int(row["rid"])) for row in reading.rows(fetched)]
+        if len(rids) <= _ROWIDS_PER_QUERY:
+            reading.execute(f"INSERT INTO progress SELECT mission_id, sum(n::BIGINT) {counted} GROUP BY mission_id")
+            some = f"SELECT mission_id FROM vp_events WHERE rowid IN ({', '.join(rids)})"
+            condition += f" AND (event_type IS NOT '{PROGRESS}' OR mission_id IN ({some}))"
     reading.fetch(
         "event_rows",
         "vp_events",
         ["mission_id", "event_type", "created_at", "vp_id"],
-        f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''",
+        condition,
         replacing={"vp_id": f"nullif(vp_id, {literal(vp_id)})"},
     )
     reading.read_times("event_rows", ["created_at"], "vp_events")
@@ -186,6 +212,11 @@ def fetch_shown(reading: Reading, newest: int) -> None:
 
 
 _ROWIDS_PER_QUERY = 20_000
+#: Stamps of the usual form and a day that its month has in every year, each followed by a bar.
+_USUAL_STAMPS = (
+    r"([1-9]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?\+00:00\|)+"
+)
 #: Which missions a range holds.
 WITHIN = (
     "created_at >= coalesce(\"start\", '-infinity') AND created_at < coalesce(\"end\", 'infinity') "
@@ -208,8 +239,10 @@ ORDER BY w, created_at NULLS FIRST, rid
 """
 
 _EVENT_COUNTS = f"""
-SELECT w, coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, count(*) AS n
-FROM mission_events GROUP BY w, name ORDER BY n DESC, name
+SELECT w, coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, sum(n)::BIGINT AS n FROM (
+  SELECT w, event_type, 1 AS n FROM mission_events UNION ALL
+  SELECT w, '{PROGRESS}', n FROM progress JOIN (SELECT DISTINCT w, mission_id FROM chosen) USING (mission_id)
+) GROUP BY w, name ORDER BY n DESC, name
 """
 
 _SESSION_EVENTS = """
@@ -262,11 +295,11 @@ SELECT w, mission_id, run_id, objective, result_ref, worker_id, priority_tier, s
        WHEN started_at < created_at THEN 0.0 END AS queue_wait_seconds,
   CASE WHEN completed_at >= started_at THEN (epoch_us(completed_at) - epoch_us(started_at)) / 1e6
        WHEN completed_at < started_at THEN 0.0 END AS duration_seconds,
-  coalesce(events, 0) AS events, coalesce(fallback_events, 0) AS fallback_events, coalesce(starts, 0) AS starts,
+  coalesce(events, 0) + coalesce(n, 0) AS events, coalesce(fallback_events, 0) AS fallback_events, coalesce(starts, 0) AS starts,
   coalesce(cancel_requested, '0') NOT IN ('', '0') AS cancel_requested,
   ended_event, coalesce(sequence, '') AS sequence,
   status AS status_text, created_at_text, started_at_text, completed_at_text, updated_at_text
-FROM seen ORDER BY w, created_at NULLS FIRST, rid
+FROM seen LEFT JOIN progress USING (mission_id) ORDER BY w, created_at NULLS FIRST, rid
 """
 
 

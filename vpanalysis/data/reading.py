@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 
 from vpanalysis.data.duck import connect
-from vpanalysis.data.schema import FIELD_FILES, REQUIRED_TABLES, TABLES
+from vpanalysis.data.schema import FIELD_FILES, PROGRESS, REQUIRED_TABLES, TABLES
 from vpanalysis.data.sqlite_file import wait_seconds
 from vpanalysis.data.timestamps import STRICT_PATTERN, parse_time
 from vpanalysis.errors import InputError
@@ -33,6 +33,8 @@ class _Stream:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         cursor = self._connection.cursor()
+        if not self._cursors:  # asked for the columns only: the sentinel row tells them, before any work is done
+            cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": 1})
         self._cursors.append(cursor)  # kept: a collected cursor crashes the process while its stream is read
         cursor.execute(self._sql)
         return cursor.fetch_arrow().__arrow_c_stream__(requested_schema)
@@ -98,6 +100,17 @@ class Reading(ABC):
             [found] = self.rows(f"SELECT {', '.join(lost)} FROM {into}")
             self.undecodable.update({f"{table}.{column}": n for column, n in found.items() if n})
 
+    def fetch_progress(self, into: str, vp_id: str, missions: str) -> None:  # noqa: ARG002
+        """Creates ``into``: of each mission that ``missions`` names, its progress events in one row.
+
+        ``rid`` (one of theirs), ``mission_id``, their number ``n``, ``stamps`` (each followed by ``|``), the latest
+        ``last`` and whether they are ``foreign``, of another lane. Rows that lie in DuckDB need no such shortcut.
+        """
+        self.execute(
+            f"CREATE OR REPLACE TABLE {into} (rid BIGINT, mission_id VARCHAR, n VARCHAR, stamps VARCHAR, "
+            '"last" VARCHAR, "foreign" VARCHAR)'
+        )
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Runs a DuckDB statement."""
         self._duck.execute(sql, list(parameters))
@@ -147,7 +160,7 @@ class Reading(ABC):
 class SqliteReading(Reading):
     """One SQLite transaction whose query results become DuckDB tables."""
 
-    begins_with_a_date = "coalesce(date(created_at), '') = substr(created_at, 1, 10)"
+    begins_with_a_date = "coalesce(date(substr(created_at, 1, 10)), '') = substr(created_at, 1, 10)"
 
     def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None, *, files: bool = False) -> None:
         super().__init__(duck or connect(files=files))
@@ -187,6 +200,19 @@ class SqliteReading(Reading):
         values = [f"CAST({quote(name)} AS BLOB), CAST(typeof({quote(name)}) AS BLOB)" for name in columns]
         names = [text for name in columns for text in (name, f"type of {name}")]
         self.copy(into, names, f"SELECT 0, rowid, {', '.join(values)} FROM vp_sessions {rest}")
+
+    def fetch_progress(self, into: str, vp_id: str, missions: str) -> None:
+        """See `Reading.fetch_progress`."""
+        values = {
+            "mission_id": "mission_id",
+            "n": "count(*)",
+            "stamps": "group_concat(created_at, '|') || '|'",
+            "last": "max(created_at)",
+            "foreign": f"max(vp_id IS NOT {literal(vp_id)})",
+        }
+        progress = f"WHERE {missions} AND event_type = '{PROGRESS}' GROUP BY mission_id"
+        blobs = ", ".join(f"CAST({value} AS BLOB)" for value in values.values())
+        self.copy(into, list(values), f"SELECT 0, min(rowid), {blobs} FROM vp_events {progress}")
 
     def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
         blobs = ", ".join(f"CAST({expression} AS BLOB)" for expression in expressions.values())
