@@ -397,7 +397,7 @@ def test_a_mark_tells_its_mission_to_the_pointer_and_to_the_keyboard(open_page: 
         told.hover(force=True)
         expect(told.locator("text")).to_be_visible()
         expect(told.locator("text")).to_have_text(
-            re.compile("m19: completed; ran 19.0 s; waited 1.00 s; created 2026-")
+            re.compile(r"m19: completed; ran 19.0\ss; waited 1.00\ss; created 2026-")
         )
         drawn, marks = over.locator("img").bounding_box(), over.locator("svg.marks").bounding_box()
         assert drawn is not None

@@ -452,7 +452,8 @@ def test_what_serve_refuses(
     words: tuple[str, ...],
 ) -> None:
     monkeypatch.delenv("UA_OPS_TOKEN", raising=False)
-    ran = run_command(capsys, "serve", "--source", str(database.path), *arguments)
+    source = [] if "--source" in arguments else ["--source", str(database.path)]
+    ran = run_command(capsys, "serve", *source, *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("ERROR: ")
     assert all(word in ran.err for word in words), ran.err
