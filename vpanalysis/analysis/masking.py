@@ -132,7 +132,8 @@ def mask_counts(counts: Mapping[str, int] | None) -> dict[str, int] | None:
         return None
     masked: dict[str, int] = {}
     for name, number in counts.items():
-        shown_name = mask_secrets(name)
+        without = mask_secrets(name)
+        shown_name = name if without == _INVISIBLE.sub("", name) else without  # what is invisible is made visible later
         masked[shown_name] = masked.get(shown_name, 0) + number
     return masked
 
