@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup report test lint bench clean
+.PHONY: setup report test quick lint docs bench clean
 
 setup: .venv/ready
 
@@ -15,9 +15,15 @@ setup: .venv/ready
 report: setup
 	$(BIN)/vpanalysis report --source sample
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks
+
+quick: setup
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
 
 lint: setup
 	$(BIN)/ruff check .

@@ -20,7 +20,6 @@ from ruamel.yaml import YAML
 import vpanalysis as vp
 from vpanalysis.report.notebook import parameters_of
 from vpanalysis.report.packaged import find_notebook
-from vpanalysis.report.row import COLUMNS
 from vpanalysis.report.summary import MAX_BYTES, markdown
 
 ROOT = Path(__file__).parents[1]
@@ -198,8 +197,7 @@ def test_the_lines_for_cron_and_systemd_run(job: Path, in_docs_words: Any) -> No
         unit.optionxform = str  # type: ignore[assignment,method-assign]
         unit.read_string(text)
     assert timer["Timer"]["OnCalendar"] == "*:0/30"
-    header = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
-    (job / "evidence_log.md").write_text(header, "utf-8")
+    assert run("vpanalysis evidence init evidence_log.md", job).returncode == 0
     for command in [line[5] for line in lines] + [service["Service"]["ExecStart"]]:
         done = run(in_docs_words(command), job)
         assert done.returncode in (0, int(service["Service"]["SuccessExitStatus"])), done.stderr
