@@ -40,8 +40,8 @@ MADE = "VPANALYSIS_TESTS_MADE"
 #: Modules whose tests start kernels, browsers, servers and processes, or simulate at length.
 SLOW = (
     "test_archive", "test_bad_lanes", "test_batch", "test_broken_runs", "test_browser", "test_ci", "test_cluster",
-    "test_engine", "test_false_alarms", "test_fleet", "test_gateway_answer", "test_history", "test_html", "test_incident",
-    "test_index", "test_install", "test_integrity", "test_key_figures", "test_lane_overview",
+    "test_engine", "test_false_alarms", "test_fleet", "test_gateway_answer", "test_history", "test_html",
+    "test_incident", "test_index", "test_install", "test_integrity", "test_key_figures", "test_lane_overview",
     "test_notebook", "test_ops_token", "test_outlook", "test_plots", "test_score", "test_sections", "test_secrets",
     "test_serve", "test_serve_reuse", "test_source", "test_sqlite_file", "test_window_report",
 )  # fmt: skip
