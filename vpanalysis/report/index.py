@@ -175,8 +175,8 @@ def _overdue(newest: Entry, now: datetime) -> str:
 def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Entry]], several: bool) -> blocks.Block:
     places = {entry.name: (one, place) for one in series for place, entry in enumerate(one)}
     columns: list[Column] = [
-        ("Window", "short"), ("Status", "short"), *(["Source"] if several else []), "Lane", "Changed",
-        ("Fallback rate", "number"), ("p95", "number"), "Rate over windows", ("Reason", "wide"),
+        ("Window", "short"), ("Status", "short"), "Lane", "Changed", ("Rate", "number"), ("p95", "number"),
+        "Rates so far", ("Reason", "wide"),
     ]  # fmt: skip
     rows = []
     for entry in entries:
@@ -188,13 +188,12 @@ def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Ent
             [
                 {"text": entry.window, "tone": "plain", "href": _href(f"{entry.name}.html")},
                 blocks.marked(TONES.get(entry.status, "plain"), entry.status.replace("_", " ")),  # type: ignore[call-overload]
-                *([entry.source] if several else []),
-                entry.lane,
+                f"{entry.lane} ({entry.source})" if several else entry.lane,
                 _changed(one[place - 1] if place else None, entry),
                 formatting.percent(entry.rate),
                 formatting.duration(entry.p95),
                 blocks.trend(sparkline(rates), told) if drawn else "",
-                entry.reason,
+                "" if entry.action == "continue" else entry.reason,
             ]
         )
     return blocks.table(caption, columns, rows)
@@ -270,11 +269,14 @@ def _entry(path: Path) -> Entry | None:
 
 def _window(verdict: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     start, end = (parse_time(verdict[name]) for name in ("window_start", "window_end"))
-    until = "%H:%M" if start and end and start.date() == end.date() else "%Y-%m-%d %H:%M"
-    bounds = f"{start:%Y-%m-%d %H:%M} to {end:{until}}" if start and end else ""
+    bounds = ""
+    if start and end:
+        dates = not any((start.hour, start.minute, end.hour, end.minute))
+        until = "%Y-%m-%d" if dates else "%H:%M" if end - start < timedelta(days=1) else "%Y-%m-%d %H:%M"
+        bounds = f"{start:{'%Y-%m-%d' if dates else '%Y-%m-%d %H:%M'}} to {end:{until}}"
     newest = given.get("last_missions") or (0 if given.get("window_start") or given.get("window_end") else 100)
     name = given.get("window_label") or (f"newest {newest} missions" if newest else "")
-    return f"{name} ({bounds})" if name and bounds else name or bounds or "window"
+    return " · ".join(filter(None, (bounds, name))) or "window"
 
 
 # --- the way between reports
