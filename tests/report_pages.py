@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import inspect
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import nbformat
@@ -172,10 +174,8 @@ def page(notebook: str, window: str) -> str:
     def make(folder: Path) -> str:
         made = _made(window, folder)
         if notebook == "lane_overview":
-            made = {
-                "sources": made["source"],
-                **{name: made[name] for name in ("as_of", "window_label") if name in made},
-            }
+            kept = {name: made[name] for name in ("as_of", "window_label") if name in made}
+            made = {"sources": made["source"], **kept}
         return to_html(executed(notebook, **made))
 
     return _made_once(f"{notebook}-{window}", make)
@@ -205,6 +205,15 @@ def _made_once(name: str, make: Callable[[Path], T]) -> T:
 
 def _made(window: str, folder: Path) -> dict[str, Any]:
     return {"source": f"sample:{window}"} if window in CHOICES else DEGENERATE[window](folder)
+
+
+def of_a_window(shown: SimpleNamespace) -> dict[str, Callable[..., Any]]:
+    """Returns what ``vp.tables`` or ``vp.plots`` makes of one window, by name; others are of many windows or lanes."""
+    return {
+        name: make
+        for name, make in vars(shown).items()
+        if next(iter(inspect.signature(make).parameters.values())).annotation is WindowReport
+    }
 
 
 def table(piece: Piece, caption: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from conftest import NOON, RuntimeDatabase
 from hypothesis import example, given
 from hypothesis import strategies as st
-from report_pages import DEGENERATE, EVENTS, NEXT_DAY, page, report_on
+from report_pages import DEGENERATE, EVENTS, NEXT_DAY, of_a_window, page, report_on
 from scipy.stats import beta
 
 from vpanalysis.analysis.verdict import CAUTION, Reason
@@ -190,7 +190,7 @@ def test_tiles_are_as_severe_as_their_gates_and_the_banner_as_every_tile(window:
 def test_no_heading_is_worse_than_the_banner(window: str, profile: str) -> None:
     report = report_on(window, profile)
     banner = tables.verdict(report).tone
-    for name, make in vars(tables).items():
+    for name, make in of_a_window(tables).items():
         tone = make(report).tone
         if tone in ("watch", "critical"):
             assert SEVERITY.index(tone) <= SEVERITY.index(banner), name

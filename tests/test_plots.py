@@ -20,7 +20,7 @@ from conftest import NOON, RuntimeDatabase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from report_pages import DEGENERATE, EVENTS, NEXT_DAY, report_on, ten_thousand_missions
+from report_pages import DEGENERATE, EVENTS, NEXT_DAY, of_a_window, report_on, ten_thousand_missions
 
 from vpanalysis.data.sample import SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.report import drawing, style
@@ -30,7 +30,7 @@ from vpanalysis.report.sections import plots
 from vpanalysis.report.style import ReportAxes
 from vpanalysis.report.window_report import WindowReport
 
-FIGURES: list[Callable[..., Any]] = list(vars(plots).values())
+FIGURES = list(of_a_window(plots).values())
 FELL_BACK = (*EVENTS[:2], "vp.mission.fallback", EVENTS[2])
 WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "10,000-missions")]
 

@@ -92,7 +92,7 @@ def test_one_mission_counts_in_the_singular(make_database: Callable[..., Runtime
 
 def test_of_many_missions_the_newest_twenty_are_shown_and_the_others_counted() -> None:
     found = table(tables.reasons(report_on("all-failed")), "25 missions count against the lane")
-    assert [row[0] for row in found["rows"]] == [f"m{number}" for number in range(24, 4, -1)]
+    assert [row[0]["text"] for row in found["rows"]] == [f"m{number}" for number in range(24, 4, -1)]
     assert found["note"].startswith("5 ")
 
 

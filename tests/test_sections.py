@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from command_line import run_command
 from conftest import NOON, RuntimeDatabase
-from report_pages import DEGENERATE, EVENTS, HOSTILE, NEXT_DAY, cells, one_mission, report_on, table
+from report_pages import DEGENERATE, EVENTS, HOSTILE, NEXT_DAY, cells, of_a_window, one_mission, report_on, table
 
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.report import blocks
@@ -22,7 +22,7 @@ from vpanalysis.report.sections import tables
 from vpanalysis.report.window_report import WindowReport
 
 PIECES: dict[str, Callable[[WindowReport], Piece]] = {
-    name: make for name, make in vars(tables).items() if name != "in_words"
+    name: make for name, make in of_a_window(tables).items() if name != "in_words"
 }
 WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "10,000-missions")]
 FELL_BACK = (*EVENTS[:2], "vp.mission.fallback", EVENTS[2])
@@ -225,7 +225,9 @@ def test_events_are_listed_newest_first_up_to_the_limit(make_database: Callable[
     [folded] = tables.recent_events(report).content["blocks"]
     assert folded["summary"] == "The newest 2 events, newest first"
     newest, before = folded["inside"]["rows"] if isinstance(folded["inside"], dict) else folded["inside"][0]["rows"]
-    assert newest == ["2026-02-16T12:00:09Z", blocks.marked("watch", "vp.mission.fallback"), "m1", "boom 17"]
+    assert newest[:2] == ["2026-02-16T12:00:09Z", blocks.marked("watch", "vp.mission.fallback")]
+    assert newest[2]["text"] == before[2] == "m1", "a link leads to the newest event of a mission"
+    assert newest[3] == "boom 17"
     assert before[1] == blocks.marked("plain", "vp.mission.completed")
 
 

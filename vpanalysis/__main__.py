@@ -2,4 +2,5 @@
 
 from vpanalysis.cli import main
 
-main()
+if __name__ == "__main__":  # a batch's processes import it under another name
+    main()

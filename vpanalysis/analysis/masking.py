@@ -153,10 +153,10 @@ def mask_tables(tables: "Tables") -> "Tables":
 def _without_tokens(frame: "pd.DataFrame") -> "pd.DataFrame":
     found = {}
     for name in frame.columns:
-        if name != "payload_json" and frame[name].dtype.kind not in "biufM":
-            texts = frame[name][frame[name].notna()].astype(str)
-            if _TOKEN.search("\n".join(texts)):
-                found[name] = frame[name].map(lambda text: _TOKEN.sub(_fingerprint, text), na_action="ignore")
+        free = name != "payload_json" and frame[name].dtype.kind not in "biufM"
+        texts = frame[name].dropna().unique().tolist() if free else []
+        if _TOKEN.search("\n".join(map(str, texts))):
+            found[name] = frame[name].map(lambda text: _TOKEN.sub(_fingerprint, text), na_action="ignore")
     return frame.assign(**found) if found else frame
 
 

@@ -11,6 +11,8 @@ from vpanalysis.errors import InputError
 
 _COMMANDS = {
     "report": "Executes a notebook and writes its HTML, notebook and JSON.",
+    "batch": "Makes many reports by a plan, and an index of them.",
+    "index": "Writes an index over a folder of reports.",
     "capture": "The playbook's capture helper: JSON and a row for the evidence log.",
     "snapshot": "The metrics endpoint's JSON, for jq.",
     "evidence": "Keeps an evidence log: shows, appends, checks, verifies, says when to look next.",

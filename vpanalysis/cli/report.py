@@ -58,6 +58,12 @@ class _WithNotebookParameters(click.Command):
     type=click.Path(path_type=Path, dir_okay=False),
     help="Appends the verdict, key figures and evidence row as Markdown to this file, such as $GITHUB_STEP_SUMMARY.",
 )
+@click.option(
+    "--name",
+    default="",
+    help="The files' name: {lane}, {window}, {notebook} and {as_of} (now, unless given) stand in for themselves.",
+)
+@click.option("--stamp", is_flag=True, help="Adds _{as_of} to the name, so that no report replaces an older one.")
 @source_option
 @ops_token_option
 @fail_on_option
@@ -66,6 +72,8 @@ def report(
     out: Path,
     engine: str,
     summary: Path | None,
+    name: str,
+    stamp: bool,
     source: str | None,
     ops_token: str | None,
     fail_on: tuple[str, ...],
@@ -78,7 +86,7 @@ def report(
     if engine == "vpanalysis" and not notebook.endswith(".ipynb"):
         _import_libraries()
     from vpanalysis.report.locations import SEPARATOR
-    from vpanalysis.report.notebook import NotebookFailedError, check_parameters, parameters_of, run
+    from vpanalysis.report.notebook import NotebookFailedError, check_parameters, output_name, parameters_of, run
     from vpanalysis.report.packaged import find_notebook
 
     path = find_notebook(notebook)
@@ -96,13 +104,17 @@ def report(
     parameters = check_parameters(path, given)
     if ops_token:
         os.environ["UA_OPS_TOKEN"] = ops_token  # a parameter would end up in the notebook and the HTML
+    name = output_name(path, parameters, name, stamp=stamp)
+    replaces = (out / f"{name}.html").exists()
     click.echo(f"Executing {path.name} …", err=True)
     try:
-        produced = run(path, parameters, out, kernel=engine == "kernel")
+        produced = run(path, parameters, out, kernel=engine == "kernel", name=name)
     except NotebookFailedError as error:
         click.echo(f"ERROR: {error}", err=True)
         sys.exit(1)
     click.echo(produced.html)
+    if replaces:
+        click.echo(f"This replaced an older {produced.html.name}: --stamp keeps both.", err=True)
     if produced.content is not None and produced.content.get("verdict", produced.content) is not None:
         content = produced.content
         found = content.get("verdict", content)

@@ -196,6 +196,11 @@ def refuse_sample(source_kind: str, **options: object) -> None:
         raise InputError(f"The sample lane is no basis for any rollout: {given} cannot be used with it.")
 
 
+def fails(lane_status: str, fail_on: Collection[str]) -> bool:
+    """Whether ``--fail-on`` names a lane status."""
+    return any(lane_status in _FAILING[choice] for choice in fail_on)
+
+
 def check_fail_on(lane_status: "LaneStatus", fail_on: Collection[str], source_kind: str) -> None:
     """Ends the command with exit code 3 when ``--fail-on`` names the lane status.
 
@@ -206,5 +211,5 @@ def check_fail_on(lane_status: "LaneStatus", fail_on: Collection[str], source_ki
         InputError: ``fail_on`` was given for the sample lane.
     """
     refuse_sample(source_kind, fail_on=fail_on)
-    if any(lane_status in _FAILING[choice] for choice in fail_on):
+    if fails(lane_status, fail_on):
         raise click.exceptions.Exit(EXIT_FAILING_VERDICT)

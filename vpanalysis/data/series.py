@@ -31,7 +31,6 @@ from vpanalysis.data.window import RolloutWindow
 
 #: Missions that are frames at one time.
 _BATCH = 100_000
-_IS_USUAL = r"regexp_full_match(created_at_text, '\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00')"
 
 
 def load_series(
@@ -75,13 +74,10 @@ def load_series(
     fetch_events(reading, span.vp_id, candidates)
     dates = date_range(span, as_of)
     fetch_missionless(reading, lane, dates)
-    # Signs of life beside the events of these missions; the newest one before the span stands for all before it.
-    missions = f"SELECT mission_id FROM vp_missions WHERE {candidates} AND mission_id IS NOT NULL"
-    others = f"{lane} AND {usual(reading)} AND {dates} AND (mission_id IS NULL OR mission_id NOT IN ({missions}))"
-    reading.fetch("signs", "vp_events", ["created_at"], others, count=False)
+    # Signs of life; the newest one before the span stands for all before it.
+    reading.fetch("signs", "vp_events", ["created_at"], f"{lane} AND {usual(reading)} AND {dates}", count=False)
     reading.read_times("signs", ["created_at"])
     before = newest_event(reading, lane, span.start) if span.start else None
-    reading.execute(f"INSERT INTO signs BY NAME SELECT created_at FROM event_rows WHERE vp_id IS NULL AND {_IS_USUAL}")
     for some in _batches(windows, created["created_at"]):
         name_windows(reading, some)
         reading.execute(f"{CHOSEN} WHERE {WITHIN}")

@@ -64,6 +64,10 @@ class ReportDocument(_Part):
         description="Whether the window, taken as probes after the baseline's incident, justifies re-enabling the lane."
     )
     provenance: Provenance
+    run_key: str | None = Field(
+        default=None, description="SHA-256 of all that the report was made of; only a batch says it."
+    )
+    factory: str | None = Field(default=None, description="The source's name in a batch's plan.")
 
 
 def document(report: WindowReport) -> ReportDocument:

@@ -14,6 +14,8 @@ from nbformat import NotebookNode
 from vpanalysis import formatting
 from vpanalysis.report.piece import FIGURE_MIME, MARKS, MIME, environment
 
+#: Between these, a page has the links to its neighbours once an index is written over its folder.
+NEIGHBOURS = ("<!-- neighbours -->", "<!-- end of neighbours -->")
 #: Cells with these tags are for readers of the notebook.
 NOTEBOOK_ONLY = "notebook-only"
 #: What cells with this tag show is folded on the page; with the other one, where the section found nothing amiss.
@@ -80,16 +82,23 @@ def to_html(notebook: NotebookNode) -> str:
     from other objects is reduced to harmless tags; scripts cannot run, by the page's content security policy.
     """
     sections = [section for section in _sections(notebook.cells) if not section.omitted]
+    return page(sections, _title(sections))
+
+
+def page(sections: Sequence[Section], title: str, note: str = "") -> str:
+    """Returns sections as a page; ``note`` stands at the end of one that no notebook made."""
     style, script = (_asset(name) for name in ("report.css", "report.js"))
-    page = {
-        "title": _title(sections),
+    content = {
+        "title": title,
+        "note": note,
+        "neighbours": [Markup(mark) for mark in NEIGHBOURS],
         "sections": sections,
         "style": Markup(style),
         "script": Markup(script),
         "csp": _CSP.format(style=_source_hash(style), script=_source_hash(script)),
         "marks": MARKS,
     }
-    return environment().get_template("index.html.j2").render(page=page)
+    return environment().get_template("index.html.j2").render(page=content)
 
 
 def _asset(name: str) -> str:

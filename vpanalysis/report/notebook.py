@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from vpanalysis.data.ops_token import without_token
+from vpanalysis.data.timestamps import as_utc
 from vpanalysis.errors import InputError
 from vpanalysis.report import engine, locations
 from vpanalysis.report.document import DOCUMENT_MIME
@@ -109,7 +111,15 @@ def _converted(name: str, value: Any, type_name: str) -> Any:
     raise InputError(f"The parameter {name} is {value!r}, but the notebook wants {type_name}.")
 
 
-def run(notebook: Path, parameters: Mapping[str, Any], out: Path, *, kernel: bool = False) -> Produced:
+def run(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    out: Path,
+    *,
+    kernel: bool = False,
+    name: str | None = None,
+    batch: Mapping[str, Any] | None = None,
+) -> Produced:
     """Executes a notebook and puts its HTML, its executed copy and its JSON into ``out``.
 
     Everything is made in a scratch folder inside ``out`` and moved into place when it is complete. Paths and URLs
@@ -120,17 +130,19 @@ def run(notebook: Path, parameters: Mapping[str, Any], out: Path, *, kernel: boo
         parameters: As :func:`check_parameters` returns them.
         out: The folder of the results; made when missing.
         kernel: Starts a kernel also for a notebook that needs none (see :mod:`.engine`).
+        name: The files' name without their endings; ``None``: as `output_name` has it.
+        batch: What the JSON twin is to say of the batch that the run belongs to.
 
     Raises:
         InputError: The notebook's own checks refused its parameters or source, or ``out`` cannot be written.
         NotebookFailedError: A cell raised or never ran; ``NAME.failed.ipynb`` is left in ``out``.
     """
     shown, hidden = locations.shown(parameters)
-    name = output_name(notebook, shown)
+    name = name or output_name(notebook, shown)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with scratch_folder(out) as folder, locations.handed_over(hidden):
-            made = _make(notebook, shown, folder / f"{name}.ipynb", kernel=kernel)
+            made = _make(notebook, shown, folder / f"{name}.ipynb", batch or {}, kernel=kernel)
             for file in made.files:
                 _keep_private(file, parameters.get("source"))
                 file.replace(out / file.name)
@@ -153,7 +165,9 @@ class _Made:
     failure: str = ""
 
 
-def _make(notebook: Path, parameters: Mapping[str, Any], executed: Path, *, kernel: bool) -> _Made:
+def _make(
+    notebook: Path, parameters: Mapping[str, Any], executed: Path, batch: Mapping[str, Any], *, kernel: bool
+) -> _Made:
     from vpanalysis.report.html import to_html
 
     try:
@@ -177,6 +191,7 @@ def _make(notebook: Path, parameters: Mapping[str, Any], executed: Path, *, kern
     document = published_document(content)
     if document is None:
         return _Made((executed, page))
+    document |= batch
     twin.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return _Made((executed, page, twin), document)
 
@@ -269,12 +284,21 @@ def published_document(notebook: nbformat.NotebookNode) -> dict[str, Any] | None
     return None
 
 
-def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Returns ``{lane}_{window}``, safe for file systems; other notebooks than ``rollout_window`` add their name."""
+def output_name(notebook: Path, parameters: Mapping[str, Any], template: str = "", *, stamp: bool = False) -> str:
+    """Returns ``{lane}_{window}``, safe for file systems; other notebooks than ``rollout_window`` add their name.
+
+    Args:
+        notebook: The notebook's path.
+        parameters: As :func:`check_parameters` returns them.
+        template: Another form, of ``{lane}``, ``{window}``, ``{notebook}`` and ``{as_of}``: the moment to judge at,
+            failing that this one.
+        stamp: Adds ``_{as_of}``.
+
+    Raises:
+        InputError: The template holds anything else in braces, or what file names cannot.
+    """
     declared = {parameter.name: parameter.default.strip("'\"") for parameter in parameters_of(notebook)}
     values = {name: str(parameters.get(name, declared.get(name, ""))) for name in declared}
-    if "vp_id" not in values:
-        return _safe(notebook.stem)
     if values.get("window_label"):
         window = values["window_label"]
     elif values.get("window_start") or values.get("window_end"):
@@ -282,12 +306,26 @@ def output_name(notebook: Path, parameters: Mapping[str, Any]) -> str:
     else:
         number = values.get("last_missions") or "0"
         window = f"last-{number if number != '0' else 100}"
-    name = f"{_safe(values['vp_id'])}_{_safe(window)}"
-    return name if notebook.stem == "rollout_window" else f"{name}_{_safe(notebook.stem)}"
+    moment = as_utc(values.get("as_of") or datetime.now(UTC), "as_of")
+    fields = {"lane": values.get("vp_id") or "all", "window": window, "notebook": notebook.stem}
+    fields["as_of"] = f"{moment:%Y-%m-%dT%H%M%SZ}"
+    if not template:
+        template = "{lane}_{window}" if "vp_id" in values else "{notebook}"
+        template += "_{notebook}" if "vp_id" in values and notebook.stem != "rollout_window" else ""
+    elif not re.fullmatch(rf"(?!\.)(?:[A-Za-z0-9._-]|{{(?:{'|'.join(fields)})}})+", template):
+        raise InputError(
+            f"--name {template!r} is no file name: take letters, digits, '.', '_' and '-', "
+            f"and of these: {', '.join(f'{{{field}}}' for field in fields)}."
+        )
+    template += "_{as_of}" if stamp else ""
+    return template.format(**{field: safe_name(value) for field, value in fields.items()})
 
 
-def _safe(text: str) -> str:
-    """Letters, digits and ``._-``; a short hash tells texts apart that differ only in what was replaced."""
+def safe_name(text: str) -> str:
+    """Returns a text as part of a file's name: letters, digits and ``._-``.
+
+    A short hash tells texts apart that differ only in what was replaced.
+    """
     plain = re.sub(r"\s+", "-", text.strip())
     safe = re.sub(r"[^A-Za-z0-9._\-]+", "-", plain).strip("-.")[:80] or "window"
     return safe if safe == plain else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -35,7 +35,7 @@ from vpanalysis.report.window_report import WindowReport
 #: The capture helper's limits: what an operator would have been told by the gateway.
 _GATEWAY_MISSIONS, _GATEWAY_EVENTS = 100, 500
 #: Windows before this one whose numbers a sparkline shows.
-_PRECEDING = 8
+PRECEDING = 8
 _NUMBERS = {"last_missions", "event_limit"}
 _SHOWN_VERSIONS = ("vpanalysis", "duckdb", "pandas", "scipy", "matplotlib", "papermill", "nbconvert")
 
@@ -173,11 +173,11 @@ def _way_back(metrics: Metrics, baseline: Metrics | None, policy: Policy) -> Ree
 
 def _preceding(source: Source, tables: Tables) -> tuple[PastWindow, ...]:
     """Reads the windows before this one at once; empty when the source cannot show them."""
-    before = tables.window.preceding(_PRECEDING)
+    before = tables.window.preceding(PRECEDING)
     if before is None or tables.snapshot is not None:
         return ()
     try:
-        return past_windows(source.load(before), tables.window, _PRECEDING)
+        return past_windows(source.load(before), tables.window, PRECEDING)
     except UnknownLaneError:
         return ()
 

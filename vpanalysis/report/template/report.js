@@ -23,8 +23,9 @@ const number = (text) => {
   const value = times.length ? sum : parseFloat(text.replace(/,/g, ""));
   return Number.isNaN(value) ? -1 : value;
 };
+const { compare } = new Intl.Collator(undefined, { numeric: true });
 const order = (a, b) => a.matches(".number") ? number(a.textContent) - number(b.textContent)
-  : a.textContent.localeCompare(b.textContent, undefined, { numeric: true });
+  : compare(a.textContent, b.textContent);
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const body = table.tBodies[0];
   table.querySelectorAll("thead th").forEach((head, column) => {

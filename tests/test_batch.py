@@ -1,0 +1,217 @@
+"""Batches: plans checked before anything runs, each report made once, and whole, whatever ends the batch."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+from command_line import run_command
+from conftest import LANE
+
+from vpanalysis.data.sample import write_sample
+
+ROOT = Path(__file__).parents[1]
+AS_OF = "2026-03-06T18:00:00Z"
+PLAN = f"""
+as_of = "{AS_OF}"
+[sources]
+alpha = "alpha.db"
+beta = "beta.db"
+[[windows]]
+from = "2026-03-05T18:00:00Z"
+to = "2026-03-06T18:00:00Z"
+every = "12h"
+lanes = "vp.coder.*"
+"""
+NAMES = [
+    f"{factory}_{LANE}_{bounds}"
+    for factory in ("alpha", "beta")
+    for bounds in ("2026-03-05T180000Z_2026-03-06T060000Z", "2026-03-06T060000Z_2026-03-06T180000Z")
+]
+COMMAND = [sys.executable, "-m", "vpanalysis", "batch", "plan.toml"]
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Path:
+    """The folder of a plan over two factories of one lane, and two windows."""
+    write_sample(tmp_path / "alpha.db", "healthy")
+    write_sample(tmp_path / "beta.db", "critical")
+    (tmp_path / "plan.toml").write_text(PLAN, "utf-8")
+    return tmp_path
+
+
+def made(folder: Path) -> dict[str, int]:
+    return {path.stem: path.stat().st_mtime_ns for path in (folder / "reports").glob("[!.]*.json")}
+
+
+def states(out: str) -> list[str]:
+    return [line.split()[-1] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "sentence"),
+    [
+        ('every = "12h"', 'every = "often"', "windows.1.every: 'often' is no duration"),
+        ('every = "12h"', "", "generated windows need from and every"),
+        ('every = "12h"', 'every = "12h"\nlast_missions = 3', "not several of them"),
+        ('lanes = "vp.coder.*"', 'lane = "vp.coder.*"', "there is no key windows.1.lane."),
+        ('lanes = "vp.coder.*"', 'lanes = "vp.other.*"', "No lane of alpha, beta matches"),
+        ('lanes = "vp.coder.*"', 'sources = "gamma"', "there is no source 'gamma' in [sources]: it holds alpha, beta"),
+        ('lanes = "vp.coder.*"', 'notebook = "rolout"', "There is no notebook 'rolout'"),
+        ('lanes = "vp.coder.*"', 'policy = "strict"', "strict"),
+        ('every = "12h"', 'every = "12h"\n[[windows]]\nlabel = "x"\n[[windows]]\nlabel = "x"', "Two reports"),
+        ("beta.db", "gamma.db", "gamma.db"),
+        ("[[windows]]", "[windows", "is not valid TOML"),
+        (AS_OF, "yesterday", "as_of: as_of 'yesterday' is not a readable time"),
+    ],
+)
+def test_a_wrong_plan_is_a_sentence_and_nothing_is_made(
+    planned: Path, capsys: pytest.CaptureFixture[str], replaced: str, by: str, sentence: str
+) -> None:
+    assert replaced in PLAN
+    (planned / "plan.toml").write_text(PLAN.replace(replaced, by, 1), "utf-8")
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"))
+    assert (ran.code, ran.out) == (2, "")
+    assert sentence in ran.err
+    assert ran.err.count("\n") == 1
+    assert not made(planned)
+
+
+def test_a_dry_run_prints_the_runs_and_makes_nothing(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--dry-run")
+    assert [line.split("\t")[0] for line in ran.out.splitlines()] == NAMES
+    assert not (planned / "reports").exists()
+
+
+def test_several_policies_and_labels_make_names_of_their_own(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = PLAN + 'label = "cohort"\npolicy = ["playbook", "capture"]\nprofile = "sustained"\nsources = "beta"\n'
+    (planned / "plan.toml").write_text(text, "utf-8")
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--dry-run")
+    assert [line.split("\t")[0] for line in ran.out.splitlines()] == [
+        f"beta_{LANE}_cohort_{start}_{policy}_sustained"
+        for start in ("2026-03-05T180000Z", "2026-03-06T060000Z")
+        for policy in ("playbook", "capture")
+    ]
+
+
+def test_a_batch_makes_each_report_once_until_something_changes(
+    planned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = str(planned / "plan.toml")
+    ran = run_command(capsys, "batch", plan, "--jobs", "2", "--fail-on", "critical")
+    assert (ran.code, states(ran.out)) == (3, ["made"] * 4)
+    first = made(planned)
+    assert sorted(first) == NAMES
+    for name in NAMES:
+        page = (planned / "reports" / f"{name}.html").read_text("utf-8")
+        twin = json.loads((planned / "reports" / f"{name}.json").read_text("utf-8"))
+        assert page.rstrip().endswith("</html>")
+        assert twin["factory"] == name.partition("_")[0]
+        assert len(twin["run_key"]) == 64
+    assert 'href="index.html"' in page
+    assert "2 of 4 need you" in (planned / "reports" / "index.html").read_text("utf-8")
+
+    with closing(sqlite3.connect(planned / "beta.db")) as db, db:  # in the second window of beta
+        db.execute(
+            "UPDATE vp_missions SET status = 'failed' WHERE mission_id = (SELECT mission_id FROM vp_missions "
+            "WHERE status = 'completed' ORDER BY created_at DESC LIMIT 1)"
+        )
+    (planned / "reports" / f"{NAMES[0]}.html").unlink()
+    ran = run_command(capsys, "batch", plan)
+    assert states(ran.out) == ["made", "unchanged", "unchanged", "made"], ran.err
+    assert [made(planned)[name] == first[name] for name in NAMES] == [False, True, True, False]
+
+
+def test_one_refused_window_does_not_stop_the_others(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = PLAN.replace('"vp.coder.*"', f'["{LANE}", "vp.absent"]').replace('beta = "beta.db"\n', "")
+    (planned / "plan.toml").write_text(text.replace('every = "12h"', 'every = "24h"'), "utf-8")
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"))
+    assert (ran.code, states(ran.out)) == (2, ["refused", "made"])
+    assert "vp.absent" in ran.err
+
+
+def test_healthy_reports_that_are_old_are_removed_and_no_others(
+    planned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = str(planned / "plan.toml")
+    run_command(capsys, "batch", plan)
+    later = PLAN.replace(AS_OF, "2026-03-09T18:00:00Z", 1).replace('every = "12h"', 'every = "24h"')
+    (planned / "plan.toml").write_text(later.replace("vp.coder.*", LANE), "utf-8")
+    run_command(capsys, "batch", plan, "--keep", "2d")
+    kept = {name: json.loads((planned / "reports" / f"{name}.json").read_text("utf-8")) for name in made(planned)}
+    old = {name for name, twin in kept.items() if twin["verdict"]["generated_at"] == AS_OF}
+    assert old == set(NAMES[2:])
+    assert all(kept[name]["verdict"]["lane_status"] != "HEALTHY" for name in old)
+    assert {path.stem for path in (planned / "reports").glob("*.html")} == {*kept, "index"}
+
+
+def test_state_does_not_leak_from_run_to_run(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A notebook that fails where an earlier run left something in a module, the environment or the folder."""
+    declared = ("source", "vp_id", "window_start", "window_end", "as_of", "profile", "policy")
+    cells = [
+        nbformat.v4.new_code_cell("\n".join(f'{name}: str = ""' for name in declared)),
+        nbformat.v4.new_code_cell(
+            "import os, vpanalysis\n"
+            "assert not hasattr(vpanalysis, 'left') and 'LEFT' not in os.environ\n"
+            "vpanalysis.left = os.environ['LEFT'] = 'something'\nprint(os.getpid())"
+        ),
+    ]  # fmt: skip
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), planned / "leaky.ipynb")
+    (planned / "plan.toml").write_text(PLAN + 'notebook = "leaky.ipynb"\nprofile = "rollout"\n', "utf-8")
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--jobs", "1")
+    assert states(ran.out) == ["made"] * 4, ran.err
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    batch = subprocess.Popen([*COMMAND, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield batch
+    finally:
+        batch.kill()
+        batch.communicate()
+
+
+def wait_until(there: Callable[[], object]) -> None:
+    limit = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_ended_batch_goes_on_where_it_stopped(planned: Path, number: signal.Signals) -> None:
+    (planned / "plan.toml").write_text(PLAN.replace(f'as_of = "{AS_OF}"', ""), "utf-8")
+    with running(planned) as batch:
+        wait_until(lambda: made(planned))
+        os.kill(batch.pid, number)
+        batch.wait()
+    before = made(planned)
+    assert not json.loads((planned / "reports" / ".batch.json").read_text("utf-8"))["finished"]
+    done = subprocess.run(COMMAND, cwd=planned, capture_output=True, text=True, check=True)
+    assert sorted(made(planned)) == NAMES
+    assert {name: made(planned)[name] for name in before} == before
+    assert states(done.stdout).count("unchanged") >= len(before)
+    moments = {
+        json.loads((planned / "reports" / f"{name}.json").read_text("utf-8"))["provenance"]["parameters"]["as_of"]
+        for name in NAMES
+    }
+    assert len(moments) == 1
+
+
+def test_only_one_batch_writes_a_folder(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(planned):
+        wait_until((planned / "reports" / ".batch.json").exists)
+        ran = run_command(capsys, "batch", str(planned / "plan.toml"))
+    assert ran.code == 2
+    assert "Another batch is writing" in ran.err

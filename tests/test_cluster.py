@@ -1,0 +1,69 @@
+"""A batch on a real Dask cluster: a scheduler and two workers, each in a process of its own; one is killed half-way."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import run_command
+
+from vpanalysis.data.sample import write_sample
+
+PLAN = """
+as_of = "2026-03-06T18:00:00Z"
+ship_sources = true
+[sources]
+alpha = "alpha.db"
+[[windows]]
+from = "2026-03-05T18:00:00Z"
+every = "6h"
+"""
+
+
+def test_nothing_is_lost_with_a_worker(tmp_path: Path) -> None:
+    write_sample(tmp_path / "alpha.db", "healthy")
+    (tmp_path / "plan.toml").write_text(PLAN, "utf-8")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    address = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    dask += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(address)]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address), "--nthreads", "1"]
+    worker += ["--no-nanny", "--no-dashboard"]
+    cluster = [
+        subprocess.Popen(command, cwd=elsewhere, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for command in (dask, worker, worker)
+    ]
+    try:
+        while not address.exists():
+            time.sleep(0.1)
+        scheduler = json.loads(address.read_text("utf-8"))["address"]
+        command = [sys.executable, "-m", "vpanalysis", "batch", "plan.toml", "--scheduler", scheduler]
+        batch = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        reports = tmp_path / "reports"
+        while not list(reports.glob("[!.]*.json")) and batch.poll() is None:
+            time.sleep(0.1)
+        cluster[1].kill()
+        out, err = batch.communicate()
+        assert batch.returncode == 0, err
+        assert [line.split()[-1] for line in out.splitlines()] == ["made"] * 4
+        twins = [json.loads(path.read_text("utf-8")) for path in reports.glob("[!.]*.json")]
+        assert [twin["factory"] for twin in twins] == ["alpha"] * 4
+        assert len({twin["run_key"] for twin in twins}) == 4
+    finally:
+        for process in cluster:
+            process.kill()
+            process.wait()
+
+
+def test_without_the_extra_there_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sample(tmp_path / "alpha.db", "healthy")
+    (tmp_path / "plan.toml").write_text(PLAN, "utf-8")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    ran = run_command(capsys, "batch", str(tmp_path / "plan.toml"), "--scheduler", "tcp://127.0.0.1:1")
+    assert (ran.code, ran.out) == (2, "")
+    assert "pip install 'vpanalysis[cluster]'" in ran.err

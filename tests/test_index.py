@@ -1,0 +1,176 @@
+"""The index of a folder of reports: who needs somebody, what changed, and the way between reports."""
+
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import need
+from playwright.sync_api import sync_playwright
+
+from vpanalysis.errors import InputError
+from vpanalysis.report.html import NEIGHBOURS
+from vpanalysis.report.index import Entry, render, write_index
+
+START = datetime(2026, 2, 1, tzinfo=UTC)
+STATUSES = {"H": "HEALTHY", "W": "WATCH", "F": "FORCE_FALLBACK", "N": "NO_TRAFFIC"}
+
+
+def entries(lane: str, statuses: str, *, factory: str = "alpha", policy: str = "playbook 1") -> list[Entry]:
+    """Windows of a lane, an hour each, of the statuses that the letters say."""
+    made = []
+    for hour, letter in enumerate(statuses):
+        start, end = START + timedelta(hours=hour), START + timedelta(hours=hour + 1)
+        made.append(
+            Entry(
+                name=f"{factory}_{lane}_{start:%dT%H}", source=factory, lane=lane, notebook="rollout_window",
+                window=f"{start:%d %H:%M}", start=start.isoformat(), end=end.isoformat(), judged=end.isoformat(),
+                decision="HOLD_SHADOW", status=STATUSES[letter], action="continue" if letter == "H" else "hold",
+                provisional=False, reason=f"reason {letter}{hour}", rate=hour / 100, p95=30.0, profile="rollout",
+                policy=policy,
+            )
+        )  # fmt: skip
+    return made
+
+
+def twin(folder: Path, entry: Entry) -> None:
+    """A report's page, as far as links go into it, and its JSON, as far as the index reads it."""
+    content = {
+        "verdict": {
+            "vp_id": entry.lane, "window_start": entry.start, "window_end": entry.end, "generated_at": entry.judged,
+            "decision": entry.decision, "lane_status": entry.status, "action": entry.action, "provisional": False,
+            "reasons": [{"sentence": entry.reason}], "missions_considered": 20, "fallback_rate": entry.rate,
+            "latency_seconds": {"p95_seconds": entry.p95},
+            "policy": {"profile": entry.profile, "name": "playbook", "hash": "1"},
+        },
+        "provenance": {
+            "source": "vp_state.db", "command": "vpanalysis report --source vp_state.db",
+            "parameters": {"window_label": entry.window},
+        },
+        "factory": entry.source,
+    }  # fmt: skip
+    (folder / f"{entry.name}.html").write_text(f"<p>{''.join(NEIGHBOURS)}</p>", "utf-8")
+    (folder / f"{entry.name}.json").write_text(json.dumps(content), "utf-8")
+
+
+def rows(page: str, caption: str) -> list[list[str]]:
+    """The texts of a table's cells, marks left out."""
+    table = next(part for part in page.split("<table")[1:] if f"<caption>{caption}" in part)
+    body = table.partition("<tbody>")[2].partition("</tbody>")[0]
+    plain = re.sub(r'<span class="mark[^>]*>[^<]*</span> ', "", body)
+    return [
+        [re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<t[hd] .*?>(.*?)</t[hd]>", row, re.DOTALL)]
+        for row in plain.split("<tr>")[1:]
+    ]
+
+
+def test_those_that_need_somebody_come_first_and_worst_first() -> None:
+    page = render(entries("a", "HHW") + entries("b", "HFF") + entries("c", "WHH") + entries("d", "HHN"), START)
+    assert "4 of 12 need you" in page
+    assert [row[-1] for row in rows(page, "Reports that need you")] == [
+        "reason F2",
+        "reason F1",
+        "reason W2",
+        "reason N2",
+    ]
+    assert [row[-1][-2:] for row in rows(page, "Every report")][:6] == ["F2", "F1", "H0", "W2", "H1", "H0"]
+
+
+def test_a_healthy_folder_says_so() -> None:
+    page = render(entries("a", "HH"), START)
+    assert "None of 2 needs you" in page
+    assert "Reports that need you" not in page
+
+
+def test_what_changed_since_the_window_before() -> None:
+    found = entries("a", "HWWH")
+    found[3] = replace(found[3], policy="playbook 2")
+    changed = [row[3] for row in rows(render(found, START), "Every report")]
+    assert changed == ["was WATCH, other policy", "–", "was HEALTHY", "first"]
+
+
+def test_factories_of_one_lane_name_are_told_apart() -> None:
+    page = render(entries("a", "HW") + entries("a", "HH", factory="beta"), START)
+    assert [row[2] for row in rows(page, "Reports that need you")] == ["alpha"]
+    assert [(row[2], row[4]) for row in rows(page, "Every report")] == [
+        ("alpha", "was HEALTHY"), ("alpha", "first"), ("beta", "–"), ("beta", "first"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("profile", "minutes", "late"),
+    [("rollout", 60, False), ("rollout", 61, True), ("sustained", 720, False), ("sustained", 721, True)],
+)
+def test_an_overdue_look_is_said(profile: str, minutes: int, late: bool) -> None:
+    one = [replace(entry, profile=profile) for entry in entries("a", "HH")]
+    page = render(one, START + timedelta(hours=2, minutes=minutes))
+    assert ("next look overdue by 60.0\N{NO-BREAK SPACE}s" in page) is late
+
+
+def test_another_report_costs_one_more_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for entry in entries("a", "HHH"):
+        twin(tmp_path, entry)
+    write_index(tmp_path)
+    read: list[str] = []
+    before = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, *more: (read.append(path.name), before(path, *more))[1])
+    new = entries("a", "HHHW")[3]
+    twin(tmp_path, new)
+    page = write_index(tmp_path)
+    assert [name for name in read if name.endswith(".json") and name[0] != "."] == [f"{new.name}.json"]
+    assert len(rows(before(page), "Every report")) == 4
+
+
+def test_reports_link_to_the_index_and_to_the_windows_before_and_after(tmp_path: Path) -> None:
+    lane = [*entries("a", "HHH"), *entries("a", "H", factory="beta")]
+    for entry in lane:
+        twin(tmp_path, entry)
+    write_index(tmp_path)
+    links = [re.findall(r'href="([^"]+)"', (tmp_path / f"{entry.name}.html").read_text()) for entry in lane]
+    first, middle, last, _ = (f"{entry.name}.html" for entry in lane)
+    assert links == [
+        ["index.html", middle], ["index.html", first, last], ["index.html", middle], ["index.html"],
+    ]  # fmt: skip
+    whole = [(tmp_path / f"{entry.name}.html").stat().st_mtime_ns for entry in lane]
+    write_index(tmp_path)
+    assert [(tmp_path / f"{entry.name}.html").stat().st_mtime_ns for entry in lane] == whole
+
+
+def test_what_is_no_report_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("[1]")
+    (tmp_path / "cut.json").write_text('{"verdict": {')
+    with pytest.raises(InputError, match="holds no report"):
+        write_index(tmp_path)
+    for entry in entries("a", "HH"):
+        twin(tmp_path, entry)
+    (tmp_path / f"{entries('a', 'H')[0].name}.html").unlink()
+    assert len(rows(write_index(tmp_path).read_text(), "Every report")) == 1
+
+
+def test_hostile_texts_are_escaped_and_nothing_is_loaded() -> None:
+    hostile = [replace(entry, reason="<img src=http://x>", lane="<b>", name='"><a"') for entry in entries("a", "W")]
+    page = render(hostile, START)
+    assert "<img" not in page
+    assert "<b>" not in page
+    assert 'href="%22%3E%3Ca%22.html"' in page
+    assert "http://" not in page.replace("&lt;img src=http://x&gt;", "")
+
+
+def test_the_index_filters_and_sorts_without_a_network(tmp_path: Path) -> None:
+    path = tmp_path / "index.html"
+    path.write_text(render(entries("a", "H" * 20) + entries("b", "H" * 19 + "W"), START), "utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=need("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.goto(path.as_uri())
+        table = page.locator("table").last
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_role("searchbox").last.fill("reason W19")
+        assert table.locator("tbody tr:visible").count() == 1
+        page.get_by_role("searchbox").last.fill("")
+        head = table.get_by_role("button", name="Fallback rate")
+        head.click()
+        head.click()
+        assert "19.0" in table.locator("tbody tr").first.inner_text()

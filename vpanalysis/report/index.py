@@ -1,0 +1,313 @@
+"""The index of a folder of reports: which need somebody, every report by lane, and the way between them.
+
+It is written from the JSON twins. A fact file beside it keeps what they said: one more report costs one more row.
+"""
+
+import html as markup
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from vpanalysis import formatting
+from vpanalysis.analysis.verdict import CAUTION
+from vpanalysis.data.timestamps import parse_time
+from vpanalysis.errors import InputError
+from vpanalysis.report import blocks
+from vpanalysis.report.blocks import Column
+from vpanalysis.report.finding import TONES
+from vpanalysis.report.html import NEIGHBOURS, Section, Shown, page
+from vpanalysis.report.sections.tile import sparkline
+
+INDEX = "index.html"
+_FACTS = ".index.json"
+_FORMAT = 1  # raised with every change of `Entry` or of what it is made from
+#: Windows of a lane whose rates a sparkline shows.
+_TREND = 12
+#: The playbook's cadence (§7.1): at most 60 minutes apart in a rollout, at least twice a day in steady state.
+_CADENCE = {"rollout": timedelta(minutes=60), "sustained": timedelta(hours=12)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index says of one report.
+
+    Attributes:
+        name: The files' name without their endings.
+        source: The factory, by its name in a batch's plan; failing that, what was read.
+        lane: The lane.
+        notebook: What kind of report it is: a lane's windows are compared within a kind, profile and policy.
+        window: The window in words.
+        start: Its start, ISO 8601 in UTC; ``""``: unknown.
+        end: Its end, or the moment of judgement while it is open.
+        judged: The moment of judgement.
+        decision: The playbook's code.
+        status: The lane status.
+        action: What to do.
+        provisional: The verdict may still change.
+        reason: What decided, in a sentence.
+        rate: The fallback rate; ``None``: unknown, or no mission.
+        p95: Seconds; ``None``: unknown.
+        profile: ``rollout`` or ``sustained``.
+        policy: The policy's name and hash.
+    """
+
+    name: str
+    source: str
+    lane: str
+    notebook: str
+    window: str
+    start: str
+    end: str
+    judged: str
+    decision: str
+    status: str
+    action: str
+    provisional: bool
+    reason: str
+    rate: float | None
+    p95: float | None
+    profile: str
+    policy: str
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """What a report shares with those before and after it."""
+        return self.source, self.lane, self.notebook, self.profile, self.policy.partition(" ")[0]
+
+
+def write_index(folder: Path, now: datetime | None = None) -> Path:
+    """Writes ``index.html`` over the reports of a folder, and into each report the way to its neighbours.
+
+    Args:
+        folder: The reports' folder.
+        now: The moment at which looks are due; ``None``: this one.
+
+    Returns:
+        The index's path.
+
+    Raises:
+        InputError: The folder holds no report, or cannot be read or written.
+    """
+    try:
+        known = _read_facts(folder)
+        facts = _facts(folder, known)
+        entries = [Entry(**fact["entry"]) for fact in facts.values() if fact["entry"]]
+        if not entries:
+            raise InputError(
+                f"{folder} holds no report with its JSON: make one with 'vpanalysis report --out {folder}'."
+            )
+        _link(folder, entries, facts)
+        text = render(entries, (now or datetime.now(UTC)).astimezone(UTC))
+        _replace(folder / INDEX, text)
+        _replace(folder / _FACTS, json.dumps({"format": _FORMAT, "reports": facts}))
+    except OSError as error:
+        raise InputError(f"The index of {folder} cannot be written: {error.strerror or error}.") from None
+    return folder / INDEX
+
+
+def render(entries: Sequence[Entry], now: datetime) -> str:
+    """Returns the index as one page that asks the network for nothing."""
+    series = _series(entries)
+    lasting = {entry.name for one in series for entry in _lasting(one)}
+    worst = sorted((entry for entry in entries if entry.name in lasting), key=_severity)
+    count = f"{len(worst)} of {len(entries):,} need you" if worst else f"None of {len(entries):,} needs you"
+    tone = TONES[worst[0].status] if worst else "good"  # type: ignore[index]
+    newest = {entry.series[:2]: entry for entry in sorted(entries, key=lambda entry: entry.judged)}
+    late = [note for entry in newest.values() if (note := _overdue(entry, now))]
+    several = len({entry.source for entry in entries}) > 1
+    needing = [_shown(_table("Reports that need you, worst first", worst, series, several))] if worst else []
+    heading = Section("need", "Reports", count, tone, needing)
+    due = [_shown(blocks.notes(("watch", "", note) for note in late))]
+    dues = [Section("due", "Looks due", f"{formatting.count(len(late), 'lane')} overdue", "watch", due)] if late else []
+    by_lane = [entry for one in sorted(series, key=_severity_of_series) for entry in reversed(one)]
+    table = _table("Every report, the worst lanes first, newest first", by_lane, series, several)
+    lanes = formatting.count(len({entry.series[:2] for entry in entries}), "lane")
+    whole = formatting.count(len(entries), "report")
+    everything = Section("all", "All", f"{whole} of {lanes}", "plain", [_shown(table)])
+    return page([heading, *dues, everything], f"{count}: rollout reports", f"Written {formatting.time(now)}")
+
+
+def _shown(block: blocks.Block) -> Shown:
+    """A block on the page; as a whole piece, thousands of rows would be set as plain text too."""
+    return Shown("piece", {"kind": "blocks", "content": {"blocks": [block]}})
+
+
+def _series(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Reports of one lane, oldest first; one list a lane, source, kind, profile and policy."""
+    ordered = sorted(entries, key=lambda entry: (entry.series, entry.end, entry.judged, entry.name))
+    return [list(group) for _, group in groupby(ordered, key=lambda entry: entry.series)]
+
+
+def _lasting(series: Sequence[Entry]) -> list[Entry]:
+    """The reports of a lane that ask for something, up to the newest, since it was last told to continue."""
+    asking = []
+    for entry in reversed(series):
+        if entry.action == "continue":
+            break
+        asking.append(entry)
+    return asking
+
+
+def _severity(entry: Entry) -> tuple[int, float, str]:
+    rank = CAUTION.index(entry.status) if entry.status in CAUTION else len(CAUTION)
+    judged = parse_time(entry.end)
+    return -rank, -(judged.timestamp() if judged else 0.0), entry.name
+
+
+def _severity_of_series(series: Sequence[Entry]) -> tuple[int, float, str]:
+    return _severity(series[-1])
+
+
+def _overdue(newest: Entry, now: datetime) -> str:
+    """What to say where the playbook's next look at a lane is overdue; ``""`` where it is not."""
+    judged, cadence = parse_time(newest.judged), _CADENCE.get(newest.profile)
+    if judged is None or cadence is None or newest.notebook != "rollout_window" or now - judged <= cadence:
+        return ""
+    late = formatting.duration((now - judged - cadence).total_seconds())
+    return f"{newest.lane} ({newest.source}): last judged {newest.judged}, next look overdue by {late} (§7.1)."
+
+
+def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Entry]], several: bool) -> blocks.Block:
+    places = {entry.name: (one, place) for one in series for place, entry in enumerate(one)}
+    columns: list[Column] = [
+        ("Window", "short"), ("Status", "short"), *(["Source"] if several else []), "Lane", "Changed",
+        ("Fallback rate", "number"), ("p95", "number"), "Rate over windows", ("Reason", "wide"),
+    ]  # fmt: skip
+    rows = []
+    for entry in entries:
+        one, place = places[entry.name]
+        rates = [earlier.rate for earlier in one[max(0, place + 1 - _TREND) : place + 1]]
+        drawn = entry.name == one[-1].name or len(entries) < len(places)  # an earlier one's line is part of it
+        told = "Fallback rate over the windows: " + ", ".join(map(formatting.percent, rates))
+        rows.append(
+            [
+                {"text": entry.window, "tone": "plain", "href": _href(f"{entry.name}.html")},
+                blocks.marked(TONES.get(entry.status, "plain"), entry.status.replace("_", " ")),  # type: ignore[call-overload]
+                *([entry.source] if several else []),
+                entry.lane,
+                _changed(one[place - 1] if place else None, entry),
+                formatting.percent(entry.rate),
+                formatting.duration(entry.p95),
+                blocks.trend(sparkline(rates), told) if drawn else "",
+                entry.reason,
+            ]
+        )
+    return blocks.table(caption, columns, rows)
+
+
+def _changed(before: Entry | None, entry: Entry) -> str:
+    """What is different from the lane's window before: its status, or the policy that judged."""
+    if before is None:
+        return "first"
+    changes = [f"was {before.status.replace('_', ' ')}"] if before.status != entry.status else []
+    changes += ["other policy"] if before.policy != entry.policy else []
+    return ", ".join(changes) or "–"
+
+
+# --- facts
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / _FACTS).read_text("utf-8"))
+        return dict(content["reports"]) if content["format"] == _FORMAT else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _facts(folder: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What each twin says, read only where the file is another than before."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        if path.name.startswith("."):
+            continue
+        stat = path.stat()
+        mark = [stat.st_mtime_ns, stat.st_size]
+        fact = known.get(path.stem)
+        if not fact or fact["mark"] != mark:
+            entry = _entry(path)
+            fact = {"mark": mark, "entry": asdict(entry) if entry else None, "links": None}
+        found[path.stem] = fact
+    return found
+
+
+def _entry(path: Path) -> Entry | None:
+    """What a JSON twin says; ``None`` when it is no report on one window, or its page is not there."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        verdict, made = content["verdict"], content["provenance"]
+        if not path.with_suffix(".html").is_file():
+            return None
+        given = made["parameters"]
+        command = str(made["command"]).split()
+        return Entry(
+            name=path.stem,
+            source=str(content.get("factory") or made["source"]),
+            lane=str(verdict["vp_id"]),
+            notebook=command[2] if len(command) > 2 else "rollout_window",
+            window=_window(verdict, given),
+            start=verdict["window_start"] or "",
+            end=verdict["window_end"] or verdict["generated_at"] or "",
+            judged=verdict["generated_at"] or "",
+            decision=str(verdict["decision"]),
+            status=str(verdict["lane_status"]),
+            action=str(verdict["action"]),
+            provisional=bool(verdict["provisional"]),
+            reason=str(verdict["reasons"][0]["sentence"]) if verdict["reasons"] else "",
+            rate=verdict["fallback_rate"] if verdict["missions_considered"] else None,
+            p95=verdict["latency_seconds"]["p95_seconds"],
+            profile=str(verdict["policy"]["profile"]),
+            policy=f"{verdict['policy']['name']} {verdict['policy']['hash']}",
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+
+
+def _window(verdict: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    start, end = (parse_time(verdict[name]) for name in ("window_start", "window_end"))
+    until = "%H:%M" if start and end and start.date() == end.date() else "%Y-%m-%d %H:%M"
+    bounds = f"{start:%Y-%m-%d %H:%M} to {end:{until}}" if start and end else ""
+    newest = given.get("last_missions") or (0 if given.get("window_start") or given.get("window_end") else 100)
+    name = given.get("window_label") or (f"newest {newest} missions" if newest else "")
+    return f"{name} ({bounds})" if name and bounds else name or bounds or "window"
+
+
+# --- the way between reports
+
+
+def _link(folder: Path, entries: Iterable[Entry], facts: dict[str, Any]) -> None:
+    """Writes the links to the index and to the lane's windows before and after into the pages that lack them."""
+    for one in _series(entries):
+        for place, entry in enumerate(one):
+            links = [(INDEX, "All reports")]
+            links += [(f"{one[place - 1].name}.html", "← The window before")] if place else []
+            links += [(f"{one[place + 1].name}.html", "The window after →")] if place + 1 < len(one) else []
+            if facts[entry.name]["links"] == [list(link) for link in links]:
+                continue
+            path = folder / f"{entry.name}.html"
+            before, begin, rest = path.read_text("utf-8").partition(NEIGHBOURS[0])
+            _, end, after = rest.partition(NEIGHBOURS[1])
+            if begin and end:  # a page of an older version has no place for them
+                shown = " ".join(f'<a href="{markup.escape(_href(to))}">{text}</a>' for to, text in links)
+                _replace(path, f"{before}{begin}{shown}{end}{after}")
+            facts[entry.name]["links"] = links
+
+
+def _href(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file whole, with the permissions that the one before it has."""
+    waiting = path.with_name(f".{path.name}.{os.getpid()}.part")
+    waiting.write_text(text, "utf-8")
+    if path.exists():
+        waiting.chmod(path.stat().st_mode & 0o777)
+    waiting.replace(path)
