@@ -63,7 +63,7 @@ def _status_after(course: Callable[[int], Metrics], policy: Policy, number: int)
 
 
 def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metrics]:
-    """Returns the window by how many more missions of one kind it has, up to `MOST`, run in the median time just now."""
+    """Returns the window by how many more missions of one kind it has, up to `MOST`, run just now in median time."""
     assert metrics.generated_at is not None
     now, share = metrics.generated_at, metrics.fallback
     seconds = metrics.latency_seconds.p50_seconds or 0.0
