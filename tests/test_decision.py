@@ -326,7 +326,8 @@ def test_a_policy_may_require_evidence_of_a_closed_window(n: int, status: str, s
         assert (reason.gate, reason.value, reason.threshold) == ("fallback_rate", "insufficient", "supports")
         assert reason.unit == "status"
         assert verdict.next_step.endswith(
-            "let more missions through: 0 of 58: 1 more clean mission would show a fallback rate below 5 % at 95 %."
+            "let more missions through: 0 of 58: 1 more clean mission would show a fallback rate below 5 % with "
+            "95 % confidence."
         )
 
 
@@ -349,7 +350,7 @@ def test_the_failure_claim_is_required_too(sure: Policy) -> None:
     assert verdict.evidence.strength == "supports"
     assert [(reason.gate, reason.value) for reason in verdict.reasons] == [("failures", "insufficient")]
     assert verdict.evidence.failure.distance in verdict.reasons[0].sentence
-    assert "would show a failure rate below 10 % at 95 %" in verdict.next_step
+    assert "would show a failure rate below 10 % with 95 % confidence" in verdict.next_step
     assert classify(metrics, Policy.load("playbook")).lane_status == "HEALTHY"
 
 
@@ -382,8 +383,8 @@ STEPS: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "rollout",
         {"rate": 0.3},
-        "Investigate immediately, and force the fallback (UA_CODER_VP_FORCE_FALLBACK=1)",
-        "(§4). First inspect",
+        "Investigate immediately: inspect",
+        "(§3.1). Force the fallback (UA_CODER_VP_FORCE_FALLBACK=1) until the lane is stable",
     ),
     (
         "sustained",

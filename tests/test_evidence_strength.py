@@ -118,12 +118,12 @@ def test_missions_needed_are_the_designs(basis: Any, needed: Sequence[int]) -> N
 @pytest.mark.parametrize(
     ("k", "n", "needed", "distance"),
     [
-        (0, 4, 55, "0 of 4: 55 more clean missions would show a fallback rate below 5 % at 95 %."),
-        (0, 58, 1, "0 of 58: 1 more clean mission would show a fallback rate below 5 % at 95 %."),
-        (0, 59, 0, "0 of 59 show a fallback rate below 5 % at 95 %."),
-        (1, 92, 1, "1 of 92: 1 more clean mission would show a fallback rate below 5 % at 95 %."),
-        (1, 93, 0, "1 of 93 show a fallback rate below 5 % at 95 %."),
-        (4, 180, 1, "4 of 180: 1 more clean mission would show a fallback rate below 5 % at 95 %."),
+        (0, 4, 55, "0 of 4: 55 more clean missions would show a fallback rate below 5 % with 95 % confidence."),
+        (0, 58, 1, "0 of 58: 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
+        (0, 59, 0, "0 of 59 show a fallback rate below 5 % with 95 % confidence."),
+        (1, 92, 1, "1 of 92: 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
+        (1, 93, 0, "1 of 93 show a fallback rate below 5 % with 95 % confidence."),
+        (4, 180, 1, "4 of 180: 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
     ],
 )
 def test_distance_in_missions(k: int, n: int, needed: int, distance: str) -> None:
@@ -161,7 +161,10 @@ def test_missions_needed_is_where_scipys_bound_gets_below_the_claim() -> None:
 def test_no_missions(basis: Any, needed: int) -> None:
     found = claim(0, 0, 0.05, basis)
     assert (found.strength, found.missions_needed) == ("none", needed)
-    assert found.distance == f"0 of 0: {needed} more clean missions would show a rate below 5 % at 95 %."
+    assert (
+        found.distance
+        == f"No settled mission yet: {needed} clean missions would show a rate below 5 % with 95 % confidence."
+    )
     assert (found.interval_low, found.interval_high, found.lower_bound, found.upper_bound) == (None,) * 4
     for whole in (weigh(metrics_of([]), POLICY), stated(0, 0)):
         assert (whole.strength, whole.failure.strength, whole.p95.strength) == ("none",) * 3
@@ -188,7 +191,7 @@ def test_one_mission_and_all_fallbacks(k: int, n: int, strength: str) -> None:
     assert found.upper_bound == pytest.approx(1.0 if k == n else 1 - 0.05 ** (1 / n) if k == 0 else found.upper_bound)
     assert found.lower_bound == pytest.approx(0.05 ** (1 / n) if k == n else found.lower_bound)
     if strength == "refutes":
-        assert "show a rate of 5 % or more at 95 %; " in found.distance
+        assert found.distance.endswith(" show a rate of 5 % or more with 95 % confidence.")
 
 
 # --- settled missions

@@ -126,8 +126,8 @@ def test_the_value_of_the_window_before_stands_beside(make_database: Callable[..
     assert tile(report, "Slow missions")["before"] == "1 of 4"
     # Of the eight windows before there are two: 0, 2 and now 1 of 4 fell back, 1, 0 and now 1 of 4 failed.
     assert [past.missions for past in report.preceding] == [0] * 6 + [4, 4]
-    assert tile(report, "Fallback rate")["trend"] == "150,22.0 175,2.0 200,12.0"
-    assert tile(report, "Failed or timed out")["trend"] == "150,2.0 175,22.0 200,2.0"
+    assert tile(report, "Fallback rate")["trend"] == "0,22.0 100,2.0 200,12.0"
+    assert tile(report, "Failed or timed out")["trend"] == "0,2.0 100,22.0 200,2.0"
 
 
 def test_a_mission_on_the_border_of_two_past_windows_is_the_later_ones(
@@ -293,7 +293,7 @@ def test_the_page_draws_the_gauges_whole_interval() -> None:
     [
         ([0.0, 1.0, 2.0], "0,22.0 100,12.0 200,2.0"),
         ([0.0, None, 2.0], "0,22.0 200,2.0"),
-        ([None, 5.0, 5.0], "100,2.0 200,2.0"),
+        ([None, 5.0, 5.0], "0,2.0 200,2.0"),
         ([0.0, 0.0], "0,22.0 200,22.0"),
         ([None, 3.0], ""),
         ([3.0], ""),

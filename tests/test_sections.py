@@ -131,7 +131,7 @@ def test_the_sample_lane_says_so_in_banner_and_words() -> None:
 
 
 def test_a_database_is_no_sample(small_lane: WindowReport) -> None:
-    assert "SAMPLE" not in tables.verdict(small_lane).text + str(tables.in_words(small_lane)) + small_lane.row
+    assert "SAMPLE" not in tables.verdict(small_lane).text + str(tables.in_words(small_lane)) + small_lane.evidence_row
 
 
 def test_a_healthy_verdict_says_what_was_proved() -> None:
@@ -177,7 +177,7 @@ def test_the_row_has_the_logs_eight_cells_as_a_reader_sees_them(make_database: C
     shown = dict(piece.content["cells"])
     assert (shown["Window"], shown["Scope"]) == ("a|b `c` <d>", "back\\slash")
     assert 'vp.odd|type":1' in shown["Notes"]
-    assert piece.content["markdown"] == report.row
+    assert piece.content["markdown"] == report.evidence_row
 
 
 def test_plain_text_is_all_that_is_compared() -> None:

@@ -120,14 +120,14 @@ def with_outcomes(missions: pd.DataFrame, as_of: datetime | None, overdue_second
     single = ~named | ~missions["mission_id"].duplicated(keep="last")
     missions, named, fell_back = missions[single], named[single], fell_back[single]
     by_status, by_event = missions["status"].map(_OF_STATUS), missions["ended_event"].map(TERMINAL_EVENTS)
-    known, terminal, told = missions["status"] != UNKNOWN, by_status.notna(), by_event.notna()
+    known, terminal, evented = missions["status"] != UNKNOWN, by_status.notna(), by_event.notna()
     now = pd.Timestamp(as_of) if as_of is not None else pd.NaT
     why = pd.Series("", index=missions.index, dtype=object)
     for reason, applies in (  # the first that applies is the one that is named
         ("no id", ~named),
         ("no readable creation time", missions["created_at"].isna() | (missions["created_at"] > now)),
-        ("status and last event disagree", known & told & (by_status != by_event)),
-        ("neither a known status nor a terminal event", ~known & ~told),
+        ("status and last event disagree", known & evented & (by_status != by_event)),
+        ("neither a known status nor a terminal event", ~known & ~evented),
         ("ended without a single event", terminal & missions["events"].eq(0).fillna(False).astype(bool)),
     ):
         why = why.mask(applies & (why == ""), reason)

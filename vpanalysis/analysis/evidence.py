@@ -157,16 +157,17 @@ def _weaker(found: Claim, why: str) -> Claim:
 
 
 def _distance(strength: Strength, k: int, n: int, needed: int | None, below: float, noun: str) -> str:
-    """Such as "0 of 4: 61 more clean missions would show a fallback rate below 5 % at 95 %."."""
+    """Such as "0 of 4: 61 more clean missions would show a fallback rate below 5 % with 95 % confidence."."""
     limit = formatting.percent_limit(below)
     if strength == "supports":
-        return f"{k:,} of {n:,} show a {noun} below {limit} at 95 %."
+        return f"{k:,} of {n:,} show a {noun} below {limit} with 95 % confidence."
+    if strength == "refutes":
+        return f"{k:,} of {n:,} show a {noun} of {limit} or more with 95 % confidence."
     if needed is None:
         return f"{k:,} of {n:,}: no number of missions can show a {noun} below {limit}."
-    more = f"{formatting.count(needed, 'more clean mission')} would show a {noun} below {limit} at 95 %."
-    if strength == "refutes":
-        return f"{k:,} of {n:,} show a {noun} of {limit} or more at 95 %; {more}"
-    return f"{k:,} of {n:,}: {more}"
+    clean = formatting.count(needed, "more clean mission" if n else "clean mission")
+    so_far = f"{k:,} of {n:,}" if n else "No settled mission yet"
+    return f"{so_far}: {clean} would show a {noun} below {limit} with 95 % confidence."
 
 
 def _p95_interval(metrics: Metrics) -> dict[str, Any]:

@@ -13,10 +13,10 @@ _SETTLED: dict[tuple[Profile, LaneStatus], str] = {
     ("sustained", "HEALTHY"): "Keep default-on and continue the scheduled checks, 2-4 snapshots a day (playbook §7).",
     ("sustained", "NO_TRAFFIC"): "Keep default-on and continue the scheduled checks; if missions were expected, check "
     "that they reach the lane.",
-    ("rollout", "FORCE_FALLBACK"): f"Investigate immediately, and force the fallback ({_SWITCH}) until the lane "
-    "is stable (playbook §3.1); then follow the recovery checklist (§4).",
-    ("sustained", "FORCE_FALLBACK"): f"Force the fallback ({_SWITCH}) for now, recover, then re-evaluate (playbook "
-    "§7.3); follow the recovery checklist (§4).",
+    ("rollout", "FORCE_FALLBACK"): f"Investigate immediately: {{look}}. Force the fallback ({_SWITCH}) until "
+    "the lane is stable (playbook §3.1), then follow the recovery checklist (§4).",
+    ("sustained", "FORCE_FALLBACK"): f"Force the fallback ({_SWITCH}) for now, and {{look}}. Recover by the "
+    "checklist (§4), then re-evaluate (playbook §7.3).",
 }
 _WATCH: dict[Profile, str] = {
     "rollout": "Hold this stage",
@@ -37,7 +37,7 @@ def next_step(profile: Profile, status: LaneStatus, worst: Reason, evidence: Evi
         return f"{_WATCH[profile]}, and {_look(worst, evidence)}."
     step = _SETTLED[profile, status]
     if status == "FORCE_FALLBACK":
-        return f"{step} First {_look(worst, evidence)}."
+        return step.format(look=_look(worst, evidence))
     if status == "HEALTHY" and evidence.strength == "insufficient" and evidence.missions_needed:
         more = formatting.count(evidence.missions_needed, "more clean mission")
         thin = "Keep the cohort small until" if profile == "rollout" else "Watch closely until"
@@ -50,7 +50,7 @@ def _look(worst: Reason, evidence: Evidence) -> str:
         return "check the session's bootstrap and whether this is the runtime's database (§3.4)"
     if worst.value is None:
         return "get the missing number: read the database itself, or wait for missions to finish"
-    if worst.threshold == "supports":
-        claim = evidence.failure if worst.gate == "failures" else evidence
+    claim = evidence.failure if worst.gate == "failures" else evidence
+    if worst.threshold == "supports" and claim.strength != "refutes":
         return f"let more missions through: {claim.distance.rstrip('.')}"
     return BY_NAME[worst.gate].look

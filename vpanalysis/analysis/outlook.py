@@ -40,7 +40,8 @@ def outlook(metrics: Metrics, policy: Policy) -> str:
     now = judge(metrics, policy).status
     turns: list[tuple[int, int, str, LaneStatus]] = []
     for kind, (verb, _) in _KINDS.items():
-        status_after = partial(_status_after, metrics, policy, kind)
+        course = after(metrics, policy, kind)
+        status_after = partial(_status_after, course, policy)
         number = _fewest(status_after, now)
         if number is not None:
             status = status_after(number)
@@ -57,12 +58,12 @@ def outlook(metrics: Metrics, policy: Policy) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _status_after(metrics: Metrics, policy: Policy, kind: str, number: int) -> LaneStatus:
-    return judge(after(metrics, policy, kind, number), policy).status
+def _status_after(course: Callable[[int], Metrics], policy: Policy, number: int) -> LaneStatus:
+    return judge(course(number), policy).status
 
 
-def after(metrics: Metrics, policy: Policy, kind: str, number: int) -> Metrics:
-    """Returns the window with ``number`` more missions of one kind, run in the median run time right now."""
+def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metrics]:
+    """Returns the window by how many more missions of one kind it has, up to `MOST`, run just now in median time."""
     assert metrics.generated_at is not None
     now, share = metrics.generated_at, metrics.fallback
     seconds = metrics.latency_seconds.p50_seconds or 0.0
@@ -73,22 +74,27 @@ def after(metrics: Metrics, policy: Policy, kind: str, number: int) -> Metrics:
         "updated_at": now, "duration_seconds": seconds, "ended_event": COMPLETED, "ended_event_at": now, "events": 2,
         **_KINDS[kind][1],
     }  # fmt: skip
-    added = missions_frame([row | {"mission_id": f"next mission {n}"} for n in range(number)])
+    added = missions_frame([row | {"mission_id": f"next mission {n}"} for n in range(MOST)])
     event = {"fallback": FALLBACK, "failure": FAILED}.get(kind, COMPLETED)
     account = metrics.account
     rows = with_outcomes(added, now, account.overdue_seconds)
-    missions = pd.concat([metrics.missions, rows[metrics.missions.columns]], ignore_index=True)
-    considered = (share.missions_considered or 0) + number
-    fell_back = (share.missions_with_fallback or 0) + (number if kind == "fallback" else 0)
-    return replace(
-        metrics,
-        account=accounted(missions, account.overdue_seconds),
-        fallback=FallbackShare(considered, fell_back, fell_back / considered),
-        latency_seconds=latency(missions["duration_seconds"].dropna()),
-        mission_counts=count_names(missions["status"]),
-        event_counts=metrics.event_counts and Counter(metrics.event_counts) + Counter({event: number}),
-        last_activity=now,
-    )
+    grown = pd.concat([metrics.missions, rows[metrics.missions.columns]], ignore_index=True)
+
+    def of(number: int) -> Metrics:
+        missions = grown.iloc[: len(metrics.missions) + number]
+        considered = (share.missions_considered or 0) + number
+        fell_back = (share.missions_with_fallback or 0) + (number if kind == "fallback" else 0)
+        return replace(
+            metrics,
+            account=accounted(missions, account.overdue_seconds),
+            fallback=FallbackShare(considered, fell_back, fell_back / considered),
+            latency_seconds=latency(missions["duration_seconds"].dropna()),
+            mission_counts=count_names(missions["status"]),
+            event_counts=metrics.event_counts and Counter(metrics.event_counts) + Counter({event: number}),
+            last_activity=now,
+        )
+
+    return of
 
 
 def _fewest(status_after: Callable[[int], LaneStatus], now: LaneStatus) -> int | None:

@@ -174,7 +174,8 @@ def _way_back(policy: Policy) -> str:
         "A lane under forced fallback has no traffic: send it probe missions. It is back in range with a fallback rate "
         f"below {formatting.percent_limit(policy.fallback_watch)}, p95 below "
         f"{formatting.seconds_limit(policy.p95_watch_seconds)} and no gate tripped, over enough of them: {enough} "
-        f"without a fallback show a rate below {formatting.percent_limit(policy.fallback_critical)} at 95 %."
+        f"without a fallback show a rate below {formatting.percent_limit(policy.fallback_critical)} with 95 % "
+        "confidence."
     )
 
 

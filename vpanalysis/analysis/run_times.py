@@ -269,10 +269,10 @@ def _finding(metrics: Metrics, slow: SlowShare, running: int, waits: list[float]
     if running:
         parts.append(f"{running:,} running")
     if slow.upper_bound is None:
-        proof = "no mission had the time to show whether it is slow"
+        shown = "no mission had the time to show whether it is slow"
     else:
         word = "proven fast" if slow.proven_fast else "not proven fast"
         limit = formatting.seconds_limit(slow.seconds)
         bound = f"at 95 % at most {formatting.percent(slow.upper_bound)}"
-        proof = f"{word}: {formatting.share(slow.slow, slow.matured)} over {limit}, {bound}"
-    return f"{', '.join(parts)}; {proof}."
+        shown = f"{word}: {formatting.share(slow.slow, slow.matured)} over {limit}, {bound}"
+    return f"{', '.join(parts)}; {shown}."

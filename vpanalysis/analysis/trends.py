@@ -252,8 +252,8 @@ def _queue_waits(window: Metrics) -> list[float]:
 
 def _quantile_change(before: _Side, after: _Side, q: float) -> QuantileChange:
     values, ends = [], []
-    for seconds, told in (before, after):
-        points = latency(seconds) if seconds else told
+    for seconds, known in (before, after):
+        points = latency(seconds) if seconds else known
         values.append(None if points is None else points.p50_seconds if q == 0.50 else points.p95_seconds)
         ends.append(intervals.quantile_interval(seconds, q))
     (was, now), (earlier, later) = values, ends

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vpanalysis.data.snapshot import LatencySeconds
+from vpanalysis.data.snapshot import LatencySeconds, Strict
 
 Profile = Literal["rollout", "sustained"]
 LaneStatus = Literal["HEALTHY", "NO_TRAFFIC", "WATCH", "FORCE_FALLBACK"]
@@ -20,11 +20,7 @@ Signal = Literal["recorded", "not recorded", "unknown"]
 Unit = Literal["share", "seconds", "count", "status"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Reason(_Part):
+class Reason(Strict):
     """What one gate found."""
 
     gate: str = Field(description="Which gate: a rule of the table (traffic, fallback_rate, latency) or one on top.")
@@ -39,7 +35,7 @@ class Reason(_Part):
     )
 
 
-class Claim(_Part):
+class Claim(Strict):
     """How far settled missions carry the claim that a true rate is below ``claim_below``."""
 
     strength: Strength = Field(
@@ -99,7 +95,7 @@ class Evidence(Claim):
     caveat: str = Field(default="", description="Why the verdict may still change; empty for a closed window.")
 
 
-class PolicyRef(_Part):
+class PolicyRef(Strict):
     """Which policy judged."""
 
     name: str = Field(description="The policy's name.")
@@ -108,7 +104,7 @@ class PolicyRef(_Part):
     hash: str = Field(description="12 hex digits that stand for its thresholds and gates, overrides included.")
 
 
-class SignatureCount(_Part):
+class SignatureCount(Strict):
     """One normalised fallback or failure error and how often it occurred."""
 
     kind: Literal["fallback", "failure"]
@@ -116,7 +112,7 @@ class SignatureCount(_Part):
     count: int = Field(description="Events with it.")
 
 
-class Verdict(_Part):
+class Verdict(Strict):
     """The decision on a window, why, and how sure it is; what a control-center page embeds (playbook §8.4)."""
 
     schema_version: Literal[1] = Field(default=1, description="Raised when a field changes its meaning or goes.")

@@ -40,11 +40,13 @@ from vpanalysis.errors import InputError
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class _Part(BaseModel):
+class Strict(BaseModel):
+    """What is published as JSON: it cannot be changed, and a field that it does not name is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Fallback(_Part):
+class Fallback(Strict):
     """How many of the missions considered fell back to the primary path."""
 
     missions_considered: int = Field(ge=0, description="Distinct non-empty mission ids.")
@@ -52,7 +54,7 @@ class Fallback(_Part):
     rate: float = Field(ge=0, le=1, description="Share with a fallback; 0.0 without missions.")
 
 
-class LatencySeconds(_Part):
+class LatencySeconds(Strict):
     """Durations in seconds; every statistic but ``count`` is null without a duration."""
 
     count: int = Field(ge=0, description="Missions with both times.")
@@ -62,7 +64,7 @@ class LatencySeconds(_Part):
     max_seconds: float | None
 
 
-class Recovery(_Part):
+class Recovery(Strict):
     """Degraded sessions and how many of them were resumed."""
 
     attempts: int = Field(ge=0, description="vp.session.degraded events.")
@@ -70,7 +72,7 @@ class Recovery(_Part):
     success_rate: float | None = Field(description="successes / attempts; null without attempts.")
 
 
-class SessionHealth(_Part):
+class SessionHealth(Strict):
     """Whether the lane's session was left without a working owner."""
 
     currently_orphaned: bool = Field(description="The session's status is degraded or recovering.")
@@ -78,7 +80,7 @@ class SessionHealth(_Part):
     orphan_rate: float = Field(description="signals / attempts; without attempts 1.0 when orphaned, else 0.0.")
 
 
-class RecentMission(_Part):
+class RecentMission(Strict):
     """One mission considered, its columns as stored."""
 
     mission_id: str | None
@@ -93,7 +95,7 @@ class RecentMission(_Part):
     fallback_seen: bool
 
 
-class Snapshot(_Part):
+class Snapshot(Strict):
     """The answer of ``GET /api/v1/ops/metrics/coder-vp``.
 
     ``events_complete`` is our own key: ``true`` when every event of the missions considered was counted. The

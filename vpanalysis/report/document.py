@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from vpanalysis.analysis.verdict import Verdict
-from vpanalysis.data.snapshot import LatencySeconds
+from vpanalysis.data.snapshot import LatencySeconds, Strict
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.history_report import HistoryReport
 from vpanalysis.report.lanes_document import lanes_document
@@ -20,11 +20,7 @@ SCHEMA_VERSION = "1"
 DOCUMENT_MIME = "application/vnd.vpanalysis.report+json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Provenance(_Part):
+class Provenance(Strict):
     """How the report was made; nothing here depends on when it was run."""
 
     source: str = Field(description="A file's name, a URL without credentials, or sample.")
@@ -37,7 +33,7 @@ class Provenance(_Part):
     versions: dict[str, str]
 
 
-class ReportDocument(_Part):
+class ReportDocument(Strict):
     """One rollout window's report."""
 
     schema_version: str = SCHEMA_VERSION
@@ -71,38 +67,17 @@ class ReportDocument(_Part):
 
 
 def document(report: WindowReport) -> ReportDocument:
-    """Returns the JSON twin of a report."""
-    latency = {name: value for name, value in vars(report.latency).items() if name != "curve"}
-    return ReportDocument(
-        sample=report.verdict.sample,
-        verdict=report.verdict,
-        evidence_row=report.row,
-        latency_seconds=report.metrics.latency_seconds,
-        queue_wait_seconds=report.metrics.queue_wait_seconds,
-        session_status=report.metrics.session_status,
-        session_event_counts=dict(report.metrics.session_event_counts or {}),
-        comparison=_plain(report.comparison),
-        latency=_plain(latency),
-        signatures=_plain(report.signatures),
-        quality=_plain(report.quality),
-        gateway_difference=report.gateway_difference,
-        gateway_misleads=report.gateway_misleads,
-        preceding=_plain(report.preceding),
-        session=_plain(report.session),
-        event_profile=_plain(report.profile),
-        checklist=_plain(report.checklist),
-        way_back=_plain(report.way_back),
-        provenance=Provenance(
-            source=report.tables.source,
-            kind=report.tables.kind,
-            parameters=dict(report.parameters),
-            command=report.command,
-            policy=report.policy.model_dump(mode="json"),
-            row_counts=dict(report.row_counts),
-            content_hash=report.content_hash,
-            versions=dict(report.versions),
-        ),
-    )
+    """Returns the JSON twin of a report: each field is what the report, its metrics or its verdict call so."""
+    found = _of(ReportDocument, report.verdict, report.metrics, report)
+    del found["latency"]["curve"]
+    found["session_event_counts"] = found["session_event_counts"] or {}
+    return ReportDocument(**found, provenance=Provenance(**_of(Provenance, report.tables, report)))
+
+
+def _of(model: type[BaseModel], *places: object) -> dict[str, Any]:
+    """Returns a model's required fields as the last of ``places`` that has them holds them."""
+    names = [name for name, field in model.model_fields.items() if field.is_required()]
+    return {name: _plain(getattr(place, name)) for name in names for place in places if hasattr(place, name)}
 
 
 def history_document(report: HistoryReport) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def tell(ax: Axes, report: WindowReport, missions: pd.DataFrame, ys: "pd.Series[
     plain = missions.index[~against]
     rows = missions.loc[[*missions.index[against][-_FACTS:], *(plain[i] for i in thinned(len(plain), _FACTS))]]
     by_key = set(missions.index[against][-_FACTS_BY_KEY:])
-    told = []
+    facts = []
     for place, row in zip(rows.index, rows.to_dict("records"), strict=True):
         name = short_name(str(row["mission_id"]), 40)
         parts = [
@@ -117,10 +117,10 @@ def tell(ax: Axes, report: WindowReport, missions: pd.DataFrame, ys: "pd.Series[
             f"created {formatting.time(row['created_at'])}",
             short_name(errors.get(row["mission_id"], ""), 60),
         ]
-        told.append(
+        facts.append(
             (row["created_at"], float(ys[place]), short_name("; ".join(filter(None, parts)), 115), place in by_key)
         )
-    ax.facts = [*ax.facts, *told]
+    ax.facts = [*ax.facts, *facts]
 
 
 def legend(ax: Axes, below: float = 0.13) -> None:

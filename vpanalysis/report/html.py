@@ -158,8 +158,8 @@ def _add_output(output: NotebookNode, section: Section) -> None:
     elif FIGURE_MIME in data:
         figure = data[FIGURE_MIME]
         uri = _data_uri("image/svg+xml", figure["svg"])
-        told = {"view": figure.get("view", ""), "facts": figure.get("facts", ())}
-        section.blocks.append(Shown("image", uri, figure["alt"], figure["title"], folded=figure["empty"], **told))
+        placed = {"view": figure.get("view", ""), "facts": figure.get("facts", ())}
+        section.blocks.append(Shown("image", uri, figure["alt"], figure["title"], folded=figure["empty"], **placed))
     elif any(kind.endswith("+json") for kind in data):
         return  # other documents in the notebook, such as the JSON twin
     elif image := next((kind for kind in ("image/svg+xml", "image/png", "image/jpeg") if kind in data), None):

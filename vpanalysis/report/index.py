@@ -144,7 +144,7 @@ def _series(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def _lasting(series: Sequence[Entry]) -> list[Entry]:
-    """The reports of a lane that ask for something, up to the newest, since it was last told to continue."""
+    """The reports of a lane that ask for something, up to the newest, since it was last in_words to continue."""
     asking = []
     for entry in reversed(series):
         if entry.action == "continue":
@@ -183,7 +183,7 @@ def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Ent
         one, place = places[entry.name]
         rates = [earlier.rate for earlier in one[max(0, place + 1 - _TREND) : place + 1]]
         drawn = entry.name == one[-1].name or len(entries) < len(places)  # an earlier one's line is part of it
-        told = "Fallback rate over the windows: " + ", ".join(map(formatting.percent, rates))
+        in_words = "Fallback rate over the windows: " + ", ".join(map(formatting.percent, rates))
         rows.append(
             [
                 {"text": entry.window, "tone": "plain", "href": _href(f"{entry.name}.html")},
@@ -192,7 +192,7 @@ def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Ent
                 _changed(one[place - 1] if place else None, entry),
                 formatting.percent(entry.rate),
                 formatting.duration(entry.p95),
-                blocks.trend(sparkline(rates), told) if drawn else "",
+                blocks.trend(sparkline(rates), in_words) if drawn else "",
                 "" if entry.action == "continue" else entry.reason,
             ]
         )

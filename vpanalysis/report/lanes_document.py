@@ -3,20 +3,17 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vpanalysis.analysis.fleet import Excuse
 from vpanalysis.analysis.run_times import tiers
 from vpanalysis.analysis.verdict import LaneStatus, Verdict
+from vpanalysis.data.snapshot import Strict
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.sections.lane_table import shares
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LaneEntry(_Part):
+class LaneEntry(Strict):
     """One lane of one source."""
 
     source: str
@@ -36,7 +33,7 @@ class LaneEntry(_Part):
     content_hash: str = Field(description="SHA-256 of the rows the verdict rests on.")
 
 
-class IncidentEntry(_Part):
+class IncidentEntry(Strict):
     """Failures and fallbacks of several lanes that coincide beyond chance."""
 
     start: datetime
@@ -47,7 +44,7 @@ class IncidentEntry(_Part):
     p_value: float
 
 
-class SourceEntry(_Part):
+class SourceEntry(Strict):
     """One source."""
 
     name: str
@@ -57,7 +54,7 @@ class SourceEntry(_Part):
     dormant: bool
 
 
-class LanesDocument(_Part):
+class LanesDocument(Strict):
     """The overview of the lanes of one or more sources."""
 
     schema_version: Literal["1"] = "1"

@@ -119,10 +119,10 @@ def rollout_report(
         gateway_difference=difference,
         gateway_misleads=misleads,
         session=session_story(metrics),
-        profile=event_profile(metrics),
+        event_profile=event_profile(metrics),
         checklist=recovery_checklist(verdict, metrics, rules, source=source),
         way_back=_way_back(metrics, baseline, rules),
-        row=evidence_row(
+        evidence_row=evidence_row(
             verdict, window_label=label, scope=scope or vp_id, ref=f"{tables.source}: {call(tables.window)}"
         ),
         notebook=notebook,

@@ -44,11 +44,11 @@ class WindowReport:
             the source is no database.
         gateway_misleads: Whether those numbers would have passed the rule table where ours do not.
         session: The session's lifecycle.
-        profile: Each mission's events against the expected sequence.
+        event_profile: Each mission's events against the expected sequence.
         checklist: The recovery checklist; empty when the action is ``continue``.
         way_back: Whether this window's missions, as probes of a lane under forced fallback, justify re-enabling it;
             ``None`` unless the baseline asked to force the fallback.
-        row: The line for the evidence log.
+        evidence_row: The line for the evidence log.
         notebook: The notebook's name.
         parameters: Its parameters, as given.
         command: The command that makes this report again.
@@ -73,10 +73,10 @@ class WindowReport:
     gateway_difference: str | None
     gateway_misleads: bool
     session: SessionStory
-    profile: EventProfile
+    event_profile: EventProfile
     checklist: tuple[Step, ...]
     way_back: ReenableVerdict | None
-    row: str
+    evidence_row: str
     notebook: str
     parameters: Mapping[str, Any]
     command: str
@@ -106,10 +106,10 @@ class WindowReport:
     def errors(self) -> Mapping[str, str]:
         """The signature of each mission's newest fallback or failure."""
         events = self.metrics.events
-        told = events[events["event_type"].isin([FALLBACK, FAILED])]
+        wrong = events[events["event_type"].isin([FALLBACK, FAILED])]
         return {
             str(name): normalise(error_text(payload))
-            for name, payload in zip(told["mission_id"], told["payload_json"], strict=True)
+            for name, payload in zip(wrong["mission_id"], wrong["payload_json"], strict=True)
         }
 
     def __repr__(self) -> str:

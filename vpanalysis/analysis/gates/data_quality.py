@@ -264,10 +264,10 @@ def behind(metrics: Metrics, settings: DataQualityGate, policy: Thresholds) -> "
 GATE = Gate(
     name="data_quality",
     unit="count",
-    trips="over 5 % of the missions (and 2 or more) are unaccounted for; ids occur twice; events are missing from a "
-    "snapshot; clocks run backwards in over 10 % of the missions; over 2 % of the fallback and failure events have no "
-    "mission; rows are stamped more than 60 s after the moment of reading; counts contradict the rate; the source ends "
-    "before the window",
+    trips="over 5 % of the missions (and 2 or more) are unaccounted for, or have no readable creation time; ids occur "
+    "twice; events are missing from a snapshot; clocks run backwards in over 10 % of the missions; over 2 % of "
+    "the fallback and failure events have no mission; rows are stamped more than 60 s after the moment of "
+    "reading; counts contradict the rate; the source ends before the window",
     look="mend the data or read another source: on these no verdict can rest",
     judge=judge,
     settings=DataQualityGate,

@@ -51,8 +51,8 @@ def judge(metrics: Metrics, settings: SessionGate, policy: Thresholds) -> Findin
     status = metrics.session_status
     text = shown(status or "unknown", _STATUS_LENGTH)
     row = metrics.session or {}
-    told = (status, snapshot.session_status(row) if metrics.is_open or _written_before_end(row, metrics) else None)
-    orphaned = next((name for name in told if name in ORPHANED_STATUSES), None)
+    statuses = (status, snapshot.session_status(row) if metrics.is_open or _written_before_end(row, metrics) else None)
+    orphaned = next((name for name in statuses if name in ORPHANED_STATUSES), None)
     orphaned = orphaned or ("orphaned" if lost else None)
     if orphaned:
         return _state(orphaned, f"The session is {orphaned} at the window's end.")

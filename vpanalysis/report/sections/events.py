@@ -35,7 +35,7 @@ _OUTCOMES: tuple[tuple[str, Ink, str], ...] = (
 
 def finding(report: WindowReport) -> Finding:
     """Returns what became of the missions, and the most frequent error."""
-    account, profile = report.metrics.account, report.profile
+    account, profile = report.metrics.account, report.event_profile
     if account.counts is None:
         return Finding("Unknown: the source does not tell what became of the missions", "watch")
     if not account.total:
@@ -70,7 +70,7 @@ def tile(report: WindowReport) -> Tile:
 
 def table(report: WindowReport) -> Piece:
     """Returns how missions depart from the expected sequence, and the sequences they took."""
-    counts, profile = report.metrics.mission_counts, report.profile
+    counts, profile = report.metrics.mission_counts, report.event_profile
     shown = []
     if profile.deviations:
         rows = [[item.label, f"{item.missions:,}", ", ".join(item.examples)] for item in profile.deviations]
@@ -203,12 +203,12 @@ def _mission_timeline(report: WindowReport, ax: Axes) -> str:
 
 def event_mix(report: WindowReport, ax: Axes | None = None) -> Axes:
     """Draws how many events of each type the window's missions have; escalation indicators stand out."""
-    types = len(report.profile.event_counts or {})
+    types = len(report.event_profile.event_counts or {})
     return drawing.figure(_event_mix, report, ax, 0.9 + 0.23 * min(max(types, 4), _TYPES_SHOWN + 1))
 
 
 def _event_mix(report: WindowReport, ax: Axes) -> str:
-    counts = report.profile.event_counts
+    counts = report.event_profile.event_counts
     if not counts:
         return drawing.nothing(ax, "No event of these missions is known")
     ranked = sorted(counts.items(), key=lambda item: -item[1])

@@ -79,7 +79,9 @@ def reasons(report: FleetReport) -> Piece:
             text = f"{lane.verdict.lane_status.replace('_', ' ')} ({_gates(lane)}), {_EXCUSES[lane.excuse][1]}."
             found.append(("plain", report.label(lane.key), text))
     gates = Counter(reason.gate for lane in report.needy for reason in lane.verdict.reasons)
-    words = ", ".join(f"{gate.replace('_', ' ')} on {number:,}" for gate, number in gates.most_common(3))
+    words = ", ".join(
+        f"{gate.replace('_', ' ')} on {formatting.count(number, 'lane')}" for gate, number in gates.most_common(3)
+    )
     heading = Finding(words[:1].upper() + words[1:] or "Nothing that needs somebody", TONES[report.lane_status])
     return blocks.piece(*([blocks.notes(found)] if found else []), found=heading, omit=not found)
 

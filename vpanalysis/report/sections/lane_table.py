@@ -93,7 +93,7 @@ def _row(report: FleetReport, lane: Lane) -> list[Any]:
     verdict, metrics = lane.verdict, lane.metrics
     account, life = metrics.account, metrics.last_activity
     trend = shares(lane)
-    told = "Trouble in eighths of the window: " + ", ".join(map(formatting.percent, trend))
+    in_words = "Trouble in eighths of the window: " + ", ".join(map(formatting.percent, trend))
     since = (report.as_of - life).total_seconds() if report.as_of and life else None
     failed = account.count("failed") / account.finished if account.finished else None
     return [
@@ -104,7 +104,7 @@ def _row(report: FleetReport, lane: Lane) -> list[Any]:
         _marked(lane, formatting.duration(metrics.latency_seconds.p95_seconds), "latency", "slow_share"),
         _marked(lane, metrics.session_status or "unknown", "session"),
         _marked(lane, formatting.duration(since), "freshness"),
-        blocks.trend(sparkline(trend, 1.0), told),
+        blocks.trend(sparkline(trend, 1.0), in_words),
     ]
 
 

@@ -54,7 +54,6 @@ def table(report: WindowReport) -> Piece:
             ("Fallbacks", evidence.distance),
             ("Failures", evidence.failure.distance),
             ("Margin", evidence.fragility),
-            ("Caveat", evidence.caveat),
         )
         if text
     ]

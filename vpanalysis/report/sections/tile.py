@@ -58,11 +58,13 @@ def gauge(
 def sparkline(values: Sequence[float | None], top: float = 0.0) -> str:
     """Returns the points of a line through ``values``, oldest first; missing ones are left out, ``""`` below two.
 
-    It reaches from zero to ``top``, or to the largest value.
+    It begins with the first known value, and reaches from zero to ``top``, or to the largest value.
     """
     known = [(place, value) for place, value in enumerate(values) if value is not None]
     top = top or max((value for _, value in known), default=0.0) or 1.0
     if len(known) < 2:
         return ""
-    step = _WIDTH / (len(values) - 1)
-    return " ".join(f"{place * step:.0f},{_HEIGHT - 2 - (_HEIGHT - 4) * value / top:.1f}" for place, value in known)
+    first = known[0][0]
+    step = _WIDTH / (len(values) - 1 - first)
+    ends = (((place - first) * step, _HEIGHT - 2 - (_HEIGHT - 4) * value / top) for place, value in known)
+    return " ".join(f"{x:.0f},{y:.1f}" for x, y in ends)

@@ -78,9 +78,11 @@ def _length(report: WindowReport) -> str:
 
 def row(report: WindowReport) -> Piece:
     """Returns the row for the evidence log: as Markdown to copy; folded, its text and its cells."""
-    named = [list(pair) for pair in zip(COLUMNS, cells(report.row), strict=True)]
-    markdown = formatting.visible(report.row)
-    return Piece("row", {"cells": named, "markdown": markdown}, "One line of Markdown for the log", text=report.row)
+    named = [list(pair) for pair in zip(COLUMNS, cells(report.evidence_row), strict=True)]
+    markdown = formatting.visible(report.evidence_row)
+    return Piece(
+        "row", {"cells": named, "markdown": markdown}, "One line of Markdown for the log", text=report.evidence_row
+    )
 
 
 def in_words(report: WindowReport) -> Piece:
