@@ -53,8 +53,8 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
     name_windows(reading, [window])
     _choose_missions(reading, window)
-    some = reading.rows(f"SELECT rid FROM chosen LIMIT {_ROWIDS_PER_QUERY + 1}")
-    few = len(some) <= _ROWIDS_PER_QUERY
+    some = reading.rows(f"SELECT rid FROM chosen LIMIT {_FEW_MISSIONS + 1}")
+    few = len(some) <= _FEW_MISSIONS
     missions = f"rowid IN ({', '.join(str(int(row['rid'])) for row in some)})" if few else candidates
     fetch_events(reading, window.vp_id, missions, None if few else as_of)
     reading.execute(MISSION_EVENTS)
@@ -162,8 +162,7 @@ def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | 
     """
     condition = f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''"
     reading.execute("CREATE OR REPLACE TABLE progress (mission_id VARCHAR, n BIGINT)")
-    if as_of is not None and "created_at" in reading.columns["vp_events"]:
-        reading.fetch_progress("all_progress", vp_id, condition)
+    if as_of is not None and reading.fetch_progress("all_progress", vp_id, condition):
         reading.execute(
             f"""
             CREATE OR REPLACE TABLE all_progress AS SELECT * EXCLUDE (stamps),
@@ -172,7 +171,7 @@ def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | 
                 AND regexp_full_match(stamps, '{_USUAL_STAMPS}'), false) AS usual FROM all_progress
             """
         )
-        newest = f"SELECT \"last\" FROM all_progress WHERE usual ORDER BY 1 DESC LIMIT 1 OFFSET {MAX_EVENT_LIMIT - 1}"
+        newest = f'SELECT "last" FROM all_progress WHERE usual ORDER BY 1 DESC LIMIT 1 OFFSET {MAX_EVENT_LIMIT - 1}'
         counted = f'FROM all_progress WHERE usual AND "last" < ({newest})'
         fetched = f"SELECT rid FROM all_progress WHERE rid NOT IN (SELECT rid {counted}) LIMIT {_ROWIDS_PER_QUERY + 1}"
         rids = [str(int(row["rid"])) for row in reading.rows(fetched)]
@@ -212,6 +211,8 @@ def fetch_shown(reading: Reading, newest: int) -> None:
 
 
 _ROWIDS_PER_QUERY = 20_000
+#: Missions that are named one by one, with all their events.
+_FEW_MISSIONS = 20_000
 #: Stamps of the usual form and a day that its month has in every year, each followed by a bar.
 _USUAL_STAMPS = (
     r"([1-9]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
