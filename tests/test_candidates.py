@@ -1,4 +1,4 @@
-"""What is read of hostile databases, with the field's indexes and without: the same as a plain loop over all rows finds."""
+"""What is read of hostile databases, with the field's index and without: what a plain loop over all rows finds."""
 
 import sqlite3
 import tempfile
@@ -150,7 +150,7 @@ def test_progress_that_is_counted_is_what_a_loop_counts(rows: Rows, index: str) 
 def test_progress_is_counted_where_it_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = [[(PROGRESS, (NOON + timedelta(minutes=n)).isoformat(), LANE)] * 3 for n in range(6)]
     rows: Rows = [("completed", NOON.isoformat(), events) for events in usual]
-    rows[2][2][1] = (PROGRESS, "20260216T120000Z", LANE)
+    rows[2][2][1] = (PROGRESS, "2026-02-16 11:00:00", LANE)
     write(tmp_path / "vp_state.db", rows, INDEX)
     monkeypatch.setattr(load, "MAX_EVENT_LIMIT", 2)
     monkeypatch.setattr(load, "_FEW_MISSIONS", 0)

@@ -156,9 +156,9 @@ def _choose_missions(reading: Reading, window: RolloutWindow) -> None:
 def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | None = None) -> None:
     """Creates ``event_rows`` and ``progress``: every event of the lane's missions that ``missions`` names.
 
-    With ``as_of``, progress events are counted where that is all there is to know of them: in ``progress``, with their
-    number ``n``, are the missions whose progress events are all of the usual form, of the lane, not later than ``as_of``
-    and no candidates for the newest events. Without it ``progress`` is empty.
+    With ``as_of``, progress events are counted where that is all there is to know of them: in ``progress``, with
+    their number ``n``, are the missions whose progress events are all of the usual form, of the lane, not later than
+    ``as_of`` and no candidates for the newest events. Without it ``progress`` is empty.
     """
     condition = f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''"
     reading.execute("CREATE OR REPLACE TABLE progress (mission_id VARCHAR, n BIGINT)")
@@ -296,7 +296,8 @@ SELECT w, mission_id, run_id, objective, result_ref, worker_id, priority_tier, s
        WHEN started_at < created_at THEN 0.0 END AS queue_wait_seconds,
   CASE WHEN completed_at >= started_at THEN (epoch_us(completed_at) - epoch_us(started_at)) / 1e6
        WHEN completed_at < started_at THEN 0.0 END AS duration_seconds,
-  coalesce(events, 0) + coalesce(n, 0) AS events, coalesce(fallback_events, 0) AS fallback_events, coalesce(starts, 0) AS starts,
+  coalesce(events, 0) + coalesce(n, 0) AS events,
+  coalesce(fallback_events, 0) AS fallback_events, coalesce(starts, 0) AS starts,
   coalesce(cancel_requested, '0') NOT IN ('', '0') AS cancel_requested,
   ended_event, coalesce(sequence, '') AS sequence,
   status AS status_text, created_at_text, started_at_text, completed_at_text, updated_at_text

@@ -100,7 +100,7 @@ class Reading(ABC):
             [found] = self.rows(f"SELECT {', '.join(lost)} FROM {into}")
             self.undecodable.update({f"{table}.{column}": n for column, n in found.items() if n})
 
-    def fetch_progress(self, into: str, vp_id: str, missions: str) -> bool:  # noqa: ARG002
+    def fetch_progress(self, into: str, vp_id: str, missions: str) -> bool:
         """Creates ``into``: of each mission that ``missions`` names, its progress events in one row.
 
         ``rid`` (one of theirs), ``mission_id``, their number ``n``, ``stamps`` (each followed by ``|``), the latest
