@@ -53,8 +53,8 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
     name_windows(reading, [window])
     _choose_missions(reading, window)
-    some = reading.rows(f"SELECT rid FROM chosen LIMIT {_ROWIDS_PER_QUERY + 1}")
-    few = len(some) <= _ROWIDS_PER_QUERY
+    some = reading.rows(f"SELECT rid FROM chosen LIMIT {_FEW_MISSIONS + 1}")
+    few = len(some) <= _FEW_MISSIONS
     missions = f"rowid IN ({', '.join(str(int(row['rid'])) for row in some)})" if few else candidates
     fetch_events(reading, window.vp_id, missions, None if few else as_of)
     reading.execute(MISSION_EVENTS)
@@ -156,14 +156,13 @@ def _choose_missions(reading: Reading, window: RolloutWindow) -> None:
 def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | None = None) -> None:
     """Creates ``event_rows`` and ``progress``: every event of the lane's missions that ``missions`` names.
 
-    With ``as_of``, progress events are counted where that is all there is to know of them: in ``progress``, with their
-    number ``n``, are the missions whose progress events are all of the usual form, of the lane, not later than
+    With ``as_of``, progress events are counted where that is all there is to know of them: in ``progress``, with
+    their number ``n``, are the missions whose progress events are all of the usual form, of the lane, not later than
     ``as_of`` and no candidates for the newest events. Without it ``progress`` is empty.
     """
     condition = f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''"
     reading.execute("CREATE OR REPLACE TABLE progress (mission_id VARCHAR, n BIGINT)")
-    if as_of is not None and "created_at" in reading.columns["vp_events"]:
-        reading.fetch_progress("all_progress", vp_id, condition)
+    if as_of is not None and reading.fetch_progress("all_progress", vp_id, condition):
         reading.execute(
             f"""
             CREATE OR REPLACE TABLE all_progress AS SELECT * EXCLUDE (stamps),
@@ -212,6 +211,8 @@ def fetch_shown(reading: Reading, newest: int) -> None:
 
 
 _ROWIDS_PER_QUERY = 20_000
+#: Missions that are named one by one, with all their events.
+_FEW_MISSIONS = 20_000
 #: Stamps of the usual form and a day that its month has in every year, each followed by a bar.
 _USUAL_STAMPS = (
     r"([1-9]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
@@ -295,8 +296,8 @@ SELECT w, mission_id, run_id, objective, result_ref, worker_id, priority_tier, s
        WHEN started_at < created_at THEN 0.0 END AS queue_wait_seconds,
   CASE WHEN completed_at >= started_at THEN (epoch_us(completed_at) - epoch_us(started_at)) / 1e6
        WHEN completed_at < started_at THEN 0.0 END AS duration_seconds,
-  coalesce(events, 0) + coalesce(n, 0) AS events, coalesce(fallback_events, 0) AS fallback_events,
-  coalesce(starts, 0) AS starts,
+  coalesce(events, 0) + coalesce(n, 0) AS events,
+  coalesce(fallback_events, 0) AS fallback_events, coalesce(starts, 0) AS starts,
   coalesce(cancel_requested, '0') NOT IN ('', '0') AS cancel_requested,
   ended_event, coalesce(sequence, '') AS sequence,
   status AS status_text, created_at_text, started_at_text, completed_at_text, updated_at_text

@@ -100,16 +100,14 @@ class Reading(ABC):
             [found] = self.rows(f"SELECT {', '.join(lost)} FROM {into}")
             self.undecodable.update({f"{table}.{column}": n for column, n in found.items() if n})
 
-    def fetch_progress(self, into: str, vp_id: str, missions: str) -> None:
+    def fetch_progress(self, into: str, vp_id: str, missions: str) -> bool:
         """Creates ``into``: of each mission that ``missions`` names, its progress events in one row.
 
         ``rid`` (one of theirs), ``mission_id``, their number ``n``, ``stamps`` (each followed by ``|``), the latest
-        ``last`` and whether they are ``foreign``, of another lane. Rows that lie in DuckDB need no such shortcut.
+        ``last`` and whether any is ``foreign``, of another lane. Returns whether it did: rows that lie in DuckDB need
+        no such shortcut.
         """
-        self.execute(
-            f"CREATE OR REPLACE TABLE {into} (rid BIGINT, mission_id VARCHAR, n VARCHAR, stamps VARCHAR, "
-            '"last" VARCHAR, "foreign" VARCHAR)'
-        )
+        return False
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Runs a DuckDB statement."""
@@ -201,7 +199,7 @@ class SqliteReading(Reading):
         names = [text for name in columns for text in (name, f"type of {name}")]
         self.copy(into, names, f"SELECT 0, rowid, {', '.join(values)} FROM vp_sessions {rest}")
 
-    def fetch_progress(self, into: str, vp_id: str, missions: str) -> None:
+    def fetch_progress(self, into: str, vp_id: str, missions: str) -> bool:
         """See `Reading.fetch_progress`."""
         values = {
             "mission_id": "mission_id",
@@ -213,6 +211,7 @@ class SqliteReading(Reading):
         progress = f"WHERE {missions} AND event_type = '{PROGRESS}' GROUP BY mission_id"
         blobs = ", ".join(f"CAST({value} AS BLOB)" for value in values.values())
         self.copy(into, list(values), f"SELECT 0, min(rowid), {blobs} FROM vp_events {progress}")
+        return True
 
     def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
         blobs = ", ".join(f"CAST({expression} AS BLOB)" for expression in expressions.values())

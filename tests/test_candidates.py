@@ -1,0 +1,181 @@
+"""What is read of hostile databases, with the field's index and without: what a plain loop over all rows finds."""
+
+import sqlite3
+import tempfile
+from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import LANE, NOON, SCHEMA
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vpanalysis as vp
+from vpanalysis.data import load
+from vpanalysis.data.reading import Reading, SqliteReading
+from vpanalysis.data.tables import Tables
+from vpanalysis.data.timestamps import parse_time
+
+PROGRESS = "vp.mission.progress"
+AS_OF = NOON + timedelta(days=3)
+INDEX = "CREATE INDEX usual ON vp_missions(vp_id, status, created_at)"
+MOMENTS = st.builds(lambda hours: NOON + timedelta(hours=hours), st.integers(-90, 90))
+FORMS = (
+    lambda at: at.isoformat(),
+    lambda at: at.isoformat(timespec="microseconds"),
+    lambda at: at.isoformat().replace("+00:00", "Z"),
+    lambda at: at.replace(tzinfo=None).isoformat(" "),
+    lambda at: (at.replace(tzinfo=None) + timedelta(hours=14)).isoformat() + "+14:00",
+    lambda at: at.strftime("%Y%m%dT%H%M%SZ"),
+    lambda at: at.isoformat().encode(),
+    lambda at: f" {at.isoformat()} ",
+)
+USUAL = st.builds(lambda at, form: FORMS[form](at), MOMENTS, st.integers(0, 1))
+ODD = st.one_of(
+    st.builds(lambda at, form: FORMS[form](at), MOMENTS, st.integers(2, len(FORMS) - 1)),
+    st.sampled_from(
+        ["", None, 0, 17.5, "garbage", b"\xff\xfe", "2026-02-31T10:00:00+00:00", "9999-99-99T00:00:00+00:00",
+         "0000-01-01T00:00:00+00:00", "2026-02-16T12:00:00+00:00|", "\U0010ffff", "2026-02-29T10:00:00+00:00"]
+    ),
+)  # fmt: skip
+STAMPS = st.one_of(USUAL, USUAL, USUAL, ODD)
+STATUSES = st.sampled_from(["completed", "failed", "queued", "", None, 3, b"running", "\U0010ffff"])
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from([PROGRESS, PROGRESS, PROGRESS.encode(), "vp.mission.started", None]),
+        STAMPS,
+        st.sampled_from([LANE, LANE, LANE, "another"]),
+    ),
+    max_size=4,
+)
+ROWS = st.lists(st.tuples(STATUSES, STAMPS, EVENTS), min_size=1, max_size=14)
+Rows = list[tuple[Any, Any, list[tuple[Any, Any, str]]]]
+
+
+def write(path: Path, rows: Rows, index: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("PRAGMA synchronous = OFF;" + SCHEMA)
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'index' AND sql <> ''"
+        ).fetchall():
+            connection.execute(f'DROP INDEX "{name}"')
+        connection.execute(index or "SELECT 1")
+        connection.execute("INSERT INTO vp_sessions (vp_id, status) VALUES (?, 'active')", (LANE,))
+        for number, (status, stamp, events) in enumerate(rows):
+            connection.execute(
+                "INSERT INTO vp_missions (mission_id, vp_id, status, created_at) VALUES (?, ?, ?, ?)",
+                (f"m{number}", LANE, status, stamp),
+            )
+            connection.executemany(
+                "INSERT INTO vp_events (event_id, mission_id, vp_id, event_type, created_at) VALUES (?, ?, ?, ?, ?)",
+                [(f"m{number}-{k}", f"m{number}", lane, kind, at) for k, (kind, at, lane) in enumerate(events)],
+            )
+        connection.commit()
+
+
+def read(stamp: object) -> datetime | None:
+    """A stored value as a moment, as SQLite turns it to text."""
+    if isinstance(stamp, bytes):
+        stamp = stamp.decode(errors="replace")
+    return None if stamp is None else parse_time(str(stamp))
+
+
+def newest(rows: Rows, number: int, skip: int) -> set[str]:
+    oldest = datetime.min.replace(tzinfo=UTC)
+    past = [(read(stamp), n) for n, (_, stamp, _) in enumerate(rows)]
+    past = [(at, n) for at, n in past if at is None or at <= AS_OF]
+    past.sort(key=lambda row: (row[0] is not None, row[0] or oldest, row[1]), reverse=True)
+    return {f"m{n}" for _, n in past[skip : skip + number]}
+
+
+def loaded(path: Path, window: vp.RolloutWindow) -> Tables:
+    with vp.open_source(path) as source:
+        return source.load(window)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(rows=ROWS, number=st.integers(1, 8), skip=st.integers(0, 3), hours=st.tuples(MOMENTS, st.integers(1, 60)))
+def test_the_missions_of_a_window_are_those_that_a_loop_finds(
+    rows: Rows, number: int, skip: int, hours: tuple[datetime, int]
+) -> None:
+    start, end = hours[0], hours[0] + timedelta(hours=hours[1])
+    inside = {f"m{n}" for n, (_, at, _) in enumerate(rows) if (m := read(at)) and start <= m < end and m <= AS_OF}
+    windows = {
+        vp.RolloutWindow(LANE, last_missions=number, skip_missions=skip, as_of=AS_OF): newest(rows, number, skip),
+        vp.RolloutWindow(LANE, start=start, end=end, as_of=AS_OF): inside,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / "indexed.db", Path(folder) / "plain.db"]
+        write(paths[0], rows, INDEX)
+        write(paths[1], rows, "")
+        for window, expected in windows.items():
+            indexed, plain = (loaded(path, window) for path in paths)
+            assert set(indexed.missions["mission_id"]) == expected
+            assert indexed.missions.equals(plain.missions)
+            assert indexed.quality == plain.quality
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(rows=ROWS, index=st.sampled_from([INDEX, ""]))
+def test_progress_that_is_counted_is_what_a_loop_counts(rows: Rows, index: str) -> None:
+    window = vp.RolloutWindow(LANE, last_missions=100, as_of=AS_OF)
+    past = [
+        (at, f"m{n}", f"m{n}-{k}", kind.decode() if isinstance(kind, bytes) else kind or "unknown", lane)
+        for n, (_, created, events) in enumerate(rows)
+        if (read(created) or AS_OF) <= AS_OF
+        for k, (kind, stamp, lane) in enumerate(events)
+        if (at := read(stamp) or datetime.min.replace(tzinfo=UTC)) <= AS_OF
+    ]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "vp_state.db"
+        write(path, rows, index)
+        patch.setattr(load, "MAX_EVENT_LIMIT", 2)
+        patch.setattr(load, "_FEW_MISSIONS", 0)
+        counted = loaded(path, window)
+        patch.setattr(SqliteReading, "fetch_progress", Reading.fetch_progress)
+        fetched = loaded(path, window)
+    assert counted.event_counts == Counter(kind for _, _, _, kind, _ in past)
+    assert dict(zip(counted.missions["mission_id"], counted.missions["events"], strict=True)) == {
+        name: sum(mission == name for _, mission, *_ in past) for name in counted.missions["mission_id"]
+    }
+    assert counted.quality == fetched.quality
+    assert counted.quality.foreign_events == sum(lane != LANE for *_, lane in past)
+    assert counted.missions.equals(fetched.missions)
+    assert counted.events.equals(fetched.events)
+
+
+def test_progress_is_counted_where_it_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = [[(PROGRESS, (NOON + timedelta(minutes=n)).isoformat(), LANE)] * 3 for n in range(6)]
+    rows: Rows = [("completed", NOON.isoformat(), events) for events in usual]
+    rows[2][2][1] = (PROGRESS, "2026-02-16 11:00:00", LANE)
+    write(tmp_path / "vp_state.db", rows, INDEX)
+    monkeypatch.setattr(load, "MAX_EVENT_LIMIT", 2)
+    monkeypatch.setattr(load, "_FEW_MISSIONS", 0)
+    with vp.open_source(tmp_path / "vp_state.db") as source:
+
+        def counted(reading: Any) -> list[str]:
+            load.load_window(reading, vp.RolloutWindow(LANE, last_missions=9), AS_OF, "", "sqlite")
+            return [row["mission_id"] for row in reading.rows("FROM progress ORDER BY 1")]
+
+        assert source.read(counted) == ["m0", "m1", "m3"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("index", [INDEX, ""])
+def test_a_stamp_from_the_future_is_seen_whatever_the_status(tmp_path: Path, index: str) -> None:
+    later = (datetime.now(UTC) + timedelta(days=400)).isoformat()
+    rows: Rows = [(status, later, []) for status in ("completed", "never heard of", "", None, b"running", "\U0010ffff")]
+    write(tmp_path / "vp_state.db", [("completed", NOON.isoformat(), []), *rows], index)
+    tables = loaded(tmp_path / "vp_state.db", vp.RolloutWindow(LANE, last_missions=1))
+    assert tables.quality.beyond_as_of == len(rows)
+    assert tables.more_to_come
+
+
+@pytest.mark.parametrize("index", [INDEX, ""])
+def test_of_one_moment_in_two_forms_the_row_written_last_is_newest(tmp_path: Path, index: str) -> None:
+    forms = [NOON.isoformat(timespec="microseconds"), NOON.isoformat()]
+    write(tmp_path / "vp_state.db", [("completed", form, []) for form in forms], index)
+    tables = loaded(tmp_path / "vp_state.db", vp.RolloutWindow(LANE, last_missions=1, as_of=AS_OF))
+    assert tables.missions["mission_id"].tolist() == ["m1"]
