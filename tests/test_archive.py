@@ -348,11 +348,10 @@ def test_extensions_and_the_network_are_not_needed(
     three_days(fresh_database)
     connect = duckdb.connect
 
-    def locked() -> duckdb.DuckDBPyConnection:
-        connection = connect()
-        connection.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
-        connection.execute("SET allow_community_extensions = false; SET extension_directory = '/nonexistent'")
-        return connection
+    def locked(config: dict[str, str]) -> duckdb.DuckDBPyConnection:
+        assert config["autoinstall_known_extensions"] == config["autoload_known_extensions"] == "false"
+        nowhere = {"allow_community_extensions": "false", "extension_directory": "/nonexistent"}
+        return connect(config=config | nowhere)
 
     monkeypatch.setattr(duckdb, "connect", locked)
     archived(fresh_database.path, tmp_path / "a")
