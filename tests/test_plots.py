@@ -315,6 +315,7 @@ def test_changes_stand_with_their_interval_and_a_word(elevated: WindowReport) ->
     assert "1.0 % → 8.0 %, up" in texts(ax)
     assert not any("0.0 % → 0.0 %" in text for text in (*texts(ax), ax.get_title(loc="left"), ax.alt))
     assert any(text.startswith("none, before or now") for text in texts(ax))  # slower than 90 s
+    assert "1.0 %, as before" in texts(plots.baseline_comparison(report_on("load-pressure")))
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)

@@ -74,7 +74,7 @@ def test_events_without_a_readable_time_count_but_have_no_duration():
         ([(RESUMED, -20), (CREATED, -10)], f"begins with {RESUMED} instead of {CREATED}"),
         ([(CREATED, -20), (CREATED, -10)], "created 2 times"),
         ([(CREATED, -20), ("vp.session.exploded", -10), ("", -5)], "2 events of a type outside the contract"),
-        ([(CREATED, -20), (DEGRADED, -10), (RESUMED, -9)], "degraded 1 time in the window"),
+        ([(CREATED, -20), (DEGRADED, -10), (RESUMED, -9)], "degraded once in the window"),
     ],
 )
 def test_deviations_in_words(events, deviation):

@@ -89,6 +89,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def times(number: int) -> str:
+    """Returns how often something happened: ``once``, ``2 times``."""
+    return "once" if number == 1 else f"{number:,} times"
+
+
 def known_count(number: int | None) -> str:
     """Returns a number; ``n/a`` when unknown."""
     return NOT_AVAILABLE if number is None else f"{number:,}"

@@ -118,12 +118,12 @@ def _deviations(metrics: Metrics, types: Sequence[str]) -> list[str]:
     if counts[SESSION_CREATED] > 1:
         found.append(f"created {counts[SESSION_CREATED]:,} times: the session was lost and made anew")
     if metrics.degraded_events:
-        found.append(f"degraded {formatting.count(metrics.degraded_events, 'time')} in the window")
+        found.append(f"degraded {formatting.times(metrics.degraded_events)} in the window")
     if metrics.session_health is not None and metrics.session_health.orphan_signals:
         open_ones = formatting.count(metrics.session_health.orphan_signals, "degradation")
         found.append(f"{open_ones} not resumed by the window's end")
     if counts[DISPATCH_HELD]:
-        found.append(f"dispatch held {formatting.count(counts[DISPATCH_HELD], 'time')}")
+        found.append(f"dispatch held {formatting.times(counts[DISPATCH_HELD])}")
     unknown = sum(count for name, count in counts.items() if name not in SESSION_EVENT_TYPES)
     if unknown:
         found.append(f"{formatting.count(unknown, 'event')} of a type outside the contract")
@@ -143,7 +143,7 @@ def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float
     if metrics.session.get("stale"):
         parts.append("its heartbeat stale")
     if metrics.degraded_events:
-        parts.append(f"degraded {formatting.count(metrics.degraded_events, 'time')} in the window")
+        parts.append(f"degraded {formatting.times(metrics.degraded_events)} in the window")
     elif metrics.degraded_events == 0 and status not in ORPHANED_STATUSES:
         parts.append("not degraded in the window")
     if metrics.recovery is not None and metrics.recovery.attempts and metrics.degraded_events != 0:

@@ -112,10 +112,10 @@ def tell(ax: Axes, report: WindowReport, missions: pd.DataFrame, ys: "pd.Series[
         name = short_name(str(row["mission_id"]), 40)
         parts = [
             f"{name}: {row['outcome']}" + (", fell back" if row["fell_back"] else ""),
+            short_name(errors.get(row["mission_id"], ""), 60),
             f"ran {formatting.duration(row['duration_seconds'])}" if row["duration_seconds"] >= 0 else "",
             f"waited {formatting.duration(row['queue_wait_seconds'])}" if row["queue_wait_seconds"] >= 0 else "",
             f"created {formatting.time(row['created_at'])}",
-            short_name(errors.get(row["mission_id"], ""), 60),
         ]
         facts.append(
             (row["created_at"], float(ys[place]), short_name("; ".join(filter(None, parts)), 115), place in by_key)

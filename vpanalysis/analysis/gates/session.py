@@ -85,13 +85,11 @@ def _degraded(metrics: Metrics, settings: SessionGate, status: str) -> Finding:
     recent, whole = len(degraded_since(metrics.session_events, span)), metrics.degraded_events or 0
     missions = max(metrics.fallback.missions_considered or 0, len(metrics.missions))
     normal = most_events_by_chance(settings.per_mission * missions, settings.chance)
-    times = f"degraded {formatting.count(whole, 'time')} in the window" if whole else "did not degrade in the window"
+    times = f"degraded {formatting.times(whole)} in the window" if whole else "did not degrade in the window"
     if recent >= settings.degraded:
         brief = f"session degraded often ({recent} >= {settings.degraded})"
         newest = f"within the span of the newest {formatting.count(len(created), 'mission')}"
-        sentence = (
-            f"The session degraded {formatting.count(recent, 'time')} {newest}; {settings.degraded} are too many."
-        )
+        sentence = f"The session degraded {formatting.times(recent)} {newest}; {settings.degraded} are too many."
         return Finding(WATCH, recent, settings.degraded, brief, sentence, "count")
     if whole >= normal:
         brief = f"session degraded often ({whole} >= {normal})"

@@ -114,8 +114,10 @@ def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
     findings = []
     for row, (name, none, change, low, high) in enumerate(moves):
         word = "up" if low > 0 else "down" if high < 0 else "may be chance"
-        text = f"{formatting.percent(change.before)} → {formatting.percent(change.after)}"
-        text, finding = f"{text}, {word}", f"{name} {text} ({word})"
+        was, now = formatting.percent(change.before), formatting.percent(change.after)
+        text, finding = f"{was} → {now}, {word}", f"{name} {was} → {now} ({word})"
+        if was == now:
+            text, finding = f"{now}, as before", f"{name} {now}, as before"
         if change.before == change.after == 0:
             text, finding = "none, before or now", f"{none}, before or now"
         ink = CRITICAL if low > 0 else BLUE

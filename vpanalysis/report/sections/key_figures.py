@@ -1,5 +1,6 @@
 """The key figures: a tile for each number that a reviewer looks for first, and for each gate that decided."""
 
+from vpanalysis import formatting
 from vpanalysis.report.finding import TONES, limits
 from vpanalysis.report.piece import Piece, Tone, columns_of_text
 from vpanalysis.report.sections import events, fallback, latency, session
@@ -26,9 +27,13 @@ def tiles(report: WindowReport) -> Piece:
         latency.slow_tile(report), session.tile(report),
     ]  # fmt: skip
     shown = [*fixed, *_deciding(report)]
-    beyond = [tile.name.lower() for tile in shown if tile.tone in ("watch", "critical")]
-    words = f"Beyond a limit: {', '.join(beyond)}" if beyond else "None beyond a limit"
-    tone: Tone = "critical" if any(tile.tone == "critical" for tile in shown) else "watch" if beyond else "plain"
+    held = [tile for tile in shown if tile.tone in ("watch", "critical")]
+    names = {
+        "Beyond a limit": [tile.name.lower() for tile in held if tile.value != formatting.NOT_AVAILABLE],
+        "Unknown": [tile.name.lower() for tile in held if tile.value == formatting.NOT_AVAILABLE],
+    }
+    words = "; ".join(f"{what}: {', '.join(these)}" for what, these in names.items() if these) or "None beyond a limit"
+    tone: Tone = "critical" if any(tile.tone == "critical" for tile in held) else "watch" if held else "plain"
     rows = [[tile.name, tile.value, tile.detail, tile.limits] for tile in shown]
     return Piece("key_figures", {"tiles": [tile.data() for tile in shown]}, words, tone, columns_of_text(rows))
 

@@ -33,6 +33,9 @@ def finding(report: WindowReport) -> Finding:
     tone = gate_tone(report, "latency", "slow_share")
     if tone == "good" and watch <= p95 < critical:  # no limit of a rollout
         stands = f"below the critical line of {seconds_limit(critical)}"
+    if gate_tone(report, "slow_share") in ("watch", "critical") and p95 < critical:
+        slow = report.latency.slow
+        stands += f", but {slow.slow:,} of {slow.matured:,} took over {seconds_limit(slow.seconds)}"
     return Finding(f"Run time p95 {formatting.duration(p95)}: {stands}", tone)
 
 
