@@ -14,14 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vpanalysis as vp
-from vpanalysis.data import load
+from vpanalysis.data import load, mission_events
 from vpanalysis.data.reading import Reading, SqliteReading
+from vpanalysis.data.schema import MISSION_EVENT_TYPES
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.timestamps import parse_time
 
 PROGRESS = "vp.mission.progress"
 AS_OF = NOON + timedelta(days=3)
-INDEX = "CREATE INDEX usual ON vp_missions(vp_id, status, created_at)"
+INDEX = (
+    "CREATE INDEX usual ON vp_missions(vp_id, status, created_at); "
+    "CREATE INDEX by_mission ON vp_events(mission_id, created_at)"
+)
 MOMENTS = st.builds(lambda hours: NOON + timedelta(hours=hours), st.integers(-90, 90))
 FORMS = (
     lambda at: at.isoformat(),
@@ -45,11 +49,11 @@ STAMPS = st.one_of(USUAL, USUAL, USUAL, ODD)
 STATUSES = st.sampled_from(["completed", "failed", "queued", "", None, 3, b"running", "\U0010ffff"])
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from([PROGRESS, PROGRESS, PROGRESS.encode(), "vp.mission.started", None]),
-        STAMPS,
-        st.sampled_from([LANE, LANE, LANE, "another"]),
+        st.sampled_from([PROGRESS, *MISSION_EVENT_TYPES, *MISSION_EVENT_TYPES, PROGRESS.encode(), None]),
+        st.one_of(USUAL, USUAL, STAMPS),
+        st.sampled_from([LANE] * 9 + ["another"]),
     ),
-    max_size=4,
+    max_size=5,
 )
 ROWS = st.lists(st.tuples(STATUSES, STAMPS, EVENTS), min_size=1, max_size=14)
 Rows = list[tuple[Any, Any, list[tuple[Any, Any, str]]]]
@@ -62,7 +66,7 @@ def write(path: Path, rows: Rows, index: str) -> None:
             "SELECT name FROM sqlite_master WHERE type = 'index' AND sql <> ''"
         ).fetchall():
             connection.execute(f'DROP INDEX "{name}"')
-        connection.execute(index or "SELECT 1")
+        connection.executescript(index)
         connection.execute("INSERT INTO vp_sessions (vp_id, status) VALUES (?, 'active')", (LANE,))
         for number, (status, stamp, events) in enumerate(rows):
             connection.execute(
@@ -118,9 +122,9 @@ def test_the_missions_of_a_window_are_those_that_a_loop_finds(
             assert indexed.quality == plain.quality
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
-@given(rows=ROWS, index=st.sampled_from([INDEX, ""]))
-def test_progress_that_is_counted_is_what_a_loop_counts(rows: Rows, index: str) -> None:
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(rows=ROWS, index=st.sampled_from([INDEX, INDEX, ""]))
+def test_events_that_are_packed_are_what_a_loop_counts(rows: Rows, index: str) -> None:
     window = vp.RolloutWindow(LANE, last_missions=100, as_of=AS_OF)
     past = [
         (at, f"m{n}", f"m{n}-{k}", kind.decode() if isinstance(kind, bytes) else kind or "unknown", lane)
@@ -132,33 +136,33 @@ def test_progress_that_is_counted_is_what_a_loop_counts(rows: Rows, index: str) 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "vp_state.db"
         write(path, rows, index)
-        patch.setattr(load, "MAX_EVENT_LIMIT", 2)
+        patch.setattr(mission_events, "MAX_EVENT_LIMIT", 2)
         patch.setattr(load, "_FEW_MISSIONS", 0)
-        counted = loaded(path, window)
-        patch.setattr(SqliteReading, "fetch_progress", Reading.fetch_progress)
+        packed = loaded(path, window)
+        patch.setattr(SqliteReading, "fetch_packed", Reading.fetch_packed)
         fetched = loaded(path, window)
-    assert counted.event_counts == Counter(kind for _, _, _, kind, _ in past)
-    assert dict(zip(counted.missions["mission_id"], counted.missions["events"], strict=True)) == {
-        name: sum(mission == name for _, mission, *_ in past) for name in counted.missions["mission_id"]
+    assert packed.event_counts == Counter(kind for _, _, _, kind, _ in past)
+    assert dict(zip(packed.missions["mission_id"], packed.missions["events"], strict=True)) == {
+        name: sum(mission == name for _, mission, *_ in past) for name in packed.missions["mission_id"]
     }
-    assert counted.quality == fetched.quality
-    assert counted.quality.foreign_events == sum(lane != LANE for *_, lane in past)
-    assert counted.missions.equals(fetched.missions)
-    assert counted.events.equals(fetched.events)
+    assert packed.quality == fetched.quality
+    assert packed.quality.foreign_events == sum(lane != LANE for *_, lane in past)
+    assert packed.missions.equals(fetched.missions)
+    assert packed.events.equals(fetched.events)
 
 
-def test_progress_is_counted_where_it_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missions_are_packed_where_all_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = [[(PROGRESS, (NOON + timedelta(minutes=n)).isoformat(), LANE)] * 3 for n in range(6)]
     rows: Rows = [("completed", NOON.isoformat(), events) for events in usual]
     rows[2][2][1] = (PROGRESS, "2026-02-16 11:00:00", LANE)
     write(tmp_path / "vp_state.db", rows, INDEX)
-    monkeypatch.setattr(load, "MAX_EVENT_LIMIT", 2)
+    monkeypatch.setattr(mission_events, "MAX_EVENT_LIMIT", 2)
     monkeypatch.setattr(load, "_FEW_MISSIONS", 0)
     with vp.open_source(tmp_path / "vp_state.db") as source:
 
         def counted(reading: Any) -> list[str]:
             load.load_window(reading, vp.RolloutWindow(LANE, last_missions=9), AS_OF, "", "sqlite")
-            return [row["mission_id"] for row in reading.rows("FROM progress ORDER BY 1")]
+            return [row["mission_id"] for row in reading.rows("SELECT mission_id FROM plain_missions ORDER BY 1")]
 
         assert source.read(counted) == ["m0", "m1", "m3"]  # type: ignore[attr-defined]
 

@@ -65,14 +65,15 @@ class RowsReading(Reading):
             f"CREATE OR REPLACE TABLE {into} AS SELECT rowid AS rid, * EXCLUDE (rowid) FROM vp_sessions {rest}"
         )
 
-    def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
+    def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str, select: str) -> None:
         present = self.columns[table]
         values = [
             f"{expression} AS {quote(name)}, {quote('lost ' + name) if name in present else 'NULL::BLOB'} "
             f"AS {quote('lost ' + name)}"
             for name, expression in expressions.items()
         ]
-        self.execute(f"CREATE OR REPLACE TABLE {into} AS SELECT rowid AS rid, {', '.join(values)} FROM {table} {rest}")
+        copied = f"SELECT rowid AS rid, {', '.join(values)} FROM {table} {rest}"
+        self.execute(f"CREATE OR REPLACE TABLE {into} AS WITH copied AS ({copied}) {select}")
 
 
 class Part(Protocol):

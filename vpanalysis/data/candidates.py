@@ -58,7 +58,11 @@ def candidates_of(reading: Reading, window: RolloutWindow, as_of: datetime, lane
     exact = [f"created_at <= {literal(usual_text(as_of))}"]
     exact += [f"created_at >= {literal(start.isoformat())}"] if start else []
     exact += [f"created_at < {literal(end.isoformat())}"] if end else []
-    held = f"{dates} AND {_DATED} AND CASE WHEN {known} THEN {' AND '.join(exact)} ELSE TRUE END"
+    last = as_of if end is None else min(end, as_of)
+    inside = [f"created_at >= {literal(shifted(start, 2))}"] if start else []  # whatever its form and offset
+    inside += [f"created_at < {literal(shifted(last, -1))}"]
+    precise = f"{_DATED} AND CASE WHEN {known} THEN {' AND '.join(exact)} ELSE TRUE END"
+    held = f"{dates} AND ({' AND '.join(inside)} OR {precise})"
     if not reading.indexed:
         return f"{lane} AND ({held} OR NOT ({regular}))"
     found = [_of_each_status(lane, held), _of_each_status(lane, "created_at IS NULL"), _odd(lane, regular)]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vpanalysis.data.candidates import candidates_of, date_range, of_each_status, shifted, usual, usual_text
+from vpanalysis.data.mission_events import EVENT_COUNTS, EVENTS, MISSION_EVENTS, PLAIN, fetch_events, fetch_shown
 from vpanalysis.data.noticed import SINCE, fetch_missionless, noticed
 from vpanalysis.data.reading import Reading, literal, moment, session_row
 from vpanalysis.data.schema import (
@@ -30,6 +31,8 @@ from vpanalysis.data.timestamps import parse_time
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import UnknownLaneError
 
+#: Missions that are named one by one, with all their events.
+_FEW_MISSIONS = 5_000
 _MISSION_TEXTS = (
     "mission_id", "run_id", "status", "objective", "result_ref", "worker_id", "priority_tier", "source",
     "cancel_requested",
@@ -49,8 +52,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     window = window.at(as_of)
     lane = f"vp_id = {literal(window.vp_id)}"
     candidates = candidates_of(reading, window, as_of, lane)
-    reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates)
-    reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
+    reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates, times=MISSION_TIMES)
     name_windows(reading, [window])
     _choose_missions(reading, window)
     some = reading.rows(f"SELECT rid FROM chosen LIMIT {_FEW_MISSIONS + 1}")
@@ -95,8 +97,7 @@ def name_windows(reading: Reading, windows: Sequence[RolloutWindow]) -> None:
 
 def read_session(reading: Reading, lane: str) -> dict[str, Any] | None:
     """Creates ``session_event_rows``, all of the lane's, and returns its session row."""
-    reading.fetch("session_event_rows", "vp_session_events", _SESSION_EVENT_COLUMNS, lane)
-    reading.read_times("session_event_rows", ["created_at"], "vp_session_events")
+    reading.fetch("session_event_rows", "vp_session_events", _SESSION_EVENT_COLUMNS, lane, times=["created_at"])
     return session_row(reading, lane)
 
 
@@ -104,10 +105,10 @@ def tables_of(
     reading: Reading, lane: str, windows: Sequence[RolloutWindow], now: datetime, session: Mapping[str, Any] | None
 ) -> Iterator[Tables]:
     """Yields the tables of the windows whose missions are ``chosen`` and whose events are ``mission_events``."""
-    missions, events = (_by_window(reading.frame(sql)) for sql in (_MISSIONS, _EVENTS))
+    missions, events = (_by_window(reading.frame(sql)) for sql in (_MISSIONS, EVENTS))
     session_events = reading.frame(_SESSION_EVENTS)
     counts: dict[int, dict[str, int]] = {}
-    for row in reading.rows(_EVENT_COUNTS):
+    for row in reading.rows(EVENT_COUNTS):
         counts.setdefault(row["w"], {})[row["name"]] = row["n"]
     quality = noticed(reading, lane, now, session)
     for number, window in enumerate(windows):
@@ -153,71 +154,6 @@ def _choose_missions(reading: Reading, window: RolloutWindow) -> None:
     reading.execute(f"{CHOSEN} WHERE {choice}")
 
 
-def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | None = None) -> None:
-    """Creates ``event_rows`` and ``progress``: every event of the lane's missions that ``missions`` names.
-
-    With ``as_of``, progress events are counted where that is all there is to know of them: in ``progress``, with
-    their number ``n``, are the missions whose progress events are all of the usual form, of the lane, not later than
-    ``as_of`` and no candidates for the newest events. Without it ``progress`` is empty.
-    """
-    condition = f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''"
-    reading.execute("CREATE OR REPLACE TABLE progress (mission_id VARCHAR, n BIGINT)")
-    if as_of is not None and reading.fetch_progress("all_progress", vp_id, condition):
-        reading.execute(
-            f"""
-            CREATE OR REPLACE TABLE all_progress AS SELECT * EXCLUDE (stamps),
-              coalesce("foreign" = '0' AND mission_id IS NOT NULL AND "last" <= {literal(usual_text(as_of))}
-                AND len(stamps) - len(replace(stamps, '|', '')) = n::BIGINT
-                AND regexp_full_match(stamps, '{_USUAL_STAMPS}'), false) AS usual FROM all_progress
-            """
-        )
-        newest = f'SELECT "last" FROM all_progress WHERE usual ORDER BY 1 DESC LIMIT 1 OFFSET {MAX_EVENT_LIMIT - 1}'
-        counted = f'FROM all_progress WHERE usual AND "last" < ({newest})'
-        fetched = f"SELECT rid FROM all_progress WHERE rid NOT IN (SELECT rid {counted}) LIMIT {_ROWIDS_PER_QUERY + 1}"
-        rids = [str(int(row["rid"])) for row in reading.rows(fetched)]
-        if len(rids) <= _ROWIDS_PER_QUERY:
-            reading.execute(f"INSERT INTO progress SELECT mission_id, sum(n::BIGINT) {counted} GROUP BY mission_id")
-            some = f"SELECT mission_id FROM vp_events WHERE rowid IN ({', '.join(rids)})"
-            condition += f" AND (event_type IS NOT '{PROGRESS}' OR mission_id IN ({some}))"
-    reading.fetch(
-        "event_rows",
-        "vp_events",
-        ["mission_id", "event_type", "created_at", "vp_id"],
-        condition,
-        replacing={"vp_id": f"nullif(vp_id, {literal(vp_id)})"},
-    )
-    reading.read_times("event_rows", ["created_at"], "vp_events")
-
-
-def fetch_shown(reading: Reading, newest: int) -> None:
-    """Creates ``shown``: events that a report lists (the newest) or groups (fallbacks and failures), with payloads."""
-    reading.execute(
-        f"CREATE OR REPLACE TABLE recent AS SELECT rid FROM mission_events "
-        f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {newest}"
-    )
-    wanted = [
-        str(int(row["rid"]))
-        for row in reading.rows(
-            "SELECT DISTINCT rid FROM mission_events WHERE rid IN (FROM recent) "
-            f"OR event_type IN ('{FALLBACK}', '{FAILED}') ORDER BY rid"
-        )
-    ]
-    columns = ("event_id", "vp_id", "payload_json")
-    reading.fetch("shown", "vp_events", columns, "0")
-    for first in range(0, len(wanted), _ROWIDS_PER_QUERY):
-        some = ", ".join(wanted[first : first + _ROWIDS_PER_QUERY])
-        reading.fetch("some_shown", "vp_events", columns, f"rowid IN ({some})")
-        reading.execute("INSERT INTO shown SELECT * FROM some_shown")
-
-
-_ROWIDS_PER_QUERY = 20_000
-#: Missions that are named one by one, with all their events.
-_FEW_MISSIONS = 20_000
-#: Stamps of the usual form and a day that its month has in every year, each followed by a bar.
-_USUAL_STAMPS = (
-    r"([1-9]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
-    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?\+00:00\|)+"
-)
 #: Which missions a range holds.
 WITHIN = (
     "created_at >= coalesce(\"start\", '-infinity') AND created_at < coalesce(\"end\", 'infinity') "
@@ -225,27 +161,6 @@ WITHIN = (
 )
 #: Each window's missions, with its moment of judgement, decided on parsed times; a condition follows.
 CHOSEN = "CREATE OR REPLACE TABLE chosen AS SELECT w, m.*, as_of FROM mission_rows m CROSS JOIN windows"
-#: Every event of the chosen missions that happened by their window's ``as_of``.
-MISSION_EVENTS = """
-CREATE OR REPLACE TABLE mission_events AS
-SELECT w, e.* FROM event_rows e JOIN (SELECT DISTINCT w, mission_id, as_of FROM chosen) USING (mission_id)
-WHERE created_at IS NULL OR created_at <= as_of
-"""
-
-_EVENTS = """
-SELECT w, event_id, mission_id, shown.vp_id, event_type, payload_json, created_at, created_at_text,
-       rid IN (FROM recent) AS recent
-FROM mission_events m JOIN shown USING (rid)
-ORDER BY w, created_at NULLS FIRST, rid
-"""
-
-_EVENT_COUNTS = f"""
-SELECT w, coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, sum(n)::BIGINT AS n FROM (
-  SELECT w, event_type, 1 AS n FROM mission_events UNION ALL
-  SELECT w, '{PROGRESS}', n FROM progress JOIN (SELECT DISTINCT w, mission_id FROM chosen) USING (mission_id)
-) GROUP BY w, name ORDER BY n DESC, name
-"""
-
 _SESSION_EVENTS = """
 SELECT event_id, vp_id, event_type, payload_json, created_at, created_at_text
 FROM session_event_rows
@@ -273,6 +188,7 @@ WITH told AS (
     string_agg(left(coalesce(nullif(event_type, ''), '{UNKNOWN}'), 80), ' > ' ORDER BY created_at NULLS LAST, rid)
       FILTER (event_type IS DISTINCT FROM '{PROGRESS}') AS sequence
   FROM mission_events GROUP BY w, mission_id
+  UNION ALL {PLAIN}
 ), later AS (
   SELECT c.*, coalesce(started_at > as_of, false) AS started_later,
     coalesce(status IN {_TERMINAL_STATUSES} AND coalesce(completed_at, updated_at) > as_of, false) AS ended_later,
@@ -296,12 +212,12 @@ SELECT w, mission_id, run_id, objective, result_ref, worker_id, priority_tier, s
        WHEN started_at < created_at THEN 0.0 END AS queue_wait_seconds,
   CASE WHEN completed_at >= started_at THEN (epoch_us(completed_at) - epoch_us(started_at)) / 1e6
        WHEN completed_at < started_at THEN 0.0 END AS duration_seconds,
-  coalesce(events, 0) + coalesce(n, 0) AS events,
+  coalesce(events, 0) AS events,
   coalesce(fallback_events, 0) AS fallback_events, coalesce(starts, 0) AS starts,
   coalesce(cancel_requested, '0') NOT IN ('', '0') AS cancel_requested,
   ended_event, coalesce(sequence, '') AS sequence,
   status AS status_text, created_at_text, started_at_text, completed_at_text, updated_at_text
-FROM seen LEFT JOIN progress USING (mission_id) ORDER BY w, created_at NULLS FIRST, rid
+FROM seen ORDER BY w, created_at NULLS FIRST, rid
 """
 
 

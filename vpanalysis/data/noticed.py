@@ -96,8 +96,8 @@ def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
     """
     reading.fetch("last_event", "vp_events", ["event_type"], "1", order="ORDER BY rowid DESC LIMIT 1", count=False)
     [found] = reading.rows(
-        "SELECT (SELECT count(*) FROM event_rows) + (SELECT coalesce(sum(n), 0) FROM progress) AS read, "
-        "(SELECT max(rid) FROM last_event) AS last"
+        "SELECT (SELECT count(*) FROM event_rows) + "
+        "(SELECT coalesce(sum(len(letters)), 0) FROM plain_missions) AS read, (SELECT max(rid) FROM last_event) AS last"
     )
     exists = "EXISTS (SELECT 1 FROM vp_missions m WHERE m.mission_id = {id})"
     strays = f"mission_id IS NULL OR mission_id = '' OR NOT {exists.format(id='vp_events.mission_id')}"
@@ -107,14 +107,15 @@ def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
             "rowid IN (SELECT rowid FROM vp_events WHERE mission_id IS NULL UNION ALL "
             f"SELECT rowid FROM vp_events WHERE mission_id = '' OR mission_id IN ({ids}))"
         )
+        lane = f"+{lane}"  # SQLite is to start from these few, not from the lane's events
     reading.fetch(
         "missionless",
         "vp_events",
         ["event_type", "mission_id", "created_at"],
         f"{lane} AND {dates} AND ({strays})",
+        times=["created_at"],
         count=False,
     )
-    reading.read_times("missionless", ["created_at"])
 
 
 def _by_window(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
@@ -128,10 +129,9 @@ def _beyond(reading: Reading, lane: str, limit: datetime, session: Mapping[str, 
     """Counts rows of the lane that are stamped later than ``limit``, up to 1,000 a table."""
     later, most = f"created_at > {literal(shifted(limit, -2))}", "ORDER BY created_at DESC LIMIT 1000"
     missions = of_each_status(reading, lane, later)
-    reading.fetch("later_missions", "vp_missions", ["created_at"], f"{missions} {most}", count=False)
-    reading.fetch("later_events", "vp_events", ["created_at"], f"{lane} AND {later} {most}", count=False)
-    reading.read_times("later_missions", ["created_at"])
-    reading.read_times("later_events", ["created_at"])
+    created: Any = {"columns": ["created_at"], "times": ["created_at"], "count": False}
+    reading.fetch("later_missions", "vp_missions", where=f"{missions} {most}", **created)
+    reading.fetch("later_events", "vp_events", where=f"{lane} AND {later} {most}", **created)
     counts = [
         f"(SELECT count(*) FROM {table} WHERE created_at > {moment(limit)})"
         for table in ("later_missions", "later_events", "session_event_rows")

@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 
 from vpanalysis.data.duck import connect
-from vpanalysis.data.schema import FIELD_FILES, PROGRESS, REQUIRED_TABLES, TABLES
+from vpanalysis.data.schema import FIELD_FILES, REQUIRED_TABLES, TABLES
 from vpanalysis.data.sqlite_file import wait_seconds
 from vpanalysis.data.timestamps import STRICT_PATTERN, parse_time
 from vpanalysis.errors import InputError
@@ -60,13 +60,13 @@ class Reading(ABC):
     def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
         self._duck = duck
         self.undecodable: Counter[str] = Counter()
-        self.unreadable: dict[str, int] = {}
+        self.unreadable: Counter[str] = Counter()
         self.columns: dict[str, tuple[str, ...]] = {}
         self.indexed = False
 
     @abstractmethod
-    def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
-        """Creates ``into``: the table's ``rid`` (its rowid), the expressions as texts, and what of them was lost."""
+    def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str, select: str) -> None:
+        """Creates ``into`` by ``select`` from ``copied``: ``rid`` (the rowid), expressions as texts, what was lost."""
 
     @abstractmethod
     def copy_sessions(self, into: str, rest: str) -> None:
@@ -80,32 +80,38 @@ class Reading(ABC):
         where: str,
         *,
         order: str = "",
+        times: Sequence[str] = (),
         replacing: Mapping[str, str] | None = None,
         count: bool = True,
     ) -> None:
         """Creates the DuckDB table ``into`` from a VP table: ``rid`` (its rowid) and text ``columns``.
 
         Columns that the database lacks are NULL; a table that it lacks is empty; a value that is not valid
-        UTF-8 is NULL and counted in ``undecodable``. ``replacing`` gives SQL for columns to be read otherwise.
+        UTF-8 is NULL and counted in ``undecodable``. Each ``X`` of ``times`` becomes ``X_text`` (as stored) and ``X``
+        (the moment in UTC; NULL when unreadable, and counted in ``unreadable``). ``replacing`` gives SQL for columns
+        to be read otherwise; without ``count`` nothing is counted.
         """
-        present = self.columns.get(table)
+        present, select = self.columns.get(table), f"SELECT {_with_times(times)} FROM copied"
         if present is None:
             nothing = (f"NULL::VARCHAR AS {quote(name)}, NULL::BLOB AS {quote('lost ' + name)}" for name in columns)
-            self.execute(f"CREATE OR REPLACE TABLE {into} AS SELECT 0 AS rid, {', '.join(nothing)} WHERE false")
+            copied = f"SELECT 0 AS rid, {', '.join(nothing)} WHERE false"
+            self.execute(f"CREATE OR REPLACE TABLE {into} AS WITH copied AS ({copied}) {select}")
         else:
             read = {column: quote(column) if column in present else "NULL" for column in columns}
-            self._select(into, table, read | dict(replacing or {}), f"WHERE {where} {order}")
+            self._select(into, table, read | dict(replacing or {}), f"WHERE {where} {order}", select)
+        self._read_odd_times(into, times, table if count else "")
         if count:
             lost = [f"count({quote('lost ' + column)}) AS {quote(column)}" for column in columns]
             [found] = self.rows(f"SELECT {', '.join(lost)} FROM {into}")
             self.undecodable.update({f"{table}.{column}": n for column, n in found.items() if n})
 
-    def fetch_progress(self, into: str, vp_id: str, missions: str) -> bool:
-        """Creates ``into``: of each mission that ``missions`` names, its progress events in one row.
+    def fetch_packed(self, into: str, vp_id: str, missions: str, letters: Mapping[str, str], select: str) -> bool:
+        """Creates ``into`` by ``select`` from ``copied``: one row of events for each mission that ``missions`` names.
 
-        ``rid`` (one of theirs), ``mission_id``, their number ``n``, ``stamps`` (each followed by ``|``), the latest
-        ``last`` and whether any is ``foreign``, of another lane. Returns whether it did: rows that lie in DuckDB need
-        no such shortcut.
+        Its columns are texts: ``rid`` (one event's), ``mission_id``, in time order ``letters`` (of each event's type;
+        ``?`` for other types and other lanes) and ``stamps`` (each followed by ``|``), and ``odd``, which is ``1``
+        where the order may be wrong. Returns whether it did: SQLite needs an index for it, and rows that lie in DuckDB
+        need no such shortcut.
         """
         return False
 
@@ -123,20 +129,13 @@ class Reading(ABC):
         names = [column[0] for column in result.description or ()]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def read_times(self, table: str, columns: Sequence[str], label: str = "") -> None:
-        """Replaces each column by ``X_text`` (as stored) and ``X`` (the moment in UTC; NULL when unreadable).
+    def read_times(self, table: str, columns: Sequence[str]) -> None:
+        """Replaces each column of a table in DuckDB by ``X_text`` and ``X``, as `fetch` does with its ``times``."""
+        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {_with_times(columns)} FROM {table} ORDER BY rowid")
+        self._read_odd_times(table, columns)
 
-        DuckDB casts the forms that it reads exactly as Python does; Python parses the distinct others.
-        """
-        casts = [
-            f"{column} AS {column}_text, CASE WHEN regexp_full_match({column}, '{STRICT_PATTERN}') "
-            f"THEN TRY_CAST({column} AS TIMESTAMPTZ) END AS {column}"
-            for column in columns
-        ]
-        self.execute(
-            f"CREATE OR REPLACE TABLE {table} AS "
-            f"SELECT * EXCLUDE ({', '.join(columns)}), {', '.join(casts)} FROM {table} ORDER BY rowid"
-        )
+    def _read_odd_times(self, table: str, columns: Sequence[str], label: str = "") -> None:
+        """Has Python parse the distinct texts that are of no form which DuckDB casts exactly as Python reads it."""
         for column in columns:
             odd = f"{column} IS NULL AND {column}_text IS NOT NULL"
             texts = [
@@ -152,7 +151,7 @@ class Reading(ABC):
             )
             [found] = self.rows(f"SELECT count(*) AS n FROM {table} WHERE {odd} AND trim({column}_text) <> ''")
             if label and found["n"]:
-                self.unreadable[f"{label}.{column}"] = found["n"]
+                self.unreadable[f"{label}.{column}"] += found["n"]
 
 
 class SqliteReading(Reading):
@@ -163,6 +162,7 @@ class SqliteReading(Reading):
     def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None, *, files: bool = False) -> None:
         super().__init__(duck or connect(files=files))
         self._borrowed = duck is not None
+        self._events_index = ""
         self._sqlite = adbc.connect(uri)
         with self._sqlite.cursor() as cursor:
             cursor.execute(f"PRAGMA busy_timeout = {round(1000 * wait_seconds())}")
@@ -175,15 +175,19 @@ class SqliteReading(Reading):
             ["name", "columns"],
             f"SELECT 0, 0, CAST(t.column1 AS BLOB), CAST(c.name AS BLOB) "
             f"FROM (VALUES {tables}) t, pragma_table_info(t.column1) c UNION ALL "
-            "SELECT 0, 1, CAST(l.name AS BLOB), CAST(i.name AS BLOB) "
-            "FROM pragma_index_list('vp_missions') l, pragma_index_info(l.name) i WHERE NOT l.partial",
+            "SELECT 0, l.seq + 1, CAST(m.column1 || ' ' || l.name AS BLOB), CAST(i.name AS BLOB) "
+            "FROM (VALUES ('vp_missions'), ('vp_events')) m, pragma_index_list(m.column1) l, "
+            "pragma_index_xinfo(l.name) i WHERE NOT l.partial AND i.key AND NOT i.desc AND i.coll = 'BINARY'",
         )
         names = "list(columns ORDER BY rowid) AS names"
         for row in self.rows(f"SELECT name, rid, {names} FROM schema_columns GROUP BY name, rid"):
-            if row["rid"]:
+            table, _, index = row["name"].partition(" ")
+            if not index:  # nothing of ours is called so; but the tables made here have columns of these names
+                self.columns[table] = tuple(name for name in row["names"] if not _TAKEN.fullmatch(name))
+            elif table == "vp_missions":
                 self.indexed |= row["names"][:3] == ["vp_id", "status", "created_at"]
-            else:  # nothing of ours is called so; but the tables made here have columns of these names
-                self.columns[row["name"]] = tuple(name for name in row["names"] if not _TAKEN.fullmatch(name))
+            elif row["names"][:2] == ["mission_id", "created_at"]:
+                self._events_index = index
 
     def close(self) -> None:
         """Closes both and lets go of them: a traceback that a notebook keeps must not keep them alive."""
@@ -199,26 +203,31 @@ class SqliteReading(Reading):
         names = [text for name in columns for text in (name, f"type of {name}")]
         self.copy(into, names, f"SELECT 0, rowid, {', '.join(values)} FROM vp_sessions {rest}")
 
-    def fetch_progress(self, into: str, vp_id: str, missions: str) -> bool:
-        """See `Reading.fetch_progress`."""
+    def fetch_packed(self, into: str, vp_id: str, missions: str, letters: Mapping[str, str], select: str) -> bool:
+        """See `Reading.fetch_packed`: a group's rows come in the order of the index, by time as text."""
+        if not self._events_index:
+            return False
+        lane = literal(vp_id)
+        cases = " ".join(f"WHEN {literal(name)} THEN '{letter}'" for name, letter in letters.items())
+        letter = f"CASE WHEN vp_id IS NOT {lane} THEN '?' ELSE CASE event_type {cases} ELSE '?' END END"
+        blob = f"SELECT 1 FROM vp_events WHERE vp_id = {lane} AND created_at >= x''"  # it would sort after all texts
         values = {
             "mission_id": "mission_id",
-            "n": "count(*)",
+            "letters": f"group_concat({letter}, '')",
             "stamps": "group_concat(created_at, '|') || '|'",
-            "last": "max(created_at)",
-            "foreign": f"max(vp_id IS NOT {literal(vp_id)})",
+            "odd": f"typeof(mission_id) <> 'text' OR EXISTS ({blob})",
         }
-        progress = f"WHERE {missions} AND event_type = '{PROGRESS}' GROUP BY mission_id"
         blobs = ", ".join(f"CAST({value} AS BLOB)" for value in values.values())
-        self.copy(into, list(values), f"SELECT 0, min(rowid), {blobs} FROM vp_events {progress}")
+        events = f"vp_events INDEXED BY {quote(self._events_index)} WHERE {missions} GROUP BY mission_id"
+        self.copy(into, list(values), f"SELECT 0, rowid, {blobs} FROM {events}", select)
         return True
 
-    def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str) -> None:
+    def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str, select: str) -> None:
         blobs = ", ".join(f"CAST({expression} AS BLOB)" for expression in expressions.values())
-        self.copy(into, list(expressions), f"SELECT 0, rowid, {blobs} FROM {quote(table)} {rest}")
+        self.copy(into, list(expressions), f"SELECT 0, rowid, {blobs} FROM {quote(table)} {rest}", select)
 
-    def copy(self, into: str, columns: Sequence[str], sql: str) -> None:
-        """Creates the DuckDB table ``into`` from an SQLite query: a zero, ``rid`` and blobs, read as text.
+    def copy(self, into: str, columns: Sequence[str], sql: str, select: str = "FROM copied") -> None:
+        """Creates ``into`` by ``select`` from ``copied``: a query's rows of a zero, ``rid`` and blobs, read as texts.
 
         Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows. For
         each column ``X``, ``lost X`` has the bytes of what is not valid UTF-8, where the text is therefore NULL.
@@ -234,7 +243,8 @@ class SqliteReading(Reading):
         self._duck.register("stream", stream)
         try:
             self._duck.execute(
-                f"CREATE OR REPLACE TABLE {into} AS SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0"
+                f"CREATE OR REPLACE TABLE {into} AS WITH copied AS ("
+                f"SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0) {select}"
             )
         finally:
             self._duck.unregister("stream")
@@ -283,6 +293,15 @@ def session_row(reading: Reading, lane: str) -> dict[str, Any] | None:
         typed = {column: (row[column], numbers.get(row[f"type of {column}"])) for column in columns}
         return {column: number(value) if number and value else value for column, (value, number) in typed.items()}
     return None
+
+
+def _with_times(columns: Sequence[str]) -> str:
+    casts = [
+        f"{column} AS {column}_text, CASE WHEN regexp_full_match({column}, '{STRICT_PATTERN}') "
+        f"THEN TRY_CAST({column} AS TIMESTAMPTZ) END AS {column}"
+        for column in columns
+    ]
+    return f"* EXCLUDE ({', '.join(columns)}), {', '.join(casts)}" if casts else "*"
 
 
 def quote(name: str) -> str:

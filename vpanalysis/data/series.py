@@ -12,17 +12,15 @@ from vpanalysis.data.candidates import candidates_of, date_range, usual
 from vpanalysis.data.load import (
     CHOSEN,
     MISSION_COLUMNS,
-    MISSION_EVENTS,
     MISSION_TIMES,
     WITHIN,
     check_lane,
-    fetch_events,
-    fetch_shown,
     name_windows,
     newest_event,
     read_session,
     tables_of,
 )
+from vpanalysis.data.mission_events import MISSION_EVENTS, fetch_events, fetch_shown
 from vpanalysis.data.noticed import fetch_missionless
 from vpanalysis.data.reading import Reading, literal
 from vpanalysis.data.tables import Tables
@@ -63,8 +61,7 @@ def load_series(
     lane = f"vp_id = {literal(span.vp_id)}"
     candidates = candidates_of(reading, span, as_of, lane)
     unread = dict.fromkeys(("run_id", "objective", "result_ref"), "NULL")
-    reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates, replacing=unread)
-    reading.read_times("mission_rows", MISSION_TIMES, "vp_missions")
+    reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates, times=MISSION_TIMES, replacing=unread)
     session = read_session(reading, lane)
     name_windows(reading, [span])
     created = reading.frame(f"SELECT created_at FROM mission_rows CROSS JOIN windows WHERE {WITHIN} ORDER BY 1")
@@ -75,8 +72,8 @@ def load_series(
     dates = date_range(span, as_of)
     fetch_missionless(reading, lane, dates)
     # Signs of life; the newest one before the span stands for all before it.
-    reading.fetch("signs", "vp_events", ["created_at"], f"{lane} AND {usual(reading)} AND {dates}", count=False)
-    reading.read_times("signs", ["created_at"])
+    signs = f"{lane} AND {usual(reading)} AND {dates}"
+    reading.fetch("signs", "vp_events", ["created_at"], signs, times=["created_at"], count=False)
     before = newest_event(reading, lane, span.start) if span.start else None
     for some in _batches(windows, created["created_at"]):
         name_windows(reading, some)

@@ -1,0 +1,136 @@
+"""Events of a reading's missions: one row a mission where all of them are as usual, else row by row."""
+
+from datetime import datetime
+
+from vpanalysis.data.reading import Reading, literal, moment
+from vpanalysis.data.schema import (
+    CANCEL_REQUESTED,
+    CANCELLED,
+    COMPLETED,
+    DISPATCHED,
+    FAILED,
+    FALLBACK,
+    MAX_EVENT_LIMIT,
+    PROGRESS,
+    STARTED,
+    UNKNOWN,
+)
+
+#: Types of events that a mission of the usual kind may have, none that a report groups with its text.
+_LETTERS = {PROGRESS: "P", DISPATCHED: "D", STARTED: "S", COMPLETED: "C", CANCELLED: "X", CANCEL_REQUESTED: "R"}
+_ENDED = f"CASE letters[ended] WHEN '{_LETTERS[COMPLETED]}' THEN '{COMPLETED}' ELSE '{CANCELLED}' END"
+#: Stamps of one width, of the usual form and of a day that its month has in every year, each followed by a bar.
+_SECOND = (
+    r"[1-9]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+)
+_USUAL_STAMPS = rf"(?:{_SECOND}\+00:00\|)+|(?:{_SECOND}\.\d{{6}}\+00:00\|)+"
+_ROWIDS_PER_QUERY = 20_000
+
+
+def _at(position: str) -> str:
+    stamp = f"substr(stamps, ({position} - 1) * width + 1, width - 1)"
+    return f"CASE WHEN usual AND {position} > 0 THEN {stamp}::TIMESTAMPTZ END"
+
+
+#: What a mission's packed events tell; ``last`` is NULL where anything is not as usual.
+_TOLD = f"""
+SELECT rid, mission_id, letters, {_at("len(letters)")} AS last,
+  {_at("instr(letters, 'D')")} AS dispatched_at, {_at("instr(letters, 'S')")} AS started_event_at,
+  {_at("ended")} AS ended_event_at, CASE WHEN ended > 0 THEN {_ENDED} END AS ended_event
+FROM (
+  SELECT *, instr(stamps, '|') AS width, len(regexp_extract(letters, '.*[CX]')) AS ended,
+    coalesce(odd = '0' AND mission_id IS NOT NULL AND regexp_full_match(letters, '[{"".join(_LETTERS.values())}]+')
+      AND len(stamps) = len(letters) * width AND regexp_full_match(stamps, '{_USUAL_STAMPS}'), false) AS usual
+  FROM copied)
+"""
+_NOTHING = "SELECT 0 AS rid, '' AS mission_id, '' AS letters, '' AS stamps, '0' AS odd WHERE false"
+
+
+def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | None = None) -> None:
+    """Creates ``event_rows`` and ``plain_missions``: every event of the lane's missions that ``missions`` names.
+
+    With ``as_of``, ``plain_missions`` has a row for each mission whose events are all of the lane and of the usual
+    form and types, neither fallbacks nor failures, not later than ``as_of`` and no candidates for the newest events:
+    its id, its events' ``letters`` in time order, and what they tell. Without it, and where the reading cannot pack
+    events, it is empty. ``event_rows`` has all other events.
+    """
+    condition = f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''"
+    packed = as_of is not None and reading.fetch_packed("packed", vp_id, condition, _LETTERS, _TOLD)
+    if not packed:
+        reading.execute(f"CREATE OR REPLACE TABLE packed AS WITH copied AS ({_NOTHING}) {_TOLD}")
+    past = f"last <= {moment(as_of)}" if as_of else "false"
+    newest = f"SELECT last FROM packed WHERE {past} ORDER BY 1 DESC LIMIT 1 OFFSET {MAX_EVENT_LIMIT - 1}"
+    reading.execute(f"CREATE OR REPLACE TABLE plain_missions AS FROM packed WHERE {past} AND last < ({newest})")
+    rids = [str(int(row["rid"])) for row in reading.rows("SELECT rid FROM packed ANTI JOIN plain_missions USING (rid)")]
+    _fetch_rows(reading, "event_rows", vp_id, "0" if packed else condition)
+    for first in range(0, len(rids), _ROWIDS_PER_QUERY):
+        some = ", ".join(rids[first : first + _ROWIDS_PER_QUERY])
+        of_some = f"mission_id IN (SELECT mission_id FROM vp_events WHERE rowid IN ({some}))"
+        _fetch_rows(reading, "some_rows", vp_id, of_some)
+        reading.execute("INSERT INTO event_rows FROM some_rows")
+
+
+def _fetch_rows(reading: Reading, into: str, vp_id: str, condition: str) -> None:
+    columns = ["mission_id", "event_type", "created_at", "vp_id"]
+    foreign = {"vp_id": f"nullif(vp_id, {literal(vp_id)})"}
+    reading.fetch(into, "vp_events", columns, condition, times=["created_at"], replacing=foreign)
+
+
+def fetch_shown(reading: Reading, newest: int) -> None:
+    """Creates ``shown``: events that a report lists (the newest) or groups (fallbacks and failures), with payloads."""
+    reading.execute(
+        f"CREATE OR REPLACE TABLE recent AS SELECT rid FROM mission_events "
+        f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {newest}"
+    )
+    wanted = [
+        str(int(row["rid"]))
+        for row in reading.rows(
+            "SELECT DISTINCT rid FROM mission_events WHERE rid IN (FROM recent) "
+            f"OR event_type IN ('{FALLBACK}', '{FAILED}') ORDER BY rid"
+        )
+    ]
+    columns = ("event_id", "vp_id", "payload_json")
+    reading.fetch("shown", "vp_events", columns, "0")
+    for first in range(0, len(wanted), _ROWIDS_PER_QUERY):
+        some = ", ".join(wanted[first : first + _ROWIDS_PER_QUERY])
+        reading.fetch("some_shown", "vp_events", columns, f"rowid IN ({some})")
+        reading.execute("INSERT INTO shown SELECT * FROM some_shown")
+
+
+#: Every event of the chosen missions that happened by their window's ``as_of``, but those of plain missions.
+MISSION_EVENTS = """
+CREATE OR REPLACE TABLE mission_events AS
+SELECT w, e.* FROM event_rows e JOIN (SELECT DISTINCT w, mission_id, as_of FROM chosen) USING (mission_id)
+WHERE created_at IS NULL OR created_at <= as_of
+"""
+
+_NAMED = "CASE letter " + " ".join(f"WHEN '{letter}' THEN '{name}'" for name, letter in _LETTERS.items()) + " END"
+_SEQUENCE = f"array_to_string(string_split(replace(letters, '{_LETTERS[PROGRESS]}', ''), ''), ' > ')"
+for _name, _letter in _LETTERS.items():
+    _SEQUENCE = f"replace({_SEQUENCE}, '{_letter}', '{_name}')"
+#: The plain missions, with what their events tell.
+PLAIN = f"""
+SELECT w, mission_id, len(letters) AS events, 0 AS fallback_events,
+  len(letters) - len(replace(letters, 'S', '')) AS starts,
+  NULL AS fallback_at, dispatched_at, started_event_at, ended_event, ended_event_at, sequence
+FROM plain_missions JOIN (SELECT letters, {_SEQUENCE} AS sequence FROM plain_missions GROUP BY letters) USING (letters)
+CROSS JOIN windows
+"""
+
+EVENTS = """
+SELECT w, event_id, mission_id, shown.vp_id, event_type, payload_json, created_at, created_at_text,
+       rid IN (FROM recent) AS recent
+FROM mission_events m JOIN shown USING (rid)
+ORDER BY w, created_at NULLS FIRST, rid
+"""
+
+EVENT_COUNTS = f"""
+SELECT w, coalesce(nullif(event_type, ''), '{UNKNOWN}') AS name, sum(n)::BIGINT AS n FROM (
+  SELECT w, event_type, 1 AS n FROM mission_events UNION ALL
+  SELECT w, {_NAMED}, n FROM (
+    SELECT w, unnest(string_split(letters, '')) AS letter, n FROM (
+      SELECT w, letters, count(*) AS n
+      FROM plain_missions JOIN (SELECT DISTINCT w, mission_id FROM chosen) USING (mission_id) GROUP BY w, letters))
+) GROUP BY w, name ORDER BY n DESC, name
+"""
