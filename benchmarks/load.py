@@ -7,15 +7,13 @@ memory, as the operating system counts them for the child process.
 """
 
 import json
-import os
 import sqlite3
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from child import Cost, machine, medians, run
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=30)
@@ -108,29 +106,23 @@ def scan(path: str, window: str) -> list[int]:
 WAYS = {"ours": ours, "read_sql": read_sql, "scan": scan}
 
 
-def measure(way: str, path: Path, window: str) -> tuple[list[int], float, float, float]:
-    """Returns what one process of that way found, and its CPU seconds, wall seconds and peak megabytes."""
-    started = time.perf_counter()
-    command = [sys.executable, __file__, "--measure", way, str(path), window]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    found = json.loads(process.stdout.read())
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return found, usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024
+def measure(way: str, path: Path, window: str) -> tuple[list[int], Cost]:
+    """Returns what one process of that way found, and its cost."""
+    said, cost = run([sys.executable, __file__, "--measure", way, path, window])
+    return json.loads(said), cost
 
 
 def compare(name: str, sides: list[tuple[str, str, Path, str]], rounds: int) -> None:
     """Prints a row for each side: its medians, and the first side's as a multiple of them."""
-    runs: list[list[tuple[list[int], float, float, float]]] = [[] for _ in sides]
+    runs: list[list[tuple[list[int], Cost]]] = [[] for _ in sides]
     for _ in range(rounds):
         for side, (_, way, path, window) in zip(runs, sides, strict=True):
             side.append(measure(way, path, window))
     found = {tuple(run[0]) for side in runs for run in side}
     assert len(found) == 1, f"{name}: {found}"
-    medians = [[statistics.median(run[k] for run in side) for k in (1, 2, 3)] for side in runs]
-    for (label, *_), values in zip(sides, medians, strict=True):
-        ratios = " | ".join(f"{mine / value:.2f}" for mine, value in zip(medians[0], values, strict=True))
+    costs = [medians([cost for _, cost in side]) for side in runs]
+    for (label, *_), values in zip(sides, costs, strict=True):
+        ratios = " | ".join(f"{mine / value:.2f}" for mine, value in zip(costs[0], values, strict=True))
         print(f"| {name} | {label} | {values[0]:.2f} | {values[1]:.2f} | {values[2]:.0f} | {ratios} |", flush=True)
 
 
@@ -143,6 +135,7 @@ def main() -> None:
         build(big, missions)
         build(newest, 600, 600 * step)
         build(day, missions // 30, timedelta(days=1))
+        print(machine("duckdb", "pandas", "adbc-driver-sqlite"))
         print(f"{missions:,} missions, {missions * len(EVENTS):,} events, {big.stat().st_size / 1e6:,.0f} MB\n")
         print("| what | way | CPU s | wall s | peak MB | CPU ratio | wall ratio | memory ratio |")
         print("|---|---|---:|---:|---:|---:|---:|---:|")

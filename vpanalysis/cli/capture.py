@@ -88,7 +88,6 @@ def capture(
     from vpanalysis.analysis.decision import classify
     from vpanalysis.analysis.metrics import summarize
     from vpanalysis.analysis.policy import Policy
-    from vpanalysis.report.log import append_row, count_looks
     from vpanalysis.report.row import evidence_row
 
     limits = {
@@ -104,7 +103,9 @@ def capture(
     tables = _load(location, ops_token, vp_id, mission_limit, event_limit)
     metrics = summarize(tables)
     looks = None
-    if append_log is not None:
+    if append_log is not None:  # reading Markdown takes a while to import
+        from vpanalysis.report.log import append_row, count_looks
+
         looks = count_looks(append_log, vp_id=vp_id, scope=scope, start=metrics.start, until=metrics.generated_at)
     verdict = classify(metrics, judge, looks)
     if ref is None:
