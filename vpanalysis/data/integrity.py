@@ -60,14 +60,15 @@ def check_undamaged(reading: SqliteReading, name: str) -> bool:
     """
     if not os.environ.get(CHECK_VARIABLE) and _bytes(reading) > ALWAYS_BYTES:
         return False
-    for table in reading.columns:
-        check = f"SELECT 0, 0, CAST(integrity_check AS BLOB) FROM pragma_integrity_check({literal(table)})"
-        reading.copy("damages", ["message"], check)
-        [first, *_] = [row["message"] for row in reading.rows("FROM damages")] or ["ok"]
-        if first != "ok":
+    tables = ", ".join(f"({literal(table)})" for table in reading.columns)
+    check = "SELECT 0, 0, CAST(t.column1 AS BLOB), CAST(c.integrity_check AS BLOB) "
+    check += f"FROM (VALUES {tables}) t, pragma_integrity_check(t.column1) c"
+    reading.copy("damages", ["name", "message"], check)
+    for row in reading.rows("FROM damages ORDER BY rowid"):
+        if row["message"] != "ok":
             raise InputError(
-                f"{name} is damaged ({table}: {' '.join((first or '').split())}): its numbers would be wrong. Restore "
-                "it from a backup, or recover it with sqlite3's .recover."
+                f"{name} is damaged ({row['name']}: {' '.join((row['message'] or '').split())}): its numbers would be "
+                "wrong. Restore it from a backup, or recover it with sqlite3's .recover."
             )
     return True
 

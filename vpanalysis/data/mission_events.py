@@ -44,7 +44,8 @@ FROM (
       AND len(stamps) = len(letters) * width AND regexp_full_match(stamps, '{_USUAL_STAMPS}'), false) AS usual
   FROM copied)
 """
-_NOTHING = "SELECT 0 AS rid, '' AS mission_id, '' AS letters, '' AS stamps, '0' AS odd WHERE false"
+_NEVER = ", ".join(f"NULL::TIMESTAMPTZ AS {name}" for name in ("dispatched_at", "started_event_at", "ended_event_at"))
+_NOTHING = f"SELECT '' AS mission_id, '' AS letters, '' AS ended_event, {_NEVER} WHERE false"
 
 
 def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | None = None) -> None:
@@ -57,12 +58,12 @@ def fetch_events(reading: Reading, vp_id: str, missions: str, as_of: datetime | 
     """
     condition = f"mission_id IN (SELECT mission_id FROM vp_missions WHERE {missions}) AND mission_id <> ''"
     packed = as_of is not None and reading.fetch_packed("packed", vp_id, condition, _LETTERS, _TOLD)
-    if not packed:
-        reading.execute(f"CREATE OR REPLACE TABLE packed AS WITH copied AS ({_NOTHING}) {_TOLD}")
-    past = f"last <= {moment(as_of)}" if as_of else "false"
+    past = f"last <= {moment(as_of)}" if as_of else ""
     newest = f"SELECT last FROM packed WHERE {past} ORDER BY 1 DESC LIMIT 1 OFFSET {MAX_EVENT_LIMIT - 1}"
-    reading.execute(f"CREATE OR REPLACE TABLE plain_missions AS FROM packed WHERE {past} AND last < ({newest})")
-    rids = [str(int(row["rid"])) for row in reading.rows("SELECT rid FROM packed ANTI JOIN plain_missions USING (rid)")]
+    plain = f"FROM packed WHERE {past} AND last < ({newest})" if packed else _NOTHING
+    reading.execute(f"CREATE OR REPLACE TABLE plain_missions AS {plain}")
+    rows = reading.rows("SELECT rid FROM packed ANTI JOIN plain_missions USING (rid)") if packed else []
+    rids = [str(int(row["rid"])) for row in rows]
     _fetch_rows(reading, "event_rows", vp_id, "0" if packed else condition)
     for first in range(0, len(rids), _ROWIDS_PER_QUERY):
         some = ", ".join(rids[first : first + _ROWIDS_PER_QUERY])

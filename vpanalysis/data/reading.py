@@ -232,19 +232,21 @@ class SqliteReading(Reading):
         Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows. For
         each column ``X``, ``lost X`` has the bytes of what is not valid UTF-8, where the text is therefore NULL.
         """
-        names = [quote(column) for column in columns]
+        names, raws = [quote(column) for column in columns], [quote(f"raw {column}") for column in columns]
         sentinel = "SELECT 1 AS sentinel, 0 AS rid, " + ", ".join(f"x'' AS {name}" for name in names)
         stream = _Stream(self._sqlite, f"{sentinel} UNION ALL SELECT * FROM ({sql})")
-        texts = [
-            f"try(decode({quote(column)})) AS {quote(column)}, "
-            f"CASE WHEN try(decode({quote(column)})) IS NULL THEN {quote(column)} END AS {quote('lost ' + column)}"
-            for column in columns
-        ]
+        texts = ", ".join(
+            f"try(decode({name})) AS {name}, {name} AS {raw}" for name, raw in zip(names, raws, strict=True)
+        )
+        lost = ", ".join(
+            f"{name}, CASE WHEN {name} IS NULL THEN {raw} END AS {quote('lost ' + column)}"
+            for column, name, raw in zip(columns, names, raws, strict=True)
+        )
         self._duck.register("stream", stream)
         try:
             self._duck.execute(
-                f"CREATE OR REPLACE TABLE {into} AS WITH copied AS ("
-                f"SELECT rid, {', '.join(texts)} FROM stream WHERE sentinel = 0) {select}"
+                f"CREATE OR REPLACE TABLE {into} AS WITH copied AS (SELECT rid, {lost} FROM "
+                f"(SELECT rid, {texts} FROM stream WHERE sentinel = 0)) {select}"
             )
         finally:
             self._duck.unregister("stream")
