@@ -87,6 +87,7 @@ class RuntimeDatabase:
         self.path = path
         self.connection = sqlite3.connect(path)
         self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = OFF")  # nobody needs these rows after a power cut
         self.connection.executescript(schema)
         self._events = 0
 

@@ -102,7 +102,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def gateway(path: Path) -> Iterator[GatewayProcess]:
     """The database, open in another process that has written, checkpointed and written again."""
     process = GatewayProcess(path)
-    process.run(*[f"UPDATE vp_missions SET source = '{number}'" for number in range(20)])
+    process.run("PRAGMA synchronous = OFF", *[f"UPDATE vp_missions SET source = '{number}'" for number in range(20)])
     process.run("PRAGMA wal_checkpoint(PASSIVE)", "UPDATE vp_sessions SET last_error = 'none'")
     yield process
     process.close()
@@ -332,7 +332,7 @@ def test_a_database_that_is_restored_beside_its_old_wal(path: Path, gateway: Gat
 @pytest.mark.parametrize("journal", ["WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY"])
 def test_each_of_many_commits_is_seen_at_once(path: Path, gateway: GatewayProcess, journal: str) -> None:
     """Faster than the file system's clock ticks."""
-    gateway.run(f"PRAGMA journal_mode = {journal}", "PRAGMA synchronous = OFF")
+    gateway.run(f"PRAGMA journal_mode = {journal}")
     server = Server(path)
     for number in range(25):
         gateway.run(f"UPDATE vp_sessions SET last_error = '{number:04d}'")
