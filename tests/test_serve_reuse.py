@@ -334,7 +334,7 @@ def test_each_of_many_commits_is_seen_at_once(path: Path, gateway: GatewayProces
     """Faster than the file system's clock ticks."""
     gateway.run(f"PRAGMA journal_mode = {journal}")
     server = Server(path)
-    for number in range(25):
+    for number in range(12):
         gateway.run(f"UPDATE vp_sessions SET last_error = '{number:04d}'")
         assert server.ask(mission_limit=1)["session"]["last_error"] == f"{number:04d}"
         assert server.ask(mission_limit=1, gateway_compatible=1)["session"]["last_error"] == f"{number:04d}"
@@ -442,7 +442,7 @@ def test_a_row_of_the_future_is_seen_when_its_time_comes(path: Path, row: Callab
 @pytest.mark.parametrize("minutes", range(-30, 150, 15))
 def test_at_any_moment_the_answer_is_that_of_a_fresh_read(path: Path, gateway: GatewayProcess, minutes: int) -> None:
     server = Server(path)
-    for later in (0, 5, 14, 15, 30, 60, 61, 100_000):
+    for later in (0, 14, 15, 30, 61, 100_000):
         server.source.moment = NOON + timedelta(minutes=minutes + later)
         assert server.ask() == server.ask_fresh()
 
