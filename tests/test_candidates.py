@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 from conftest import LANE, NOON, SCHEMA
 from hypothesis import given, settings
@@ -95,6 +96,13 @@ def newest(rows: Rows, number: int, skip: int) -> set[str]:
     return {f"m{n}" for _, n in past[skip : skip + number]}
 
 
+def newest_listed(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Has so few newest events listed, and missions packed however few they are."""
+    for module in (load, mission_events):
+        patch.setattr(module, "MAX_EVENT_LIMIT", number)
+    patch.setattr(load, "_FEW_MISSIONS", 0)
+
+
 def loaded(path: Path, window: vp.RolloutWindow) -> Tables:
     with vp.open_source(path) as source:
         return source.load(window)
@@ -136,8 +144,7 @@ def test_events_that_are_packed_are_what_a_loop_counts(rows: Rows, index: str) -
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "vp_state.db"
         write(path, rows, index)
-        patch.setattr(mission_events, "MAX_EVENT_LIMIT", 2)
-        patch.setattr(load, "_FEW_MISSIONS", 0)
+        newest_listed(patch, 2)
         packed = loaded(path, window)
         patch.setattr(SqliteReading, "fetch_packed", Reading.fetch_packed)
         fetched = loaded(path, window)
@@ -151,20 +158,70 @@ def test_events_that_are_packed_are_what_a_loop_counts(rows: Rows, index: str) -
     assert packed.events.equals(fetched.events)
 
 
-def test_missions_are_packed_where_all_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = [[(PROGRESS, (NOON + timedelta(minutes=n)).isoformat(), LANE)] * 3 for n in range(6)]
-    rows: Rows = [("completed", NOON.isoformat(), events) for events in usual]
-    rows[2][2][1] = (PROGRESS, "2026-02-16 11:00:00", LANE)
+def minute(number: int, form: int = 1) -> Any:
+    return FORMS[form](NOON + timedelta(minutes=number))
+
+
+def usual(*kinds: str, lane: str = LANE) -> list[tuple[Any, Any, str]]:
+    return [(f"vp.mission.{kind}", minute(number), lane) for number, kind in enumerate(kinds)]
+
+
+#: Missions of before the newest events, by what is particular about theirs, and whether they are packed.
+PACKED: dict[str, tuple[list[tuple[Any, Any, str]], bool]] = {
+    "as usual": (usual("dispatched", "started", "progress", "progress", "completed"), True),
+    "ended twice, going on": (usual("started", "completed", "started", "cancelled", "progress"), True),
+    "nothing but progress": (usual("progress", "progress"), True),
+    "asked to stop": (usual("dispatched", "cancel_requested"), True),
+    "two of one moment": ([("vp.mission.completed", minute(3), LANE), ("vp.mission.cancelled", minute(3), LANE)], True),
+    "written backwards": (usual("dispatched", "started", "cancelled")[::-1], True),
+    "without fractions": ([(kind, minute(3, form=0), LANE) for kind in ("vp.mission.started", PROGRESS)], True),
+    "a fallback": (usual("dispatched", "fallback", "completed"), False),
+    "a failure": (usual("dispatched", "failed"), False),
+    "another lane's": ([*usual("dispatched"), *usual("progress", lane="another")], False),
+    "an unknown type": (usual("dispatched", "paused"), False),
+    "no type": ([*usual("dispatched"), (None, minute(2), LANE)], False),
+    "widths that differ": ([*usual("dispatched"), (PROGRESS, minute(2, form=0), LANE)], False),
+    "Z": ([*usual("dispatched"), (PROGRESS, minute(2, form=2), LANE)], False),
+    "29 February": ([(PROGRESS, "2024-02-29T10:00:00.000000+00:00", LANE)], False),
+    "a day that is none": ([(PROGRESS, "2026-02-30T10:00:00.000000+00:00", LANE)], False),
+    "no stamp": ([*usual("dispatched"), (PROGRESS, None, LANE)], False),
+    "two stamps in one": ([*usual("dispatched"), (PROGRESS, f"{minute(1)}|{minute(2)}", LANE)], False),
+    "later than the moment": ([*usual("dispatched"), (PROGRESS, (AS_OF + timedelta(1)).isoformat(), LANE)], False),
+}
+NEWEST = usual(*["progress"] * 9)[-2:]
+
+
+@pytest.mark.parametrize("blob", [False, True], ids=["texts", "a stamp that is no text"])
+def test_missions_are_packed_where_all_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blob: bool) -> None:
+    """Of the window's events the two newest, m0's, are listed; m1 was created after the window's end."""
+    stray = [(PROGRESS, minute(0, form=6), LANE), *usual("dispatched")] if blob else usual("dispatched")
+    rows: Rows = [
+        ("completed", minute(0), NEWEST),
+        ("completed", minute(100), usual("dispatched", "progress")),
+        ("completed", minute(0), stray),
+        *[("completed", minute(0), events) for events, _ in PACKED.values()],
+    ]
     write(tmp_path / "vp_state.db", rows, INDEX)
-    monkeypatch.setattr(mission_events, "MAX_EVENT_LIMIT", 2)
-    monkeypatch.setattr(load, "_FEW_MISSIONS", 0)
+    window = vp.RolloutWindow(LANE, start=NOON, end=NOON + timedelta(hours=1), as_of=AS_OF)
+    newest_listed(monkeypatch, 1)
+
+    def both(reading: Any) -> tuple[Tables, set[str]]:
+        tables = load.load_window(reading, window, AS_OF, "vp_state.db", "sqlite")
+        return tables, {row["mission_id"] for row in reading.rows("SELECT mission_id FROM plain_missions")}
+
     with vp.open_source(tmp_path / "vp_state.db") as source:
-
-        def counted(reading: Any) -> list[str]:
-            load.load_window(reading, vp.RolloutWindow(LANE, last_missions=9), AS_OF, "", "sqlite")
-            return [row["mission_id"] for row in reading.rows("SELECT mission_id FROM plain_missions ORDER BY 1")]
-
-        assert source.read(counted) == ["m0", "m1", "m3"]  # type: ignore[attr-defined]
+        packed, found = source.read(both)  # type: ignore[attr-defined]
+        monkeypatch.setattr(SqliteReading, "fetch_packed", Reading.fetch_packed)
+        fetched, none = source.read(both)  # type: ignore[attr-defined]
+    expected = {f"m{n}" for n, (_, is_packed) in enumerate(PACKED.values(), start=3) if is_packed} | {"m2"}
+    assert (found, none) == (set() if blob else expected, set())
+    pandas.testing.assert_frame_equal(packed.missions, fetched.missions)
+    pandas.testing.assert_frame_equal(packed.events, fetched.events)
+    assert (packed.event_counts, packed.quality) == (fetched.event_counts, fetched.quality)
+    assert list(packed.event_counts) == list(fetched.event_counts)
+    kinds = [kind or "unknown" for n, (_, _, events) in enumerate(rows) if n != 1 for kind, at, _ in events
+             if (read(at) or NOON) <= AS_OF]  # fmt: skip
+    assert packed.event_counts == Counter(kinds)
 
 
 @pytest.mark.parametrize("index", [INDEX, ""])
