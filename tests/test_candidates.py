@@ -186,18 +186,19 @@ PACKED: dict[str, tuple[list[tuple[Any, Any, str]], bool]] = {
     "a day that is none": ([(PROGRESS, "2026-02-30T10:00:00.000000+00:00", LANE)], False),
     "no stamp": ([*usual("dispatched"), (PROGRESS, None, LANE)], False),
     "two stamps in one": ([*usual("dispatched"), (PROGRESS, f"{minute(1)}|{minute(2)}", LANE)], False),
-    "later than the moment": ([*usual("dispatched"), (PROGRESS, (AS_OF + timedelta(1)).isoformat(), LANE)], False),
+    "later than the moment": ([(PROGRESS, (AS_OF + timedelta(1)).isoformat(), LANE)], False),
+    "later still": ([(PROGRESS, (AS_OF + timedelta(2)).isoformat(), LANE)], False),
 }
 NEWEST = usual(*["progress"] * 9)[-2:]
 
 
 @pytest.mark.parametrize("blob", [False, True], ids=["texts", "a stamp that is no text"])
 def test_missions_are_packed_where_all_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blob: bool) -> None:
-    """Of the window's events the two newest, m0's, are listed; m1 was created after the window's end."""
+    """Of the window's events the two newest, m0's, are listed; m1 was created after the window's end, by an odd stamp."""
     stray = [(PROGRESS, minute(0, form=6), LANE), *usual("dispatched")] if blob else usual("dispatched")
     rows: Rows = [
         ("completed", minute(0), NEWEST),
-        ("completed", minute(100), usual("dispatched", "progress")),
+        ("completed", minute(100, form=3), usual("dispatched", "progress")),
         ("completed", minute(0), stray),
         *[("completed", minute(0), events) for events, _ in PACKED.values()],
     ]
