@@ -194,7 +194,7 @@ NEWEST = usual(*["progress"] * 9)[-2:]
 
 @pytest.mark.parametrize("blob", [False, True], ids=["texts", "a stamp that is no text"])
 def test_missions_are_packed_where_all_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blob: bool) -> None:
-    """Of the window's events the two newest, m0's, are listed; m1 was created after the window's end, by an odd stamp."""
+    """m0 has the newest event, which is listed; m1, of an odd stamp, is read but was created after the window's end."""
     stray = [(PROGRESS, minute(0, form=6), LANE), *usual("dispatched")] if blob else usual("dispatched")
     rows: Rows = [
         ("completed", minute(0), NEWEST),
@@ -214,7 +214,7 @@ def test_missions_are_packed_where_all_is_usual(tmp_path: Path, monkeypatch: pyt
         packed, found = source.read(both)  # type: ignore[attr-defined]
         monkeypatch.setattr(SqliteReading, "fetch_packed", Reading.fetch_packed)
         fetched, none = source.read(both)  # type: ignore[attr-defined]
-    expected = {f"m{n}" for n, (_, is_packed) in enumerate(PACKED.values(), start=3) if is_packed} | {"m2"}
+    expected = {f"m{n}" for n, (_, is_packed) in enumerate(PACKED.values(), start=3) if is_packed} | {"m1", "m2"}
     assert (found, none) == (set() if blob else expected, set())
     pandas.testing.assert_frame_equal(packed.missions, fetched.missions)
     pandas.testing.assert_frame_equal(packed.events, fetched.events)
