@@ -179,6 +179,16 @@ def test_a_live_row_wins_over_the_archived_one(fresh_database: RuntimeDatabase, 
     assert_same_lane([fresh_database.path, tmp_path / "archive"], fresh_database.path)
 
 
+def test_row_ids_below_zero(fresh_database: RuntimeDatabase, tmp_path: Path) -> None:
+    """SQLite allows them; by the newest one it is guessed how many events there are."""
+    three_days(fresh_database).event("gone", "vp.mission.failed", NOON - timedelta(hours=3))
+    fresh_database.connection.execute("UPDATE vp_events SET rowid = -rowid")
+    fresh_database.connection.commit()
+    archived(fresh_database.path, tmp_path / "archive")
+    for location in (tmp_path / "archive", [fresh_database.path, tmp_path / "archive"]):
+        assert_same_lane(location, fresh_database.path)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -107,7 +107,7 @@ def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
             "rowid IN (SELECT rowid FROM vp_events WHERE mission_id IS NULL UNION ALL "
             f"SELECT rowid FROM vp_events WHERE mission_id = '' OR mission_id IN ({ids}))"
         )
-        lane = f"+{lane}"  # SQLite is to start from these few, not from the lane's events
+        lane = f"coalesce({lane}, NULL)"  # SQLite is to start from these few, not from the lane's events
     reading.fetch(
         "missionless",
         "vp_events",
