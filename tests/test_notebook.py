@@ -156,6 +156,20 @@ def test_results_are_named_by_lane_and_window(parameters: dict[str, Any], name: 
     assert all(character.isalnum() or character in "._-" for character in found)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "window"),
+    [
+        ({}, "all-by-1d"),
+        ({"every": "12h"}, "all-by-12h"),
+        ({"last_missions": 20}, "all-by-20-missions"),
+        ({"window_start": "2026-02-16", "every": "7d"}, "2026-02-16_open-by-7d"),
+    ],
+)
+def test_a_history_is_named_by_its_range_and_step(parameters: dict[str, Any], window: str) -> None:
+    path = find_notebook("rollout_history")
+    assert output_name(path, check_parameters(path, parameters)) == f"vp.coder.primary_{window}_rollout_history"
+
+
 def test_labels_that_look_alike_when_made_safe_stay_apart() -> None:
     path = find_notebook("rollout_window")
     names = {output_name(path, {"window_label": label}) for label in ("a/b", "a:b", "a-b", "../b", "🚀", "x" * 500)}

@@ -19,6 +19,7 @@ from traitlets.config import Config
 
 from vpanalysis.data.ops_token import without_token
 from vpanalysis.data.timestamps import as_utc
+from vpanalysis.data.window import DEFAULT_LAST_MISSIONS
 from vpanalysis.errors import InputError
 from vpanalysis.report import engine, locations
 from vpanalysis.report.document import DOCUMENT_MIME
@@ -287,6 +288,8 @@ def published_document(notebook: nbformat.NotebookNode) -> dict[str, Any] | None
 def output_name(notebook: Path, parameters: Mapping[str, Any], template: str = "", *, stamp: bool = False) -> str:
     """Returns ``{lane}_{window}``, safe for file systems; other notebooks than ``rollout_window`` add their name.
 
+    The window of a notebook with the parameter ``every`` is its whole range, by its step: ``all-by-1d``.
+
     Args:
         notebook: The notebook's path.
         parameters: As :func:`check_parameters` returns them.
@@ -299,13 +302,17 @@ def output_name(notebook: Path, parameters: Mapping[str, Any], template: str = "
     """
     declared = {parameter.name: parameter.default.strip("'\"") for parameter in parameters_of(notebook)}
     values = {name: str(parameters.get(name, declared.get(name, ""))) for name in declared}
+    number = values.get("last_missions", "").removeprefix("0")
     if values.get("window_label"):
         window = values["window_label"]
     elif values.get("window_start") or values.get("window_end"):
         window = f"{values.get('window_start') or 'beginning'}_{values.get('window_end') or 'open'}"
+    elif "every" in declared:
+        window = "all"
     else:
-        number = values.get("last_missions") or "0"
-        window = f"last-{number if number != '0' else 100}"
+        window = f"last-{number or DEFAULT_LAST_MISSIONS}"
+    if "every" in declared:
+        window += f"-by-{f'{number}-missions' if number else values['every'] or '1d'}"
     moment = as_utc(values.get("as_of") or datetime.now(UTC), "as_of")
     fields = {"lane": values.get("vp_id") or "all", "window": window, "notebook": notebook.stem}
     fields["as_of"] = f"{moment:%Y-%m-%dT%H%M%SZ}"
