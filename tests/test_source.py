@@ -503,6 +503,35 @@ def test_another_implementation_finds_the_same_missions_and_events(fresh_databas
 # --- what is no source
 
 
+def test_windows_that_are_loaded_together_are_of_one_moment(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.mission("old", NOON - timedelta(hours=1))
+    fresh_database.mission("new", NOON)
+    window = RolloutWindow(LANE, start=NOON, as_of=LATER)
+
+    def while_it_is_read(tables: Tables) -> dict[str, RolloutWindow]:
+        assert ids(tables) == ["new"]
+        fresh_database.mission("too late", NOON)
+        return {"again": window, "before": RolloutWindow(LANE, end=NOON, as_of=LATER)}
+
+    with open_source(fresh_database.path) as source:
+        tables, others = source.load_with(window, while_it_is_read)
+        assert {name: ids(other) for name, other in others.items()} == {"again": ["new"], "before": ["old"]}
+        assert ids(source.load(window)) == ["new", "too late"]
+    assert ids(tables) == ["new"]
+
+
+def test_what_cannot_be_read_is_told_of_its_own_window(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.mission("old", NOON - timedelta(days=9), started_at="soon", objective=b"\xff")
+    fresh_database.mission("new", NOON, started_at="later")
+    old, new = RolloutWindow(LANE, end=NOON - timedelta(days=5), as_of=LATER), RolloutWindow(LANE, last_missions=1)
+    with open_source(fresh_database.path) as source:
+        first, others = source.load_with(old, lambda tables: {"new": new.at(LATER), "old again": old})
+    of_old = {"vp_missions.started_at": 1}, {"vp_missions.objective": 1}
+    for tables, expected in ((first, of_old), (others["new"], (of_old[0], {})), (others["old again"], of_old)):
+        quality = tables.quality
+        assert (dict(quality.unreadable_times), dict(quality.undecodable_texts)) == expected
+
+
 def test_an_unknown_lane_is_refused_with_the_lanes_there_are(fresh_database: RuntimeDatabase) -> None:
     fresh_database.mission("m", NOON, vp_id="vp.other")
     fresh_database.session("vp.third")

@@ -19,7 +19,7 @@ from vpanalysis.data.snapshot import FallbackShare, count_names, latency
 from vpanalysis.data.tables import missions_frame
 
 #: More missions than this are not the next ones any more.
-MOST = 1000
+MOST = 512
 #: What the next missions may do: the verb for one and for more of them, and what their rows hold.
 _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "fallback": ("falling back", {"fallback_events": 1}),
@@ -99,11 +99,11 @@ def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metric
 
 def _fewest(status_after: Callable[[int], LaneStatus], now: LaneStatus) -> int | None:
     """The fewest missions that change the verdict: the more, the further it moves, so doubling and halving find it."""
+    if status_after(MOST) == now:
+        return None
     same, changed = 0, 1
     while status_after(changed) == now:
         same, changed = changed, 2 * changed
-        if changed > MOST:
-            return None
     while changed - same > 1:
         middle = (same + changed) // 2
         same, changed = (middle, changed) if status_after(middle) == now else (same, middle)

@@ -48,6 +48,7 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     Raises:
         UnknownLaneError: The database holds other lanes, but nothing of this one.
     """
+    reading.begin()
     as_of = window.as_of or now
     window = window.at(as_of)
     lane = f"vp_id = {literal(window.vp_id)}"

@@ -59,10 +59,14 @@ class Reading(ABC):
 
     def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
         self._duck = duck
-        self.undecodable: Counter[str] = Counter()
-        self.unreadable: Counter[str] = Counter()
+        self.begin()
         self.columns: dict[str, tuple[str, ...]] = {}
         self.indexed = False
+
+    def begin(self) -> None:
+        """Counts anew what cannot be read: what follows is of another window."""
+        self.undecodable: Counter[str] = Counter()
+        self.unreadable: Counter[str] = Counter()
 
     @abstractmethod
     def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str, select: str) -> None:

@@ -1,6 +1,7 @@
 """Sources that hold no tables but the endpoint's answer: a saved snapshot, and a gateway."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 
 
-class _EndpointSource:
+class _EndpointSource(ABC):
     """What a saved snapshot and a gateway have in common.
 
     Attributes:
@@ -38,8 +39,19 @@ class _EndpointSource:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception: object) -> None:  # noqa: B027
         """Nothing to close."""
+
+    @abstractmethod
+    def load(self, window: RolloutWindow) -> Tables:
+        """Returns the tables of the newest missions."""
+
+    def load_with(
+        self, window: RolloutWindow, others: Callable[[Tables], Mapping[str, RolloutWindow]]
+    ) -> tuple[Tables, dict[str, Tables]]:
+        """Returns the window's tables and those of other windows, each asked for by itself."""
+        tables = self.load(window)
+        return tables, {name: self.load(other) for name, other in others(tables).items()}
 
     def series(self, span: RolloutWindow, plan: object, use: object) -> NoReturn:
         """Raises: what holds the newest missions alone has no past windows."""

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,11 @@ class Source(Protocol):
 
     def load(self, window: RolloutWindow) -> Tables:
         """Returns the window's tables, read in one transaction."""
+
+    def load_with(
+        self, window: RolloutWindow, others: Callable[[Tables], Mapping[str, RolloutWindow]]
+    ) -> tuple[Tables, dict[str, Tables]]:
+        """Returns the window's tables, and by name those of ``others`` that it asks for, from the same reading."""
 
     def series(
         self,
@@ -154,9 +159,14 @@ class SqliteSource(TableSource):
         """Returns what differs after any change of the database; ``None`` where nothing can prove that."""
         return fingerprint(self.path)
 
-    def load(self, window: RolloutWindow) -> Tables:
-        """Returns the window's tables, read in one transaction; its quality says when they were not checked."""
-        tables = super().load(window)
+    def load_with(
+        self, window: RolloutWindow, others: Callable[[Tables], Mapping[str, RolloutWindow]]
+    ) -> tuple[Tables, dict[str, Tables]]:
+        """See `TableSource.load_with`; their quality says when they were not checked."""
+        tables, more = super().load_with(window, others)
+        return self._marked(tables), {name: self._marked(other) for name, other in more.items()}
+
+    def _marked(self, tables: Tables) -> Tables:
         return tables if self._undamaged else replace(tables, quality=replace(tables.quality, unchecked=True))
 
     def _check(self, reading: SqliteReading) -> None:

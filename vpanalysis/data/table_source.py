@@ -1,7 +1,7 @@
 """What sources that hold VP tables have in common: windows and the gateway's answer, out of one reading."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Self, TypeVar
 
@@ -50,7 +50,29 @@ class TableSource(ABC):
             InputError: The lane is not in the source although others are, a table is missing, or a file
                 cannot be read.
         """
-        return self.read(lambda reading: load_window(reading, window, self.now(), self.name, self.kind))
+        return self.load_with(window, lambda tables: {})[0]
+
+    def load_with(
+        self, window: RolloutWindow, others: Callable[[Tables], Mapping[str, RolloutWindow]]
+    ) -> tuple[Tables, dict[str, Tables]]:
+        """Returns the window's tables and, read in the same transaction, those of other windows of its lane.
+
+        Args:
+            window: The window.
+            others: Names the other windows, given the first one's tables; a pure function: it is called again when
+                the source changed meanwhile.
+
+        Raises:
+            InputError: As by `load`.
+        """
+        now = self.now()
+
+        def read(reading: Reading) -> tuple[Tables, dict[str, Tables]]:
+            tables = load_window(reading, window, now, self.name, self.kind)
+            found = others(tables).items()
+            return tables, {name: load_window(reading, other, now, self.name, self.kind) for name, other in found}
+
+        return self.read(read)
 
     def series(
         self,

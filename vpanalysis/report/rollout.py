@@ -5,6 +5,7 @@ import json
 import platform
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -21,12 +22,12 @@ from vpanalysis.analysis.recovery_checklist import ReenableVerdict, recovery_che
 from vpanalysis.analysis.run_times import latency_profile
 from vpanalysis.analysis.sessions import session_story
 from vpanalysis.analysis.signatures import group_signatures
-from vpanalysis.analysis.trends import PastWindow, compare, past_windows, rolling_fallback
+from vpanalysis.analysis.trends import compare, past_windows, rolling_fallback
 from vpanalysis.data.schema import DEFAULT_VP_ID, MAX_MISSION_LIMIT
 from vpanalysis.data.source import Source, open_source
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
-from vpanalysis.errors import InputError, UnknownLaneError
+from vpanalysis.errors import InputError
 from vpanalysis.report import locations
 from vpanalysis.report.row import evidence_row
 from vpanalysis.report.sections.verdict import banner
@@ -92,11 +93,11 @@ def rollout_report(
         as_of=as_of or None,
     )
     with open_source(locations.real(source)) as opened:
-        tables = opened.load(window)
-        before = _baseline(opened, tables, baseline_start, baseline_end)
+        tables, others = opened.load_with(window, partial(_others, baseline_start, baseline_end))
         metrics = summarize(tables).overdue_after(rules.overdue_seconds)
-        difference, misleads = _gateway_difference(opened, tables, metrics, rules)
-        preceding = _preceding(opened, tables)
+        newest = summarize(others["gateway"]) if "gateway" in others else metrics
+        difference, misleads = _gateway_difference(opened, tables, newest, rules)
+    before, preceding = others.get("baseline"), others.get("preceding")
     baseline = summarize(before).overdue_after(rules.overdue_seconds) if before is not None else None
     verdict = classify(metrics, rules)
     evidence = verdict.evidence.model_copy(update={"fragility": outlook(metrics, rules)})
@@ -110,7 +111,7 @@ def rollout_report(
         policy=rules,
         baseline=baseline,
         comparison=compare(metrics, baseline, slow_seconds=rules.p95_critical_seconds),
-        preceding=preceding,
+        preceding=past_windows(preceding, tables.window, PRECEDING) if preceding is not None else (),
         rolling=rolling_fallback(metrics),
         latency=latency_profile(metrics, slow_seconds=rules.p95_critical_seconds),
         baseline_latency=latency_profile(baseline, slow_seconds=rules.p95_critical_seconds) if baseline else None,
@@ -158,12 +159,20 @@ def check_types(given: Mapping[str, Any]) -> None:
             raise InputError(f"The parameter {name} is {given[name]}: give a whole number of 0 or more.")
 
 
-def _baseline(source: Source, tables: Tables, start: str, end: str) -> Tables | None:
-    """Loads the window to compare with; ``None`` when there is none, or when the source cannot show it."""
-    if start or end:
-        return source.load(RolloutWindow(tables.window.vp_id, start=start or None, end=end or None, as_of=tables.as_of))
-    window = tables.window.baseline()
-    return None if window is None or tables.snapshot is not None else source.load(window)
+def _others(baseline_start: str, baseline_end: str, tables: Tables) -> dict[str, RolloutWindow]:
+    """Which windows are read beside one: its baseline, those before it, and the newest missions as the gateway counts.
+
+    A snapshot has none of them; an explicit baseline is asked for all the same, so that its source may say why not.
+    """
+    window, as_of = tables.window, tables.as_of
+    asked = RolloutWindow(window.vp_id, start=baseline_start or None, end=baseline_end or None, as_of=as_of)
+    found = {"baseline": asked} if baseline_start or baseline_end else {}
+    if tables.snapshot is not None:
+        return found
+    if window.last_missions is None or window.last_missions > MAX_MISSION_LIMIT or window.skip_missions:
+        found["gateway"] = RolloutWindow(window.vp_id, last_missions=_GATEWAY_MISSIONS, as_of=as_of)
+    before = {"baseline": window.baseline(), "preceding": window.preceding(PRECEDING)}
+    return {name: other for name, other in before.items() if other is not None} | found
 
 
 def _way_back(metrics: Metrics, baseline: Metrics | None, policy: Policy) -> ReenableVerdict | None:
@@ -171,25 +180,11 @@ def _way_back(metrics: Metrics, baseline: Metrics | None, policy: Policy) -> Ree
     return reenable(metrics, baseline, policy) if baseline is not None and forced else None
 
 
-def _preceding(source: Source, tables: Tables) -> tuple[PastWindow, ...]:
-    """Reads the windows before this one at once; empty when the source cannot show them."""
-    before = tables.window.preceding(PRECEDING)
-    if before is None or tables.snapshot is not None:
-        return ()
-    try:
-        return past_windows(source.load(before), tables.window, PRECEDING)
-    except UnknownLaneError:
-        return ()
-
-
 def _gateway_difference(source: Source, tables: Tables, metrics: Metrics, policy: Policy) -> tuple[str | None, bool]:
     """Compares the gateway's own numbers, at the capture helper's limits, with ours for the same missions."""
     if tables.snapshot is not None:
         return None, False
-    window = tables.window
-    if window.last_missions is None or window.last_missions > MAX_MISSION_LIMIT or window.skip_missions:
-        window = RolloutWindow(window.vp_id, last_missions=_GATEWAY_MISSIONS, as_of=tables.as_of)
-        metrics = summarize(source.load(window))
+    window = metrics.window
     gateway = source.gateway_snapshot(window.vp_id, window.last_missions or _GATEWAY_MISSIONS, _GATEWAY_EVENTS)
     difference = compare_with_gateway(metrics, gateway)
     return difference, difference is not None and gateway_misleads(metrics, gateway, policy)
