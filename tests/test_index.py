@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from conftest import need
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from vpanalysis.errors import InputError
 from vpanalysis.report.html import NEIGHBOURS
@@ -55,27 +56,28 @@ def twin(folder: Path, entry: Entry) -> None:
     (folder / f"{entry.name}.json").write_text(json.dumps(content), "utf-8")
 
 
-def rows(page: str, caption: str) -> list[list[str]]:
-    """The texts of a table's cells, marks left out."""
+def rows(page: str, caption: str) -> list[dict[str, str]]:
+    """The texts of a table's rows by column, lanes' headings left out; a healthy report has no reason."""
     table = next(part for part in page.split("<table")[1:] if f"<caption>{caption}" in part)
     body = table.partition("<tbody>")[2].partition("</tbody>")[0]
-    plain = re.sub(r'<span class="mark[^>]*>[^<]*</span> ', "", body)
-    return [
-        [re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<t[hd] .*?>(.*?)</t[hd]>", row, re.DOTALL)]
-        for row in plain.split("<tr>")[1:]
+    names = ["window", "status", "lane", "changed", "rate", "p95", "reason"]
+    found = [
+        [re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL)]
+        for row in body.split("<tr")[1:]
+        if row.startswith(">")
     ]
+    return [dict(zip(names, [*row, ""] if len(row) < len(names) else row, strict=False)) for row in found]
+
+
+def column(page: str, caption: str, name: str) -> list[str]:
+    return [row[name] for row in rows(page, caption)]
 
 
 def test_those_that_need_somebody_come_first_and_worst_first() -> None:
     page = render(entries("a", "HHW") + entries("b", "HFF") + entries("c", "WHH") + entries("d", "HHN"), START)
     assert "4 of 12 need you" in page
-    assert [row[-1] for row in rows(page, "Reports that need you")] == [
-        "reason F2",
-        "reason F1",
-        "reason W2",
-        "reason N2",
-    ]
-    listed = [(row[2], row[-1]) for row in rows(page, "Every report")][:6]
+    assert column(page, "Reports that need you", "reason") == ["reason F2", "reason F1", "reason W2", "reason N2"]
+    listed = [(row["lane"], row["reason"]) for row in rows(page, "Every report")][:6]
     assert listed == [("b", "reason F2"), ("b", "reason F1"), ("b", ""), ("a", "reason W2"), ("a", ""), ("a", "")]
 
 
@@ -88,15 +90,19 @@ def test_a_healthy_folder_says_so() -> None:
 def test_what_changed_since_the_window_before() -> None:
     found = entries("a", "HWWH")
     found[3] = replace(found[3], policy="playbook 2")
-    changed = [row[3] for row in rows(render(found, START), "Every report")]
-    assert changed == ["was WATCH, other policy", "–", "was HEALTHY", "first"]
+    page = render(found, START)
+    assert column(page, "Every report", "changed") == ["was WATCH, other policy", "", "was HEALTHY", "first"]
+    [heading] = re.findall(r'<tr class="group">(.*?)</tr>', page, re.DOTALL)
+    assert "4 reports · 2 changes of status" in heading
+    assert 'aria-label="Fallback rates so far: 0.0' in heading
+    assert "p95 so far: 30.0" in heading
 
 
 def test_factories_of_one_lane_name_are_told_apart() -> None:
     page = render(entries("a", "HW") + entries("a", "HH", factory="beta"), START)
-    assert [row[2] for row in rows(page, "Reports that need you")] == ["a (alpha)"]
-    assert [(row[2], row[3]) for row in rows(page, "Every report")] == [
-        ("a (alpha)", "was HEALTHY"), ("a (alpha)", "first"), ("a (beta)", "–"), ("a (beta)", "first"),
+    assert column(page, "Reports that need you", "lane") == ["a (alpha)"]
+    assert [(row["lane"], row["changed"]) for row in rows(page, "Every report")] == [
+        ("a (alpha)", "was HEALTHY"), ("a (alpha)", "first"), ("a (beta)", ""), ("a (beta)", "first"),
     ]  # fmt: skip
 
 
@@ -159,19 +165,47 @@ def test_hostile_texts_are_escaped_and_nothing_is_loaded() -> None:
     assert "http://" not in page.replace("&lt;img src=http://x&gt;", "")
 
 
-def test_the_index_filters_and_sorts_without_a_network(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=need("chromium"), args=["--no-sandbox", "--disable-gpu"])
+
+
+def test_the_index_filters_and_sorts_without_a_network(tmp_path: Path, browser: Browser) -> None:
     path = tmp_path / "index.html"
     path.write_text(render(entries("a", "H" * 20) + entries("b", "H" * 19 + "W"), START), "utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=need("chromium"), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.goto(path.as_uri())
-        table = page.locator("table").last
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        page.get_by_role("searchbox").last.fill("reason W19")
-        assert table.locator("tbody tr:visible").count() == 1
-        page.get_by_role("searchbox").last.fill("")
-        head = table.locator("thead button").filter(has_text="Rate").first
-        head.click()
-        head.click()
-        assert "19.0" in table.locator("tbody tr").first.inner_text()
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(path.as_uri())
+    table = page.locator("table").last
+    shown = table.locator("tbody tr:visible")
+    search = page.get_by_role("searchbox").last
+    assert table.get_by_role("row").nth(1).inner_text().startswith("b"), "it is a table to a screen reader"
+    search.fill("reason W19")
+    assert [text.split("\n")[0] for text in shown.all_inner_texts()] == ["b", "01 19:00"]
+    search.fill("")
+    head = table.locator("thead button").filter(has_text="Rate")
+    head.click()
+    head.click()
+    assert "19.0" in shown.first.inner_text()
+    assert shown.count() == 40, "lanes' headings are gone while the rows are sorted"
+    head.click()
+    assert shown.first.inner_text().startswith("b")
+    assert shown.count() == 42
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_is_out_of_sight_is_not_laid_out(tmp_path: Path, browser: Browser) -> None:
+    """So that thousands of reports open about as fast as hundreds; a row laid out has a dozen boxes and more."""
+    reports = [entry for lane in range(40) for entry in entries(f"lane-{lane}", "H" * 25)]
+    (tmp_path / "index.html").write_text(render(reports, START), "utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto((tmp_path / "index.html").as_uri())
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    [boxes] = [
+        metric["value"]
+        for metric in session.send("Performance.getMetrics")["metrics"]
+        if metric["name"] == "LayoutObjects"
+    ]
+    assert boxes < 3 * len(reports)

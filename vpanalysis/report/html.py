@@ -34,8 +34,8 @@ class Shown:
     """One thing to show.
 
     Attributes:
-        kind: ``piece``, ``image``, ``html`` or ``text``.
-        value: A piece's data, an image's data URI, harmless markup, or text.
+        kind: ``piece``, ``reports``, ``image``, ``html`` or ``text``.
+        value: A piece's data, the index's rows, an image's data URI, harmless markup, or text.
         alt: An image's alternative text.
         title: An image's title, which the page shows above it.
         folded: Its reader unfolds it: it proves what the section's figure and sentence say.

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,15 @@ from vpanalysis.analysis.verdict import CAUTION
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.errors import InputError
 from vpanalysis.report import blocks
-from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import TONES
 from vpanalysis.report.html import NEIGHBOURS, Section, Shown, page
+from vpanalysis.report.piece import MARKS
 from vpanalysis.report.sections.tile import sparkline
 
 INDEX = "index.html"
 _FACTS = ".index.json"
 _FORMAT = 1  # raised with every change of `Entry` or of what it is made from
-#: Windows of a lane whose rates a sparkline shows.
+#: Windows of a lane whose rates and p95 a sparkline shows.
 _TREND = 12
 #: The playbook's cadence (§7.1): at most 60 minutes apart in a rollout, at least twice a day in steady state.
 _CADENCE = {"rollout": timedelta(minutes=60), "sustained": timedelta(hours=12)}
@@ -115,26 +115,29 @@ def render(entries: Sequence[Entry], now: datetime) -> str:
     series = _series(entries)
     lasting = {entry.name for one in series for entry in _lasting(one)}
     worst = sorted((entry for entry in entries if entry.name in lasting), key=_severity)
-    count = f"{len(worst)} of {len(entries):,} need you" if worst else f"None of {len(entries):,} needs you"
+    count = f"{len(worst):,} of {len(entries):,} need you" if worst else f"None of {len(entries):,} needs you"
     tone = TONES[worst[0].status] if worst else "good"  # type: ignore[index]
     newest = {entry.series[:2]: entry for entry in sorted(entries, key=lambda entry: entry.judged)}
     late = [note for entry in newest.values() if (note := _overdue(entry, now))]
     several = len({entry.source for entry in entries}) > 1
-    needing = [_shown(_table("Reports that need you, worst first", worst, series, several))] if worst else []
-    heading = Section("need", "Reports", count, tone, needing)
-    due = [_shown(blocks.notes(("watch", "", note) for note in late))]
+    places = {entry.name: (one, place) for one in series for place, entry in enumerate(one)}
+    needing = [_rows("Reports that need you, worst first", [_row(*places[entry.name], several) for entry in worst])]
+    heading = Section("need", "Reports", count, tone, needing if worst else [])
+    due = [Shown("piece", {"kind": "blocks", "content": {"blocks": [blocks.notes(("watch", "", n) for n in late)]}})]
     dues = [Section("due", "Looks due", f"{formatting.count(len(late), 'lane')} overdue", "watch", due)] if late else []
-    by_lane = [entry for one in sorted(series, key=_severity_of_series) for entry in reversed(one)]
-    table = _table("Every report, the worst lanes first, newest first", by_lane, series, several)
+    listed: list[dict[str, Any]] = []
+    for one in sorted(series, key=_severity_of_series):
+        listed.append(_heading(one, several, sum(entry.name in lasting for entry in one)))
+        listed += [_row(one, place, several, trends=False) for place in reversed(range(len(one)))]
     lanes = formatting.count(len({entry.series[:2] for entry in entries}), "lane")
-    whole = formatting.count(len(entries), "report")
-    everything = Section("all", "All", f"{whole} of {lanes}", "plain", [_shown(table)])
+    whole = f"{formatting.count(len(entries), 'report')} of {lanes}"
+    table = _rows("Every report, the worst lanes first, newest first", listed, grouped=True)
+    everything = Section("all", "All", whole, "plain", [table])
     return page([heading, *dues, everything], f"{count}: rollout reports", f"Written {formatting.time(now)}")
 
 
-def _shown(block: blocks.Block) -> Shown:
-    """A block on the page; as a whole piece, thousands of rows would be set as plain text too."""
-    return Shown("piece", {"kind": "blocks", "content": {"blocks": [block]}})
+def _rows(caption: str, rows: Sequence[Mapping[str, Any]], *, grouped: bool = False) -> Shown:
+    return Shown("reports", {"caption": caption, "rows": rows, "grouped": grouped})
 
 
 def _series(entries: Iterable[Entry]) -> list[list[Entry]]:
@@ -144,7 +147,7 @@ def _series(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def _lasting(series: Sequence[Entry]) -> list[Entry]:
-    """The reports of a lane that ask for something, up to the newest, since it was last in_words to continue."""
+    """The reports of a lane that ask for something, up to the newest, since it was last told to continue."""
     asking = []
     for entry in reversed(series):
         if entry.action == "continue":
@@ -169,34 +172,52 @@ def _overdue(newest: Entry, now: datetime) -> str:
     if judged is None or cadence is None or newest.notebook != "rollout_window" or now - judged <= cadence:
         return ""
     late = formatting.duration((now - judged - cadence).total_seconds())
-    return f"{newest.lane} ({newest.source}): last judged {newest.judged}, next look overdue by {late} (§7.1)."
+    return (
+        f"{newest.lane} ({newest.source}): last judged {formatting.time(judged)}, next look overdue by {late} (§7.1)."
+    )
 
 
-def _table(caption: str, entries: Sequence[Entry], series: Sequence[Sequence[Entry]], several: bool) -> blocks.Block:
-    places = {entry.name: (one, place) for one in series for place, entry in enumerate(one)}
-    columns: list[Column] = [
-        ("Window", "short"), ("Status", "short"), "Lane", "Changed", ("Rate", "number"), ("p95", "number"),
-        "Rates so far", ("Reason", "wide"),
-    ]  # fmt: skip
-    rows = []
-    for entry in entries:
-        one, place = places[entry.name]
-        rates = [earlier.rate for earlier in one[max(0, place + 1 - _TREND) : place + 1]]
-        drawn = entry.name == one[-1].name or len(entries) < len(places)  # an earlier one's line is part of it
-        in_words = "Fallback rate over the windows: " + ", ".join(map(formatting.percent, rates))
-        rows.append(
-            [
-                {"text": entry.window, "tone": "plain", "href": _href(f"{entry.name}.html")},
-                blocks.marked(TONES.get(entry.status, "plain"), entry.status.replace("_", " ")),  # type: ignore[call-overload]
-                f"{entry.lane} ({entry.source})" if several else entry.lane,
-                _changed(one[place - 1] if place else None, entry),
-                formatting.percent(entry.rate),
-                formatting.duration(entry.p95),
-                blocks.trend(sparkline(rates), in_words) if drawn else "",
-                "" if entry.action == "continue" else entry.reason,
-            ]
-        )
-    return blocks.table(caption, columns, rows)
+def _heading(one: Sequence[Entry], several: bool, needing: int) -> dict[str, Any]:
+    """What stands above a lane's reports: how many there are, and its newest rates and p95 as lines."""
+    flips = sum(before.status != entry.status for before, entry in pairwise(one))
+    facts = [
+        formatting.count(len(one), "report"),
+        f"{needing:,} need you" if needing > 1 else "1 needs you" if needing else "",
+        formatting.count(flips, "change") + " of status" if flips else "",
+        *({one[-1].notebook.replace("_", " "), one[-1].profile} - {"rollout window", "rollout"}),
+    ]
+    return {"lane": _lane(one[-1], several), "facts": " · ".join(filter(None, facts)), **_trends(one[-_TREND:])}
+
+
+def _row(one: Sequence[Entry], place: int, several: bool, *, trends: bool = True) -> dict[str, Any]:
+    entry = one[place]
+    return {
+        "href": _href(f"{entry.name}.html"),
+        "window": entry.window,
+        "mark": MARKS[TONES.get(entry.status, "plain")],  # type: ignore[call-overload]
+        "tone": TONES.get(entry.status, "plain"),  # type: ignore[call-overload]
+        "status": entry.status.replace("_", " "),
+        "lane": _lane(entry, several),
+        "changed": _changed(one[place - 1] if place else None, entry),
+        "rate": formatting.percent(entry.rate),
+        "p95": formatting.duration(entry.p95),
+        "reason": "" if entry.action == "continue" else entry.reason,
+        **(_trends(one[max(0, place + 1 - _TREND) : place + 1]) if trends else {"rates": None, "p95s": None}),
+    }
+
+
+def _lane(entry: Entry, several: bool) -> str:
+    return f"{entry.lane} ({entry.source})" if several else entry.lane
+
+
+def _trends(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Fallback rates and p95 of windows that follow each other, as lines and in words."""
+    rates, p95s = [entry.rate for entry in entries], [entry.p95 for entry in entries]
+    shown = {
+        "rates": (sparkline(rates), "Fallback rates so far: " + ", ".join(map(formatting.percent, rates))),
+        "p95s": (sparkline(p95s), "p95 so far: " + ", ".join(map(formatting.duration, p95s))),
+    }
+    return {name: trend if trend[0] else None for name, trend in shown.items()}
 
 
 def _changed(before: Entry | None, entry: Entry) -> str:
@@ -205,7 +226,7 @@ def _changed(before: Entry | None, entry: Entry) -> str:
         return "first"
     changes = [f"was {before.status.replace('_', ' ')}"] if before.status != entry.status else []
     changes += ["other policy"] if before.policy != entry.policy else []
-    return ", ".join(changes) or "–"
+    return ", ".join(changes)
 
 
 # --- facts

@@ -24,31 +24,42 @@ const number = (text) => {
   return Number.isNaN(value) ? -1 : value;
 };
 const { compare } = new Intl.Collator(undefined, { numeric: true });
-const order = (a, b) => a.matches(".number") ? number(a.textContent) - number(b.textContent)
-  : compare(a.textContent, b.textContent);
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const body = table.tBodies[0];
+  const asWritten = [...body.rows], grouped = table.matches(".grouped");
+  const text = (row, column) => row.cells[column]?.textContent ?? "";
+  const isGroup = (row) => row.matches(".group");
+  const search = document.createElement("input");
+  const filter = () => {
+    const wanted = plain(search.value);
+    let group;
+    for (const row of body.rows) {
+      row.hidden = isGroup(row) || !plain(row.textContent).includes(wanted);
+      if (isGroup(row)) group = row;
+      else if (group && !row.hidden) group.hidden = false;
+    }
+  };
   table.querySelectorAll("thead th").forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
+      const next = { ascending: "descending", descending: "" }[head.getAttribute("aria-sort")] ?? "ascending";
       for (const other of table.querySelectorAll("thead th")) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const rows = [...body.rows].sort((a, b) => order(a.cells[column], b.cells[column]));
-      body.append(...(down ? rows.reverse() : rows));
+      if (next) head.setAttribute("aria-sort", next);
+      const order = head.matches(".number") ? (a, b) => number(text(a, column)) - number(text(b, column))
+        : (a, b) => compare(text(a, column), text(b, column));
+      const rows = next ? asWritten.filter((row) => !isGroup(row)).sort(order) : asWritten;
+      if (grouped) table.classList.toggle("grouped", !next); // lanes' headings belong to the order as written
+      body.replaceChildren(...(next === "descending" ? rows.reverse() : rows));
+      filter();
     });
   });
-  const search = document.createElement("input");
   search.type = "search";
   search.placeholder = "Filter rows";
   search.setAttribute("aria-label", `Filter: ${table.caption?.textContent ?? "rows"}`);
-  search.addEventListener("input", () => {
-    const wanted = plain(search.value);
-    for (const row of body.rows) row.hidden = !plain(row.textContent).includes(wanted);
-  });
+  search.addEventListener("input", filter);
   table.parentElement.before(search);
 }
 const unfold = () => {
