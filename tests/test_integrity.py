@@ -263,3 +263,25 @@ def test_but_not_for_ever(make_database: Callable[..., RuntimeDatabase], capsys:
         ran = run_command(capsys, "capture", "--source", str(database.path), "--wait", "0.2")
     assert ran.code == 2
     assert "database is locked (it was waited for; --wait SECONDS waits longer)" in ran.err
+
+
+def test_a_database_that_is_read_for_ever_is_given_up(
+    make_database: Callable[..., RuntimeDatabase],
+) -> None:
+    database = make_database()
+    fill(database, 400)
+    statement = "CREATE INDEX slow ON vp_missions (vp_id) WHERE "
+    never = "length(replace(hex(zeroblob(2000000 + length(mission_id))), '0', 'ab')) < 0"  # 80 ms a row
+    database.connection.executescript(f"{statement}vp_id IS NULL; PRAGMA writable_schema = ON")
+    database.connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'slow'", [statement + never])
+    database.connection.commit()
+    database.connection.close()
+    program = (
+        "import sys; from vpanalysis.data import sqlite_file; sqlite_file.READ_SECONDS = 0.3; "
+        "from vpanalysis.cli import main; sys.argv[0] = 'vpanalysis'; main()"
+    )
+    arguments = ["capture", "--source", str(database.path), "--wait", "0"]
+    ran = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("ERROR: vp_state.db was not read within 0 s: it may be made to be read for ever.")
+    assert ran.stderr.count("\n") == 1

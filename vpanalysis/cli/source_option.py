@@ -98,7 +98,7 @@ def _told(variable: str) -> Callable[[click.Context, click.Parameter, Any], None
     """Hands an option's value to whatever reads the database, in a notebook's process, too."""
 
     def tell(ctx: click.Context, _: click.Parameter, value: Any) -> None:
-        if value not in (None, False):
+        if value is not None and value is not False:
             before = os.environ.get(variable)
             os.environ[variable] = str(value)
             ctx.call_on_close(lambda: os.environ.update({variable: before}) if before else os.environ.pop(variable))

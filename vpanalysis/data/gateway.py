@@ -2,24 +2,22 @@
 
 import json
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import ReadTimeoutError
 
+from vpanalysis.data.in_time import in_time
 from vpanalysis.data.ops_token import WAYS_IN
 from vpanalysis.errors import InputError
 
-_T = TypeVar("_T")
 PATH = "/api/v1/ops/metrics/coder-vp"
 CONNECT_SECONDS = 5.0
 #: For one answer in all, repeated attempts included.
@@ -134,8 +132,8 @@ def fetch(endpoint: Endpoint, query: Mapping[str, str | int], token: str | None)
         session.params = {**endpoint.query, **{name: str(value) for name, value in query.items()}}
         for attempt in range(ATTEMPTS):
             time.sleep(PAUSE_SECONDS * attempt)
-            try:
-                answer = _in_time(partial(_ask, session, endpoint, token), until - time.monotonic())
+            try:  # a socket's own limit starts anew with every byte, and in headers nobody looks at a clock
+                answer = in_time(partial(_ask, session, endpoint, token), until - time.monotonic())
                 if isinstance(answer, bytes):
                     return answer
                 sentence, again = answer
@@ -152,7 +150,7 @@ def fetch(endpoint: Endpoint, query: Mapping[str, str | int], token: str | None)
                         "name the authority in REQUESTS_CA_BUNDLE."
                     ) from None
                 sentence = f"{endpoint.url} cannot be reached: check that the gateway runs there and the port is right."
-            except requests.Timeout:
+            except (requests.Timeout, TimeoutError):
                 raise InputError(
                     f"{endpoint.url} did not answer in time: check the host and the gateway's load, and ask again."
                 ) from None
@@ -175,33 +173,6 @@ def _ask(session: requests.Session, endpoint: Endpoint, token: str | None) -> by
         problem = Problem.of(answer, endpoint.secrets(token))
         again = answer.status_code in (502, 503) if problem is None else problem.retryable
         return _refusal(answer.status_code, endpoint.url, token, problem), again
-
-
-def _in_time(work: Callable[[], _T], seconds: float) -> _T:
-    """Returns what ``work`` returns, or raises what it raises, within ``seconds``.
-
-    A socket's own limit starts anew with every byte, and headers are read where nobody can look at a clock: a server
-    that drips is left to a thread that ends with the process.
-
-    Raises:
-        requests.Timeout: It took longer.
-    """
-    outcome: SimpleQueue[tuple[_T | None, BaseException | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((work(), None))
-        except BaseException as error:
-            outcome.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        result, error = outcome.get(timeout=max(0.001, seconds))
-    except Empty:
-        raise requests.Timeout from None
-    if error is not None:
-        raise error
-    return cast("_T", result)
 
 
 class _Credentials(AuthBase):

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -199,6 +199,11 @@ class SqliteReading(Reading):
             self._duck.close()
         self._sqlite.close()
         del self._duck, self._sqlite
+
+    def interrupt(self) -> None:
+        """Ends, from another thread, the statement that runs."""
+        with suppress(duckdb.Error, AttributeError):  # it has just ended by itself
+            self._duck.interrupt()
 
     def copy_sessions(self, into: str, rest: str) -> None:
         """Creates ``into`` from ``vp_sessions``: each column as text, and ``type of X`` as SQLite names it."""

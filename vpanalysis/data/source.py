@@ -195,11 +195,16 @@ class SqliteSource(TableSource):
 
         ``files`` lets that one write files.
         """
+        readings: list[SqliteReading] = []
 
         def read(uri: str, opened: Callable[[], None]) -> _T:
             with open_reading(uri, self.name, opened, duck, files=files) as reading:
-                self._check(reading)
-                return use(reading)
+                readings.append(reading)
+                try:
+                    self._check(reading)
+                    return use(reading)
+                finally:
+                    readings.remove(reading)
 
         try:
             return read_consistently(self.path, read)
@@ -210,6 +215,9 @@ class SqliteSource(TableSource):
             if isinstance(error, duckdb.OutOfMemoryException):
                 raise InputError(f"{self.name} needs more memory than there is: take a smaller window.") from error
             raise
+        finally:
+            for reading in readings:  # given up: it ends at its next row
+                reading.interrupt()
 
 
 class SampleSource(SqliteSource):

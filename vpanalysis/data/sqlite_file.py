@@ -13,10 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from vpanalysis.data.in_time import in_time
 from vpanalysis.errors import InputError
 
 _T = TypeVar("_T")
@@ -26,7 +28,8 @@ _WAIT_SECONDS = 0.05
 #: A file whose times are older than this gets other ones by the next write, however coarse the file system's clock.
 _SETTLED_SECONDS = 2.0
 _WAL_INDEX_VERSION = 3007000
-
+#: Seconds that any database may be read for, and bytes of it that are a second more.
+READ_SECONDS, READ_BYTES = 60.0, 10_000_000
 
 #: Where ``--wait`` and ``--check`` tell a notebook's process, too: for how many seconds a locked database is waited,
 #: and whether SQLite checks it for damage however large it is.
@@ -39,6 +42,11 @@ def wait_seconds() -> float:
         return min(3600.0, max(0.0, float(os.environ[WAIT_VARIABLE])))
     except (KeyError, ValueError):
         return 5.0
+
+
+def read_seconds(size: int) -> float:
+    """Returns how long a database of ``size`` bytes is read at most: far longer than any that ends."""
+    return READ_SECONDS + size / READ_BYTES + wait_seconds()
 
 
 class _ChangedWhileReadingError(Exception):
@@ -54,7 +62,7 @@ def read_consistently(path: Path, read: Callable[[str, Callable[[], None]], _T])
 
     Raises:
         InputError: The path is missing, a folder, not a regular file or not SQLite; it may not be read; it has
-            a ``-wal`` that only its owner can recover; or it kept changing.
+            a ``-wal`` that only its owner can recover; it kept changing; or a read does not end (see `read_seconds`).
     """
     path = Path(os.path.realpath(path))
     with _headers.kept():
@@ -86,7 +94,13 @@ def _read_consistently(path: Path, read: Callable[[str, Callable[[], None]], _T]
                 raise _ChangedWhileReadingError
 
         try:
-            result = read(uri + "&immutable=1" if immutable else uri, opened)
+            uri = uri + "&immutable=1" if immutable else uri
+            result = in_time(partial(read, uri, opened), seconds := read_seconds(path.stat().st_size))
+        except TimeoutError:
+            raise InputError(
+                f"{path.name} was not read within {seconds:.0f} s: it may be made to be read for ever. If its disk is "
+                "slow or the machine busy, --wait SECONDS waits longer."
+            ) from None
         except _ChangedWhileReadingError:
             _remove_own(path)
             continue
