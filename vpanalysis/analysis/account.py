@@ -115,7 +115,9 @@ def accounted(missions: pd.DataFrame, overdue_seconds: float = STALE_SECONDS) ->
 def with_outcomes(missions: pd.DataFrame, as_of: datetime | None, overdue_seconds: float) -> pd.DataFrame:
     """Returns each mission once, with the columns that `Account` adds; rows and columns else as they are."""
     named = missions["mission_id"].fillna("") != ""
-    fell_back = missions["fallback_events"].groupby(missions["mission_id"].where(named)).transform("max") > 0
+    fell_back = (
+        missions["fallback_events"].groupby(missions["mission_id"].where(named), sort=False).transform("max") > 0
+    )
     fell_back |= missions["fallback_events"] > 0
     single = ~named | ~missions["mission_id"].duplicated(keep="last")
     missions, named, fell_back = missions[single], named[single], fell_back[single]

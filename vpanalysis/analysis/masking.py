@@ -154,8 +154,11 @@ def mask_tables(tables: "Tables") -> "Tables":
 def _without_tokens(frame: "pd.DataFrame") -> "pd.DataFrame":
     found = {}
     for name in frame.columns:
-        free = name != "payload_json" and frame[name].dtype.kind not in "biufM"
-        texts = frame[name].dropna().unique().tolist() if free else []
+        if name == "payload_json" or frame[name].dtype.kind in "biufM":
+            continue
+        moment = name.removesuffix("_text")
+        free = frame[name][frame[moment].isna()] if name.endswith("_at_text") else frame[name]  # else it is a stamp
+        texts = free.dropna().unique().tolist()
         if _TOKEN.search("\n".join(map(str, texts))):
             found[name] = frame[name].map(lambda text: _TOKEN.sub(_fingerprint, text), na_action="ignore")
     return frame.assign(**found) if found else frame
