@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 import vpanalysis as vp
-from vpanalysis.report.document import document
+from vpanalysis.report.document import DOCUMENT_MIME, document, publish
 from vpanalysis.report.schemas import MODELS, schema_text
 
 FOLDER = Path(__file__).parent.parent / "docs" / "schemas"
@@ -43,6 +43,20 @@ def test_what_is_printed_follows_the_schemas(scenario: str) -> None:
 def test_the_report_follows_its_schema() -> None:
     report = vp.rollout_report(source="sample", vp_id=LANE, last_missions=30)
     jsonschema.validate(json.loads(document(report).model_dump_json()), published("report"))
+
+
+def test_the_history_follows_its_schema(tmp_path: Path) -> None:
+    """Also where much is missing: a day without traffic, an incident that goes on, log rows without numbers."""
+    rows = (
+        "| 2026-02-15 | Kickoff | lane | `none` | n/a | n/a | BLOCKED_AUTH | |",
+        "| 2026-02-16T22:00:00Z | Limited cohort | lane | `x` | 0.250 | 0.5s | HOLD_SHADOW | missions_considered=4 |",
+    )
+    head = "| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate | p95 latency | Decision | Notes |"
+    (tmp_path / "log.md").write_text("\n".join([head, "|---" * 8 + "|", *rows, ""]))
+    for given in ({"source": "sample:critical", "log": str(tmp_path / "log.md")}, {"source": "sample:no-traffic"}):
+        content = publish(vp.history_report(**given, every="7h"))._repr_mimebundle_()[DOCUMENT_MIME]  # type: ignore[arg-type]
+        jsonschema.validate(json.loads(json.dumps(content, allow_nan=False)), published("history"))
+        assert len(content["windows"]) == len(content["rolling_fallback"])
 
 
 @pytest.mark.parametrize("name", ["snapshot", "verdict"])

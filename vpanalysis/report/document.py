@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.snapshot import LatencySeconds, Strict
 from vpanalysis.report.fleet_report import FleetReport
+from vpanalysis.report.history_document import history_document
 from vpanalysis.report.history_report import HistoryReport
 from vpanalysis.report.lanes_document import lanes_document
 from vpanalysis.report.window_report import WindowReport
@@ -80,32 +81,6 @@ def _of(model: type[BaseModel], *places: object) -> dict[str, Any]:
     return {name: _plain(getattr(place, name)) for name in names for place in places if hasattr(place, name)}
 
 
-def history_document(report: HistoryReport) -> dict[str, Any]:
-    """Returns the JSON twin of a lane's history; ``verdict`` and ``evidence_row`` are the newest window's."""
-    found = {
-        "schema_version": SCHEMA_VERSION,
-        "sample": report.kind == "sample",
-        "story": report.story,
-        "verdict": report.verdict,
-        "evidence_row": report.row,
-        "windows": report.windows.to_dict("records"),
-        "rolling_fallback": report.rolling.tolist(),
-        "incidents": report.incidents,
-        "signatures": report.signatures.to_dict("records"),
-        "log": report.log.to_dict("records"),
-        "missed_looks": report.missed,
-        "provenance": {
-            "source": report.source,
-            "kind": report.kind,
-            "parameters": dict(report.parameters),
-            "command": report.command,
-            "policy": report.policy,
-            "versions": dict(report.versions),
-        },
-    }
-    return dict(_plain(found))
-
-
 def _plain(value: Any) -> Any:
     """Returns a result as plain JSON values; NaN and NaT become null, times ISO 8601 in UTC."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -127,7 +102,7 @@ class Published:
     def __init__(self, report: WindowReport | HistoryReport | FleetReport) -> None:
         if isinstance(report, HistoryReport):
             found: str = report.story
-            self._content = history_document(report)
+            self._content = history_document(report).model_dump(mode="json")
         elif isinstance(report, FleetReport):
             found = report.headline
             self._content = lanes_document(report).model_dump(mode="json")

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.report.document import ReportDocument
+from vpanalysis.report.history_document import HistoryDocument
 from vpanalysis.report.lanes_document import LanesDocument
 
 MODELS: dict[str, type[BaseModel]] = {
@@ -16,6 +17,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "verdict": Verdict,
     "report": ReportDocument,
     "lanes": LanesDocument,
+    "history": HistoryDocument,
 }
 
 
