@@ -25,12 +25,14 @@ from vpanalysis.errors import InputError
 FORMAT = 1
 MANIFEST = "manifest.json"
 #: What tells two rows of a lane apart, whichever database they came from.
-_KEYS = {
+_IDS = {
     "vp_sessions": "vp_id",
     "vp_missions": "mission_id",
     "vp_events": "event_id",
     "vp_session_events": "event_id",
 }
+#: Columns by which rows are found, told apart and sorted.
+KEYS = ("vp_id", "mission_id", "event_id", "created_at")
 _LONGEST_NAME = 100
 
 
@@ -243,9 +245,14 @@ def values(table: str, columns: tuple[str, ...], present: Collection[str]) -> st
 def identity(table: str, columns: Collection[str]) -> str:
     """Returns SQL for what tells a row from all others of its factory: lane and id, else place and time."""
     key, lane, created = (
-        name if name in columns else "NULL::VARCHAR" for name in (_KEYS[table], "vp_id", "created_at")
+        compared(name) if name in columns else "NULL::VARCHAR" for name in (_IDS[table], "vp_id", "created_at")
     )
     return f"CASE WHEN {key} <> '' THEN concat({key}, '\n', {lane}) ELSE concat('\n', rowid, '\n', {created}) END"
+
+
+def compared(name: str) -> str:
+    """Returns SQL for a key as a text to compare and sort by; bytes that are no UTF-8 are told apart, too."""
+    return f"coalesce({name}, {quote('lost ' + name)}::VARCHAR)"
 
 
 def _write_table(

@@ -6,7 +6,17 @@ from typing import Protocol, TypeVar
 
 import duckdb
 
-from vpanalysis.data.archive import Manifest, factories, identity, parquet, read_manifest, stored, values
+from vpanalysis.data.archive import (
+    KEYS,
+    Manifest,
+    compared,
+    factories,
+    identity,
+    parquet,
+    read_manifest,
+    stored,
+    values,
+)
 from vpanalysis.data.duck import connect
 from vpanalysis.data.reading import Reading, SqliteReading, quote
 from vpanalysis.data.schema import TABLES
@@ -39,7 +49,10 @@ class RowsReading(Reading):
         self._parts.setdefault(table, []).append((part, columns))
 
     def merge(self) -> None:
-        """Makes the tables out of their parts: of what several parts have, the first one's counts."""
+        """Makes the tables out of their parts: of what several parts have, the first one's counts.
+
+        What is no UTF-8 in a key is compared and sorted as any text, and read as missing.
+        """
         for table, parts in self._parts.items():
             columns = tuple(dict.fromkeys(name for _, names in parts for name in names))
             self.columns[table] = columns
@@ -52,7 +65,8 @@ class RowsReading(Reading):
                 )
                 row = f"rowid::HUGEINT * {_PLACES} + place AS rowid"
                 selects.append(f"SELECT {row}, {wanted} FROM {part} WHERE {' AND '.join(('true', *earlier))}")
-            self.execute(f"CREATE VIEW {table} AS {' UNION ALL '.join(selects)}")
+            keys = ", ".join(f"{compared(name)} AS {name}" for name in KEYS if name in columns)
+            self.execute(f"CREATE VIEW {table} AS SELECT * REPLACE ({keys}) FROM ({' UNION ALL '.join(selects)})")
 
     def close(self) -> None:
         """Closes DuckDB and lets go of it."""
@@ -61,19 +75,28 @@ class RowsReading(Reading):
 
     def copy_sessions(self, into: str, rest: str) -> None:
         """Creates ``into`` from ``vp_sessions``: each column as text, and ``type of X`` as SQLite named it."""
+        keys = ", ".join(f"{_read(name)} AS {name}" for name in KEYS if name in self.columns["vp_sessions"])
         self.execute(
-            f"CREATE OR REPLACE TABLE {into} AS SELECT rowid AS rid, * EXCLUDE (rowid) FROM vp_sessions {rest}"
+            f"CREATE OR REPLACE TABLE {into} AS SELECT rowid AS rid, * EXCLUDE (rowid) REPLACE ({keys}) "
+            f"FROM vp_sessions {rest}"
         )
 
     def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str, select: str) -> None:
         present = self.columns[table]
         values = [
-            f"{expression} AS {quote(name)}, {quote('lost ' + name) if name in present else 'NULL::BLOB'} "
+            f"{_read(name, expression) if name in present else expression} AS {quote(name)}, "
+            f"{quote('lost ' + name) if name in present else 'NULL::BLOB'} "
             f"AS {quote('lost ' + name)}"
             for name, expression in expressions.items()
         ]
         copied = f"SELECT rowid AS rid, {', '.join(values)} FROM {table} {rest}"
         self.execute(f"CREATE OR REPLACE TABLE {into} AS WITH copied AS ({copied}) {select}")
+
+
+def _read(name: str, expression: str = "") -> str:
+    """What is read of a column: nothing where the bytes are no UTF-8."""
+    expression = expression or quote(name)
+    return f"CASE WHEN {quote('lost ' + name)} IS NULL THEN {expression} END" if name in KEYS else expression
 
 
 class Part(Protocol):
@@ -103,7 +126,8 @@ class MergedSource(TableSource):
         """Returns the names of the lanes that any part has anything of."""
 
         def look(reading: Reading) -> set[str]:
-            tables = [f"SELECT DISTINCT vp_id FROM {table}" for table in reading.columns if table in TABLES]
+            of_table = 'SELECT DISTINCT vp_id FROM {} WHERE "lost vp_id" IS NULL'
+            tables = [of_table.format(table) for table in reading.columns if table in TABLES]
             return {row["vp_id"] for table in tables for row in reading.rows(table) if (row["vp_id"] or "").strip()}
 
         return tuple(sorted(self.read(look)))
