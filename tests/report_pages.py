@@ -165,6 +165,7 @@ DEGENERATE = {
 PAGES = [("rollout_window", window) for window in (*SCENARIOS, *DEGENERATE)]
 PAGES += [("window_comparison", window) for window in ("load-pressure", "no-traffic", "snapshot", "hostile")]
 PAGES += [("lane_overview", window) for window in ("outage", "snapshot", "hostile")]
+PAGES += [("rollout_history", window) for window in ("no-traffic", "three-weeks", "hostile")]
 
 
 @functools.cache
@@ -176,6 +177,8 @@ def page(notebook: str, window: str) -> str:
         if notebook == "lane_overview":
             kept = {name: made[name] for name in ("as_of", "window_label") if name in made}
             made = {"sources": made["source"], **kept}
+        elif notebook == "rollout_history":
+            made = {"source": made["source"]}
         return to_html(executed(notebook, **made))
 
     return _made_once(f"{notebook}-{window}", make)
