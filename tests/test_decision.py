@@ -294,7 +294,7 @@ def test_in_sustained_the_more_cautious_of_rate_and_p95_decides() -> None:
     verdict = classify(metrics, Policy.load("playbook", "sustained"))
     assert (verdict.lane_status, verdict.action) == ("FORCE_FALLBACK", "force_fallback")
     assert [reason.gate for reason in verdict.reasons] == ["latency", "fallback_rate", "slow_share"]
-    assert verdict.reasons[0].sentence == "The p95 run time is 100.0 s, above the critical line of 90 s."
+    assert verdict.reasons[0].sentence == "The p95 run time is 1 min 40 s, above the critical line of 90 s."
     rollout = classify(metrics, Policy.load("playbook"))
     assert [reason.gate for reason in rollout.reasons] == ["fallback_rate", "latency", "slow_share"]
     assert rollout.lane_status == "WATCH"

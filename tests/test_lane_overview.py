@@ -95,7 +95,7 @@ def test_figures_stand_side_by_side(factory: RuntimeDatabase) -> None:
     found = cells(vp.tables.lanes(report), "Lanes")
     assert list(found) == ["vp.b", "vp.a"]
     assert found["vp.a"][:6] == [
-        {"tone": "good", "text": "HEALTHY"}, "0.0 % (0.0 to 6.0)", "0.0 %", "10.0 s", "active", "5 min 00 s"
+        {"tone": "good", "text": "HEALTHY"}, "0.0 % (0.0 to 6.0)", "0.0 %", "10.0 s", "active", "5 min"
     ]  # fmt: skip
     assert found["vp.b"][2] == {"tone": "watch", "text": "16.7 %"}  # 10 of 60
     assert found["vp.b"][6]["text"].endswith("0.0 %, 0.0 %, 28.6 %, 100.0 %")  # 2 of 7, 8 of 8

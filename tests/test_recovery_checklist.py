@@ -109,7 +109,7 @@ def test_degraded_session_asks_for_the_drill_first():
     events = [("vp.session.created", NOON - timedelta(hours=9)), ("vp.session.degraded", NOON - timedelta(minutes=5))]
     flow = steps_of(metrics_of(session=SESSION | {"status": "degraded"}, session_events=events))[3]
     assert flow.text.startswith(
-        "The session is degraded for 5 min 00 s: run the lease and recovery drill first (§3.4)."
+        "The session has been degraded for 5 min: run the lease and recovery drill first (§3.4)."
     )
 
 

@@ -73,7 +73,7 @@ def test_a_slow_decay_and_an_incident_that_goes_on(report: Callable[..., History
 def test_an_abrupt_incident_is_no_decay(report: Callable[..., HistoryReport]) -> None:
     found = report([0, 0, 0, 0, 0, 1, 0, 0, 14, 12, 16, 13])
     assert found.story == "IN_INCIDENT"
-    assert vp.tables.incidents(found).finding == "1 incident, the last goes on"
+    assert vp.tables.incidents(found).finding == "1 incident, the last one not over"
 
 
 def test_a_lane_without_missions(report: Callable[..., HistoryReport]) -> None:

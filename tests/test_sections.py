@@ -120,7 +120,7 @@ def test_the_banner_says_verdict_reason_and_next_step(small_lane: WindowReport) 
     assert banner.content["page_title"] == "HOLD_SHADOW: Rollout window: Window 7, vp.coder.primary"
     assert banner.content["badges"] == ["PROVISIONAL: the window is still open"]
     facts = {fact["name"]: " ".join(fact["parts"]) for fact in banner.content["facts"]}
-    assert facts["Window, UTC"] == "2026-02-16T12:00:00Z to 2026-02-16T12:05:00Z (5 min 00 s)"
+    assert facts["Window, UTC"] == "2026-02-16T12:00:00Z to 2026-02-16T12:05:00Z (5 min)"
     assert facts["Missions considered"] == "20"
 
 
@@ -260,7 +260,7 @@ def test_the_session_is_told_by_its_numbers(make_database: Callable[..., Runtime
     rows = cells(tables.session(report), "Session")
     assert rows["Status at the window's end"] == ["degraded"]
     assert rows["Degradations resumed since the lane began"] == ["1 of 2 (50.0 %)"]
-    assert rows["Slowest recovery"] == ["2 min 00 s"]
+    assert rows["Slowest recovery"] == ["2 min"]
     assert tables.session(report).tone == "watch"
 
 
@@ -295,7 +295,7 @@ def test_both_windows_stand_side_by_side(make_database: Callable[..., RuntimeDat
     moved = rows["Fallback rate"][2]
     assert moved["tone"] == "watch"
     assert moved["text"].startswith("+45.0 points (+")
-    assert rows["Run time p50"] == ["10.0 s", "100.0 s", blocks.marked("watch", "up")]
+    assert rows["Run time p50"] == ["10.0 s", "1 min 40 s", blocks.marked("watch", "up")]
     assert rows["Run time p95"][2] == "no rise shown"  # an upper bound of p95 takes 59 missions
     assert rows["Queue wait p95"] == ["1.00 s", "1.00 s", "no rise shown"]
     assert tables.baseline(report).finding.startswith("Runtime degradation or adapter instability")

@@ -56,8 +56,8 @@ def test_each_resumption_closes_the_oldest_open_degradation():
     assert (found.attempts, found.successes, found.success_rate, found.orphan_rate) == (3, 2, 2 / 3, 1 / 3)
     assert "degraded 3 times in the window" in found.deviations
     assert "1 degradation not resumed by the window's end" in found.deviations
-    assert "2 of 3 degradations resumed since the lane began, the slowest in 40 min 00 s" in found.finding
-    assert found.finding.endswith("one open for 30 min 00 s.")
+    assert "2 of 3 degradations resumed since the lane began, the slowest in 40 min" in found.finding
+    assert found.finding.endswith("one open for 30 min.")
 
 
 def test_events_without_a_readable_time_count_but_have_no_duration():

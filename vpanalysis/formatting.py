@@ -47,8 +47,10 @@ def log_seconds(value: float | None) -> str:
 def duration(value: float | None) -> str:
     """Returns seconds for reading: ``0.53 s``, ``12.4 s``, ``4 min 05 s``, ``3 h 20 min``, ``2 d 4 h``; or ``n/a``.
 
-    >>> duration(245.2)
-    '4 min 05 s'
+    A second unit of zero is left out.
+
+    >>> duration(245.2), duration(86_400)
+    ('4 min 05 s', '24 h')
     """
     if value is None or _missing(value):
         return NOT_AVAILABLE
@@ -56,16 +58,16 @@ def duration(value: float | None) -> str:
         return "−" + duration(-value)
     if value < 9.995:
         return f"{value:.2f} s"
-    if value < 119.95:
+    if value < 99.95:
         return f"{value:.1f} s"
-    whole = round(value)
+    whole, minutes, hours = round(value), round(value / 60), round(value / 3600)
     if whole < 7200:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(value / 60)
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    hours = round(value / 3600)
-    return f"{hours // 24} d {hours % 24} h"
+        large, small = f"{whole // 60} min", f"{whole % 60:02d} s"
+    elif minutes < 48 * 60:
+        large, small = f"{minutes // 60} h", f"{minutes % 60:02d} min"
+    else:
+        large, small = f"{hours // 24} d", f"{hours % 24} h"
+    return large if small.startswith(("0 ", "00 ")) else f"{large} {small}"
 
 
 def share(part: int | None, whole: int | None, noun: str = "") -> str:

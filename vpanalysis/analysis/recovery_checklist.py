@@ -145,8 +145,9 @@ def _errors(metrics: Metrics) -> str:
 def _forcing(verdict: Verdict, policy: Policy) -> str:
     rate, critical = formatting.percent(verdict.fallback_rate), formatting.percent_limit(policy.fallback_critical)
     if verdict.action == "force_fallback":
+        why = verdict.reasons[0].sentence.rstrip(".")
         return (
-            f"Asked for now: {verdict.reasons[0].sentence.rstrip('.')}. Set it in the gateway's environment, so that "
+            f"Asked for now, because {why[:1].lower()}{why[1:]}. Set it in the gateway's environment, so that "
             "missions take the primary path."
         )
     if verdict.lane_status == "NO_TRAFFIC":
@@ -158,8 +159,9 @@ def _validation(metrics: Metrics) -> str:
     parts = []
     story = session_story(metrics)
     if story.status in ORPHANED_STATUSES:
-        since = f" for {formatting.duration(story.longest_open_seconds)}" if story.longest_open_seconds else ""
-        parts.append(f"The session is {story.status}{since}: run the lease and recovery drill first (§3.4).")
+        lasting = story.longest_open_seconds
+        state = f"has been {story.status} for {formatting.duration(lasting)}" if lasting else f"is {story.status}"
+        parts.append(f"The session {state}: run the lease and recovery drill first (§3.4).")
     counts = metrics.mission_counts or {}
     open_ones = sum(counts.get(status, 0) for status in ("queued", "running", "blocked"))
     if open_ones:

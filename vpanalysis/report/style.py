@@ -153,8 +153,8 @@ def time_axis(ax: Axes, start: datetime | None, end: datetime | None, label: str
     locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     formatter = ConciseDateFormatter(  # type: ignore[no-untyped-call]
         locator,
-        formats=["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"],
-        zero_formats=["", "%Y", "%b", "%d %b", "%d %b", "%H:%M"],
+        formats=["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S.%f"],  # less the zeros that all labels end with
+        zero_formats=["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"],
         offset_formats=["", "%Y", "%Y", "%Y", "%d %b %Y", "%d %b %Y, %H:%M"],
     )
     ax.xaxis.set_major_locator(locator)

@@ -268,7 +268,7 @@ GATE = Gate(
     "twice; events are missing from a snapshot; clocks run backwards in over 10 % of the missions; over 2 % of "
     "the fallback and failure events have no mission; rows are stamped more than 60 s after the moment of "
     "reading; counts contradict the rate; the source ends before the window",
-    look="mend the data or read another source: on these no verdict can rest",
+    look="mend the data or read another source: no verdict can rest on these",
     judge=judge,
     settings=DataQualityGate,
     behind=behind,

@@ -66,10 +66,10 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     force = settings.force_share
     if force is not None and share >= force and failed >= settings.least:  # then it is many, for force >= share
         brief = f"failed share high ({share:.3f} >= {force:.3f})"
-        return Finding(FORCE, share, force, brief, f"{shares}, {formatting.percent_limit(force)} or more; {tail}.")
+        return Finding(FORCE, share, force, brief, f"{shares}, {_at_or_above(force)}; {tail}.")
     if many or none_completed:
         brief = f"failed share high ({share:.3f} >= {settings.share:.3f})"
-        above = "none completed" if none_completed else f"{formatting.percent_limit(settings.share)} or more"
+        above = "none completed" if none_completed else _at_or_above(settings.share)
         return Finding(WATCH, share, settings.share, brief, f"{shares}, {above}; {tail}.")
     if row >= settings.in_a_row:
         brief = f"failures in a row ({row} >= {settings.in_a_row})"
@@ -86,6 +86,10 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     relation = "<" if share < settings.share else f"by {failed} of {settings.least}, >="
     brief = f"failed share within target ({share:.3f} {relation} {settings.share:.3f})"
     return Finding("HEALTHY", share, settings.share, brief, f"{shares}{few}; {tail}.")
+
+
+def _at_or_above(limit: float) -> str:
+    return f"at or above the limit of {formatting.percent_limit(limit)}"
 
 
 def behind(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> "pd.Series[Any]":

@@ -89,7 +89,7 @@ GATE = Gate(
     unit="seconds",
     trips="rollout: p95 is at or above `p95_critical_seconds` by two missions or more; sustained: p95 is at or above "
     "a threshold, whatever the rate; both: p95 is unknown",
-    look="compare queue wait and fallback rate with the baseline: load, or a degrading runtime (§3.2)",
+    look="compare queue wait and fallback rate with the baseline, to tell load from a degrading runtime (§3.2)",
     judge=judge,
     settings=LatencyGate,
     behind=behind,

@@ -106,7 +106,7 @@ GATE = Gate(
     trips="the session is degraded or recovering at the window's end (also by its row alone), paused or retired "
     "although missions are queued, unknown, or missing although missions exist; it degraded 3 times within the span of "
     "the newest 60 missions, or more often than a rate of 0.6 per 100 missions explains (Poisson, 1 %)",
-    look="run the lease/recovery drill (§3.4), and check the session's bootstrap",
+    look="run the lease/recovery drill (§3.4)",
     judge=judge,
     settings=SessionGate,
     limits=lambda settings, policy: f"watch when not serving, or degraded {settings.degraded} times",

@@ -100,12 +100,12 @@ def baseline_comparison(report: WindowReport, ax: Axes | None = None) -> Axes:
 
 def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
     found = report.comparison
-    slower = f"lower than {seconds_limit(found.slow_after.seconds)}"
+    slower = f"slower than {seconds_limit(found.slow_after.seconds)}"
     moves = [
         (name, none, change, change.interval.low, change.interval.high)
         for name, none, change in (
-            (f"S{slower}", f"no mission s{slower}", found.slow),
-            ("Fallback rate", "no fallback", found.fallback),
+            (slower, f"no mission {slower}", found.slow),
+            ("fallback rate", "no fallback", found.fallback),
         )
         if change is not None and change.interval.low is not None and change.interval.high is not None
     ]
@@ -130,7 +130,7 @@ def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
     reach = 1.25 * max(abs(end) for *_, low, high in moves for end in (low, high))
     ax.set_xlim(-reach, reach)
     ax.axvline(0, color=MUTED.light, linewidth=1)
-    drawing.rows(ax, [name for name, *_ in moves])
+    drawing.rows(ax, [name.capitalize() for name, *_ in moves])
     ax.set_ylim(-0.5, len(moves) - 0.3)
     ax.xaxis.set_major_formatter(
         FuncFormatter(

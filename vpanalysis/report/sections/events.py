@@ -215,10 +215,9 @@ def _event_mix(report: WindowReport, ax: Axes) -> str:
     shown = [(drawing.short_name(name, _BAR_CHARACTERS), number) for name, number in ranked[:_TYPES_SHOWN]]
     if rest := ranked[_TYPES_SHOWN:]:
         shown.append((f"{len(rest):,} other types", sum(number for _, number in rest)))
-    counted = [f"{counts.get(kind, 0):,} {kind.rpartition('.')[2]}" for kind in (COMPLETED, FALLBACK, FAILED)]
-    drawing.titled(
-        ax, f"{counted[0]}, {counted[1]} and {counted[2]} among {formatting.count(sum(counts.values()), 'event')}"
-    )
+    told = [f"{counts[kind]:,} {kind.rpartition('.')[2]}" for kind in (COMPLETED, FALLBACK, FAILED) if kind in counts]
+    events = formatting.count(sum(counts.values()), "event")
+    drawing.titled(ax, f"{', '.join(told) or 'None completed, fallback or failed'} among {events}")
     inks = {FALLBACK: ORANGE, FAILED: CRITICAL}
     values = [number for _, number in shown]
     ax.barh(range(len(shown)), values, color=[inks.get(name, BLUE).light for name, _ in shown], height=0.66)
@@ -228,5 +227,6 @@ def _event_mix(report: WindowReport, ax: Axes) -> str:
     ax.invert_yaxis()
     ax.set_xlim(0, 1.12 * max(values))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("Events of the window's missions")
     return "; ".join(f"{name} {number:,}" for name, number in shown) + "."

@@ -58,9 +58,13 @@ def tile(report: WindowReport) -> Tile:
     """Returns the fallback rate with the bounds of the true one."""
     share, evidence, policy = report.metrics.fallback, report.verdict.evidence, report.policy
     rate = share.rate if share.missions_considered else None
-    detail, tone = "n/a", gate_tone(report, "fallback_rate")
-    if share.missions_with_fallback is not None and share.missions_considered is not None:
+    detail, tone = "the source does not tell how many", gate_tone(report, "fallback_rate")
+    if share.missions_considered == 0:
+        detail = "no mission in the window"
+    elif share.missions_with_fallback is not None and share.missions_considered is not None:
         detail = f"{share.missions_with_fallback:,} of {formatting.count(share.missions_considered, 'mission')}"
+        if evidence.missions and evidence.missions < share.missions_considered:
+            detail += f", {evidence.missions:,} of which could record one"
     if evidence.signal == "not recorded" and tone == "good":
         detail, tone = f"{detail}; {strength(evidence)}", "quiet"
     elif incomplete(report) and tone == "good":
@@ -114,8 +118,8 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
         ax.plot(runs["created_at"], runs[0.5], color=BLUE.light)
     else:
         ax.plot(whole["created_at"], whole["rate"], color=BLUE.light, drawstyle="steps-post")
-    if len(rolling) == 1:
-        ax.plot(rolling["created_at"], rolling["rate"], "o", color=BLUE.light)
+    if whole["created_at"].nunique() == 1:  # a line would not show
+        ax.plot(whole["created_at"], whole["rate"], "o", color=BLUE.light)
     fallbacks = missions[missions["fell_back"] & missions["created_at"].notna()]
     _mark_fallbacks(ax, fallbacks["created_at"], -0.06 * top)
     drawing.tell(ax, report, fallbacks, pd.Series(-0.06 * top, fallbacks.index))

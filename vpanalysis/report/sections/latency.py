@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter
 from vpanalysis import formatting
 from vpanalysis.analysis.intervals import SurvivalCurve
 from vpanalysis.analysis.run_times import LatencyProfile, run_times
+from vpanalysis.data.snapshot import LatencySeconds
 from vpanalysis.formatting import seconds_limit
 from vpanalysis.report import blocks, drawing
 from vpanalysis.report.blocks import Column
@@ -71,7 +72,7 @@ def run_time_tile(report: WindowReport) -> Tile:
     return Tile(
         "Run time p95",
         formatting.duration(run.p95_seconds),
-        f"p50 {formatting.duration(run.p50_seconds)}, longest {formatting.duration(run.max_seconds)}",
+        _spread(run, "no mission has a run time"),
         gate_tone(report, "latency"),
         limits(report, "latency"),
         "" if before is None else formatting.duration(before),
@@ -85,7 +86,7 @@ def queue_wait_tile(report: WindowReport) -> Tile:
     queue, waiting, change = report.metrics.queue_wait_seconds, report.latency.waiting, report.comparison.queue_p95
     if queue is None:
         return Tile("Queue wait p95", formatting.NOT_AVAILABLE, "the source does not tell")
-    detail = f"p50 {formatting.duration(queue.p50_seconds)}, longest {formatting.duration(queue.max_seconds)}"
+    detail = _spread(queue, "no mission has started")
     if waiting:
         detail += f"; {waiting:,} still waiting"
     return Tile(
@@ -95,6 +96,12 @@ def queue_wait_tile(report: WindowReport) -> Tile:
         limits="no limit; overdue from 60 min",
         before="" if change.before is None else formatting.duration(change.before),
     )
+
+
+def _spread(stage: LatencySeconds, none: str) -> str:
+    if stage.p95_seconds is None:
+        return none
+    return f"p50 {formatting.duration(stage.p50_seconds)}, longest {formatting.duration(stage.max_seconds)}"
 
 
 def slow_tile(report: WindowReport) -> Tile:
@@ -262,7 +269,7 @@ def _distribution_title(profile: LatencyProfile) -> str:
     running = formatting.count(profile.running, "mission")
     finished = f"Half of the missions finish within {formatting.duration(profile.p50_seconds)}, 95 % within "
     with_running = profile.p95_with_running_seconds
-    if with_running is not None and with_running < 1.5 * (profile.p95_seconds or 0):
+    if with_running is not None and with_running <= 1.5 * (profile.p95_seconds or 0):
         return finished + formatting.duration(profile.p95_seconds)
     reached = "not reached yet" if with_running is None else formatting.duration(with_running)
     return f"{finished}{formatting.duration(profile.p95_seconds)}; with the {running} still running, p95 is {reached}"

@@ -39,10 +39,9 @@ def gist(report: HistoryReport) -> list[str]:
     live = windows[windows["missions"] > 0]
     if live.empty:
         return ["The lane has had no mission in this time."]
-    healthy = int((live["lane_status"] == "HEALTHY").sum())
     missions, fallbacks, failures = (int(live[name].sum()) for name in ("missions", "fallbacks", "failures"))
     found = [
-        f"{healthy} of {formatting.count(len(live), 'window')} with traffic were healthy; "
+        f"{healthy(int((live['lane_status'] == 'HEALTHY').sum()), len(live))}; "
         f"{formatting.share(fallbacks, missions, 'mission')} fell back and {failures:,} failed."
     ]
     thirds = len(live) // 3
@@ -58,12 +57,19 @@ def gist(report: HistoryReport) -> list[str]:
     if report.incidents:
         last = report.incidents[-1]
         ended = (
-            "it goes on" if last.to_recover is None
+            "it is not over" if last.to_recover is None
             else f"healthy again after {formatting.duration(last.to_recover.total_seconds())}"
         )  # fmt: skip
         which = "The incident" if len(report.incidents) == 1 else f"The last of {len(report.incidents)} incidents"
         found.append(f"{which} began on {_day(last.start)} ({last.gate.replace('_', ' ')}); {ended}.")
     return found
+
+
+def healthy(windows: int, of: int) -> str:
+    """Returns how many windows with traffic were healthy."""
+    if of == 1:
+        return f"The only window with traffic was {'healthy' if windows else 'not healthy'}"
+    return f"{windows:,} of {of:,} windows with traffic were healthy"
 
 
 def banner(report: HistoryReport) -> Piece:
@@ -124,7 +130,7 @@ def incidents(report: HistoryReport) -> Piece:
     rows = [
         [
             blocks.marked("critical" if one.worst else "watch", _day(one.start)),
-            formatting.duration(one.to_recover.total_seconds()) if one.to_recover is not None else "goes on",
+            formatting.duration(one.to_recover.total_seconds()) if one.to_recover is not None else "not over",
             f"{one.windows:,}",
             one.gate.replace("_", " "),
             one.reason[:1].upper() + one.reason[1:],
@@ -134,7 +140,7 @@ def incidents(report: HistoryReport) -> Piece:
     columns: list[Column] = [("Began", "time"), ("Healthy again after", "number"), ("Windows", "number"),
                              ("Cause", "text"), ("What the first window showed", "wide")]  # fmt: skip
     open_now = found[-1].recovered is None
-    words = f"{formatting.count(len(found), 'incident')}, {'the last goes on' if open_now else 'all recovered'}"
+    words = f"{formatting.count(len(found), 'incident')}, {'the last one not over' if open_now else 'all recovered'}"
     tone: Tone = "critical" if open_now else "good"
     return blocks.piece(blocks.table("Incidents, newest first", columns, rows), found=Finding(words, tone))
 

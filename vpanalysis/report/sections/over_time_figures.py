@@ -30,7 +30,7 @@ def _decisions(report: HistoryReport, ax: Axes) -> str:
     live = windows[windows["lane_status"] != "NO_TRAFFIC"]
     healthy = int((live["lane_status"] == "HEALTHY").sum())
     incidents = formatting.count(len(report.incidents), "incident") if report.incidents else "no incident"
-    drawing.titled(ax, f"{healthy} of {len(live)} windows with traffic were healthy; {incidents}")
+    drawing.titled(ax, f"{over_time.healthy(healthy, len(live))}; {incidents}")
     starts, widths = windows["window_start"], windows["window_end"] - windows["window_start"]
     for status, height in _HEIGHTS.items():
         some = windows["lane_status"] == status
@@ -43,7 +43,7 @@ def _decisions(report: HistoryReport, ax: Axes) -> str:
         one = max(report.incidents, key=lambda incident: incident.windows)
         end = one.recovered or windows["window_end"].iloc[-1].to_pydatetime()
         lasted = one.to_recover
-        ended = "goes on" if lasted is None else f"{formatting.duration(lasted.total_seconds())} to recover"
+        ended = "not over" if lasted is None else f"{formatting.duration(lasted.total_seconds())} to recover"
         late = one.start > windows["window_start"].iloc[len(windows) * 2 // 3]
         longest = "" if len(report.incidents) == 1 else "the longest: "
         text = f"{longest}{one.start:%d %b}, {one.gate.replace('_', ' ')}, {ended}"
@@ -82,9 +82,7 @@ def _rate(report: HistoryReport, ax: Axes) -> str:
     if live.empty:
         return drawing.nothing(ax, "There is no mission, so there is no rate")
     over = int((live["fallback_rate"] >= policy.fallback_watch).sum())
-    drawing.titled(
-        ax, f"The fallback rate reached {percent_limit(policy.fallback_watch)} in {over} of {len(live)} windows"
-    )
+    drawing.titled(ax, _reached("fallback rate", percent_limit(policy.fallback_watch), over, len(live)))
     _series(ax, live, "fallback_rate", "rate_low", "rate_high")
     drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
     highs = live["rate_high"].quantile(0.9) if len(live) > 9 else live["rate_high"].median()
@@ -112,11 +110,9 @@ def _failures(report: HistoryReport, ax: Axes) -> str:
         return drawing.nothing(ax, "There is no mission, so none failed")
     share = (live["failures"] / live["missions"]).astype(float)
     worst = live.iloc[int(share.argmax())]
-    drawing.titled(
-        ax,
-        f"{formatting.share(int(live['failures'].sum()), int(live['missions'].sum()), 'mission')} failed; most in "
-        f"the window of {worst['window_start']:%d %b}: {formatting.percent(float(share.max()))}",
-    )
+    failed, missions = int(live["failures"].sum()), int(live["missions"].sum())
+    most = f"; most in the window of {worst['window_start']:%d %b}: {formatting.percent(float(share.max()))}"
+    drawing.titled(ax, f"{formatting.share(failed, missions, 'mission')} failed{most if failed else ''}")
     ax.bar(
         live["window_start"], share, live["window_end"] - live["window_start"], align="edge", color=ORANGE.light,
         linewidth=0, alpha=0.8,
@@ -143,9 +139,7 @@ def _p95(report: HistoryReport, ax: Axes) -> str:
     if live.empty:
         return drawing.nothing(ax, "No mission has finished, so there is no p95")
     over = int((live["p95_seconds"] >= policy.p95_watch_seconds).sum())
-    drawing.titled(
-        ax, f"The p95 run time reached {seconds_limit(policy.p95_watch_seconds)} in {over} of {len(live)} windows"
-    )
+    drawing.titled(ax, _reached("p95 run time", seconds_limit(policy.p95_watch_seconds), over, len(live)))
     _series(ax, live, "p95_seconds", "p95_low", "p95_high")
     drawing.limits(ax, policy.p95_watch_seconds, policy.p95_critical_seconds, seconds_limit)
     _logged(report, ax, "p95_seconds")
@@ -186,6 +180,12 @@ def _guardrail(report: HistoryReport, ax: Axes) -> str:
     return ""
 
 
+def _reached(what: str, limit: str, windows: int, of: int) -> str:
+    if not windows:
+        return f"The {what} stayed below {limit} in {'the only window' if of == 1 else f'all {of:,} windows'}"
+    return f"The {what} reached {limit} in {'the only window' if of == 1 else f'{windows:,} of {of:,} windows'}"
+
+
 def _series(ax: Axes, live: pd.DataFrame, value: str, low: str, high: str) -> None:
     """Draws a value per window in the middle of it, with its interval: bars of few, a band of many."""
     middle = live["window_start"] + (live["window_end"] - live["window_start"]) / 2
@@ -195,8 +195,9 @@ def _series(ax: Axes, live: pd.DataFrame, value: str, low: str, high: str) -> No
     else:
         known = live[low].notna() & live[high].notna()
         ax.vlines(
-            middle[known], live[low][known], live[high][known], color=BAND.light, linewidth=3, label="95 % interval"
-        )
+            middle[known], live[low][known], live[high][known], color=BAND.light, linewidth=3,
+            label="95 % interval" if known.any() else "",
+        )  # fmt: skip
         ax.plot(middle, live[value], color=BLUE.light, linewidth=0.8, alpha=0.5)
     bad = ~live["lane_status"].isin(["HEALTHY", "NO_TRAFFIC"])
     marks = 9 if len(live) > _DENSE else 26

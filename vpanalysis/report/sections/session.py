@@ -71,7 +71,8 @@ def _session_lifecycle(report: WindowReport, ax: Axes) -> str:
     degraded = int(ranked.get("degraded", 0))
     drawing.titled(
         ax,
-        f"Degraded {formatting.times(degraded)} among {formatting.count(len(known), 'session event')} "
+        f"{f'Degraded {formatting.times(degraded)}' if degraded else 'Not degraded'} among "
+        f"{formatting.count(len(known), 'session event')} "
         f"since {formatting.time(first)}",
     )
     names = [name for name in ranked.index[:_TYPES_SHOWN] if name not in _LIFECYCLE]

@@ -31,7 +31,7 @@ def banner(report: WindowReport) -> Piece:
     judged_by = f"{verdict.policy.name} {verdict.policy.version} ({verdict.policy.profile})"
     facts = [
         ("Action", [_ACTIONS[verdict.action]]),
-        ("Window, UTC", [_start(report), f"to {formatting.time(metrics.end)}", _length(report)]),
+        ("Window, UTC", _bounds(report)),
         (
             "Missions considered",
             [formatting.NOT_AVAILABLE if verdict.missions_considered is None else f"{verdict.missions_considered:,}"],
@@ -66,14 +66,14 @@ def banner(report: WindowReport) -> Piece:
     return Piece("banner", content, tone=TONES[verdict.lane_status], text="\n".join(lines))
 
 
-def _start(report: WindowReport) -> str:
-    return "" if report.metrics.start is None else formatting.time(report.metrics.start)
-
-
-def _length(report: WindowReport) -> str:
+def _bounds(report: WindowReport) -> list[str]:
+    """The window's start, end and length, in words of which none breaks; without a start only up to when it goes."""
     start, end = report.metrics.start, report.metrics.end
-    known = start is not None and end is not None and end >= start
-    return f"({formatting.duration((end - start).total_seconds())})" if known else ""  # type: ignore[operator]
+    if start is None:
+        return [f"up to {formatting.time(end)}"]
+    known = end is not None and end >= start
+    length = f"({formatting.duration((end - start).total_seconds())})" if known else ""  # type: ignore[operator]
+    return [formatting.time(start), f"to {formatting.time(end)}", length]
 
 
 def row(report: WindowReport) -> Piece:
