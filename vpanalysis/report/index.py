@@ -28,6 +28,8 @@ _FACTS = ".index.json"
 _FORMAT = 1  # raised with every change of `Entry` or of what it is made from
 #: Windows of a lane whose rates and p95 a sparkline shows.
 _TREND = 12
+#: Characters of a window's label: its column is as wide as its longest text.
+_LABEL = 40
 #: The playbook's cadence (§7.1): at most 60 minutes apart in a rollout, at least twice a day in steady state.
 _CADENCE = {"rollout": timedelta(minutes=60), "sustained": timedelta(hours=12)}
 
@@ -296,7 +298,9 @@ def _window(verdict: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         until = "%Y-%m-%d" if dates else "%H:%M" if end - start < timedelta(days=1) else "%Y-%m-%d %H:%M"
         bounds = f"{start:{'%Y-%m-%d' if dates else '%Y-%m-%d %H:%M'}} to {end:{until}}"
     newest = given.get("last_missions") or (0 if given.get("window_start") or given.get("window_end") else 100)
-    name = given.get("window_label") or (f"newest {newest} missions" if newest else "")
+    label = str(given.get("window_label") or "")
+    label = label[: _LABEL - 1] + "…" if len(label) > _LABEL else label
+    name = label or (f"newest {newest:,} missions" if newest else "")
     return " · ".join(filter(None, (bounds, name))) or "window"
 
 
