@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -119,6 +120,36 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["evidence", "init", "made"], ["notebook", "copy", "rollout_window", "made"], ["archive", "--to", "made"]],
+)
+def test_what_cannot_be_written_whole_is_a_sentence_and_not_left_in_part(
+    command: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    make_database: Callable[..., RuntimeDatabase],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if command[0] == "archive":
+        database = make_database()
+        database.mission("m1", NOON)
+        database.connection.close()
+        command = [*command, "--source", str(database.path)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))  # as a disk that is full after 50 bytes
+    try:
+        ran = run_command(capsys, *command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (ran.code, ran.out) == (2, "")
+    assert "cannot be written: File too large" in ran.err
+    assert ran.err.count("\n") == 1
+    assert [path for path in tmp_path.rglob("made*/**/*") if path.is_file() and path.stat().st_size] == []
+    assert not (tmp_path / "made").is_file()
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_ops_token_is_in_no_file_that_a_users_own_notebook_makes(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -205,10 +236,20 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path, capsys: pytes
         ["snapshot", "--source", str(tmp_path / "fifo.json")],
         ["snapshot", "--source", str(tmp_path / "zero.json")],
         ["policy", "check", str(tmp_path / "fifo.toml")],
+        ["batch", str(tmp_path / "fifo.toml")],
     ):
         ran = run_command(capsys, *arguments)
         assert ran.code == 2
         assert "not a regular file" in ran.err
+
+
+def test_an_index_passes_over_what_is_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "gone.json").symlink_to("nowhere")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    ran = run_command(capsys, "index", str(tmp_path))
+    assert ran.code == 2
+    assert "holds no report with its JSON" in ran.err
 
 
 def test_a_token_file_that_is_a_fifo_is_not_waited_for(

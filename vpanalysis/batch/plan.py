@@ -172,6 +172,8 @@ def read_plan(path: Path) -> Plan:
     Raises:
         InputError: The file cannot be read, or is no plan; the sentence names the table and key.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a FIFO would be waited for
+        raise InputError(f"{path} is not a regular file.")
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -1,5 +1,6 @@
 """``vpanalysis notebook``: lists the notebooks that the package carries, and copies one to work on."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -36,5 +37,7 @@ def copy(name: str, to: Path) -> None:
     except FileExistsError:
         raise InputError(f"{target} exists already: move it away or give another path.") from None
     except OSError as error:
+        with suppress(OSError):  # half of it is not left
+            target.unlink()
         raise InputError(f"{target} cannot be written: {error.strerror}.") from None
     click.echo(target)

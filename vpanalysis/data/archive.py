@@ -5,6 +5,7 @@ replaces the factory's ``manifest.json``: readers take the files that it names, 
 Rows that the database no longer has stay; of those it has, its own version wins.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote as percent_encoded
+
+import duckdb
 
 from vpanalysis.data.reading import Reading, SqliteReading, literal, quote
 from vpanalysis.data.schema import TABLES
@@ -301,7 +304,13 @@ def _write_file(reading: Reading, folder: Path, key: str, rows: str, mode: int) 
     """Writes a file under a name that its content gives; returns the name below ``folder``."""
     waiting = folder / f"{key}.tmp"
     waiting.parent.mkdir(parents=True, exist_ok=True)
-    reading.execute(f"COPY ({rows}) TO {literal(str(waiting))} (FORMAT parquet, COMPRESSION zstd)")
+    try:
+        reading.execute(f"COPY ({rows}) TO {literal(str(waiting))} (FORMAT parquet, COMPRESSION zstd)")
+    except duckdb.IOException as error:
+        waiting.unlink(missing_ok=True)
+        found = re.search(r'errno"?: ?"?(\d+)', str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number)) from error
     name = f"{key}-{hashlib.sha256(waiting.read_bytes()).hexdigest()[:12]}.parquet"
     _settle(waiting, folder / name, mode)
     return name

@@ -246,7 +246,7 @@ def _facts(folder: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     """What each twin says, read only where the file is another than before."""
     found = {}
     for path in sorted(folder.glob("*.json")):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or not path.is_file():
             continue
         stat = path.stat()
         mark = [stat.st_mtime_ns, stat.st_size]
@@ -286,7 +286,7 @@ def _entry(path: Path) -> Entry | None:
             profile=str(verdict["policy"]["profile"]),
             policy=f"{verdict['policy']['name']} {verdict['policy']['hash']}",
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return None
 
 

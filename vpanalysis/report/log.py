@@ -38,6 +38,8 @@ def init_log(path: Path, title: str) -> None:
     except FileExistsError:
         raise InputError(f"{path} exists already: append to it, or give another path.") from None
     except OSError as error:
+        with contextlib.suppress(OSError):  # half of it is not left
+            path.unlink()
         raise InputError(f"{path} cannot be written: {error.strerror}.") from None
 
 
