@@ -1,6 +1,8 @@
 # Every target works from a fresh clone: the first one that runs makes the virtual environment.
 PYTHON ?= python3
 BIN := .venv/bin
+# Hundreds of short processes: where no byte code is kept, each compiles the package again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup report test quick lint docs bench clean
 
@@ -16,8 +18,7 @@ report: setup
 	$(BIN)/vpanalysis report --source sample
 
 test: lint docs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
-	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env tests notebooks
 
 quick: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow"

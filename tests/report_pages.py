@@ -14,11 +14,13 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import nbformat
+import pytest
 from conftest import MADE, NOON, RuntimeDatabase
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from vpanalysis.data.sample import CHOICES, SAMPLE_END, SCENARIOS, write_sample
+from vpanalysis.report import style
 from vpanalysis.report.html import to_html
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.rollout import rollout_report
@@ -179,7 +181,9 @@ def page(notebook: str, window: str) -> str:
             made = {"sources": made["source"], **kept}
         elif notebook == "rollout_history":
             made = {"source": made["source"]}
-        return to_html(executed(notebook, **made))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(style, "_png", lambda figure: b"")  # which no page shows
+            return to_html(executed(notebook, **made))
 
     return _made_once(f"{notebook}-{window}", make)
 

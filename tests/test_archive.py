@@ -70,16 +70,34 @@ def assert_same(found: Tables, wanted: Tables) -> None:
         assert judged[0] == judged[1]
 
 
-def assert_same_lane(location: Path | Sequence[Path], database: Path) -> None:
-    with vp.open_source(location) as found, vp.open_source(database) as wanted:
-        for window in WINDOWS:
+Expected = dict[vp.RolloutWindow, Tables | vp.InputError]
+
+
+def told_by(database: Path, windows: Sequence[vp.RolloutWindow] = WINDOWS) -> Expected:
+    """What a database tells of each window, or the error that it tells instead."""
+    found: Expected = {}
+    with vp.open_source(database) as source:
+        for window in windows:
             try:
-                expected = wanted.load(window)
+                found[window] = source.load(window)
             except vp.InputError as error:
-                with pytest.raises(type(error)):
-                    found.load(window)
+                found[window] = error
+    return found
+
+
+def assert_tells(location: Path | Sequence[Path], expected: Expected) -> None:
+    with vp.open_source(location) as source:
+        for window, wanted in expected.items():
+            if isinstance(wanted, Tables):
+                assert_same(source.load(window), wanted)
             else:
-                assert_same(found.load(window), expected)
+                with pytest.raises(type(wanted)):
+                    source.load(window)
+
+
+def assert_same_lane(location: Path | Sequence[Path], database: Path) -> None:
+    """Of the lane's newest missions; of other windows, `test_an_archive_tells_what_its_database_tells` holds it."""
+    assert_tells(location, told_by(database, WINDOWS[:1]))
 
 
 def store_keys_as_text(database: Path) -> None:
@@ -94,25 +112,26 @@ def store_keys_as_text(database: Path) -> None:
                 connection.execute(f"DELETE FROM {table} WHERE typeof({column}) NOT IN ('text', 'null')")
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_an_archive_tells_what_its_database_tells(seed: int, tmp_path: Path) -> None:
     """Alone, with the live database, and with one from which rows were pruned."""
     draw = random.Random(seed)
     database, pruned = tmp_path / "vp_state.db", tmp_path / "pruned.db"
     write_hostile_database(database, draw)
     store_keys_as_text(database)
+    expected = told_by(database)
     archived(database, tmp_path / "archive")
-    assert_same_lane(tmp_path / "archive", database)
-    assert_same_lane([database, tmp_path / "archive"], database)
+    assert_tells(tmp_path / "archive", expected)
+    assert_tells([database, tmp_path / "archive"], expected)
     with sqlite3.connect(database) as full, sqlite3.connect(pruned) as copy:
         full.backup(copy)
         for table in ("vp_missions", "vp_events"):
             rows = [row for (row,) in copy.execute(f"SELECT rowid FROM {table}")]
             for row in draw.sample(rows, len(rows) // 2):
                 copy.execute(f"DELETE FROM {table} WHERE rowid = ?", [row])
-    assert_same_lane([pruned, tmp_path / "archive"], database)
+    assert_tells([pruned, tmp_path / "archive"], expected)
     archived(pruned, tmp_path / "archive")
-    assert_same_lane(tmp_path / "archive", database)
+    assert_tells(tmp_path / "archive", expected)
 
 
 def three_days(database: RuntimeDatabase) -> RuntimeDatabase:
@@ -272,13 +291,13 @@ def test_lanes_of_any_name_have_files_of_their_own(fresh_database: RuntimeDataba
     assert all(name.isascii() and name.isprintable() and len(name) < 200 for name in names)
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["archive"]
     with vp.open_source(tmp_path / "in" / "archive") as source:
-        for number, lane in enumerate(LANES):
-            if lane.strip():
-                assert source.load(vp.RolloutWindow(lane)).missions["mission_id"].tolist() == [f"m{number}"]
+        assert sorted(source.lanes()) == sorted(lane for lane in LANES if lane)
+        for lane in ("../../etc", "a%2fb", "lane", "*["):
+            assert source.load(vp.RolloutWindow(lane)).missions["mission_id"].tolist() == [f"m{LANES.index(lane)}"]
 
 
-@pytest.mark.parametrize("name", ["a[b]*?", "a b'c", "ü$"])
-def test_a_folder_of_any_name_is_one(name: str, fresh_database: RuntimeDatabase, tmp_path: Path) -> None:
+def test_a_folder_of_any_name_is_one(fresh_database: RuntimeDatabase, tmp_path: Path) -> None:
+    name = "a[b]*? b'c ü$"
     three_days(fresh_database)
     archived(fresh_database.path, tmp_path / name)
     archived(fresh_database.path, tmp_path / name)
