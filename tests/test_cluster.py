@@ -1,6 +1,7 @@
 """A batch on a real Dask cluster: a scheduler and two workers, each in a process of its own; one is killed half-way."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from command_line import run_command
 
+from vpanalysis.batch.make import make
+from vpanalysis.batch.plan import read_plan, runs_of
 from vpanalysis.data.sample import write_sample
 
 PLAN = """
@@ -52,10 +55,23 @@ def test_nothing_is_lost_with_a_worker(tmp_path: Path) -> None:
         twins = [json.loads(path.read_text("utf-8")) for path in reports.glob("[!.]*.json")]
         assert [twin["factory"] for twin in twins] == ["alpha"] * 4
         assert len({twin["run_key"] for twin in twins}) == 4
+        as_here(tmp_path, reports)
     finally:
         for process in cluster:
             process.kill()
             process.wait()
+
+
+def as_here(folder: Path, reports: Path) -> None:
+    """Made here, from the whole database, a report's JSON is the same to the byte, but for where its source lay."""
+    plan = read_plan(folder / "plan.toml")
+    assert plan.as_of is not None
+    run = runs_of(plan, plan.as_of)[-1]
+    here = folder / "here"
+    here.mkdir()
+    assert make(run, None, here).state == "made"
+    there, own = ((out / f"{run.name}.json").read_text("utf-8") for out in (reports, here))
+    assert re.sub(r"/[^ \"']*/alpha\.db", "alpha.db", there) == re.sub(r"/[^ \"']*/alpha\.db", "alpha.db", own)
 
 
 def test_without_the_extra_there_is_a_sentence(

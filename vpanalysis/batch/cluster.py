@@ -15,8 +15,11 @@ from typing import Any
 
 from vpanalysis.batch.make import Result, known_twin, make
 from vpanalysis.batch.plan import MERGED, Run
+from vpanalysis.data.extract import NotingSource, extract
 from vpanalysis.data.sqlite_file import read_consistently
 from vpanalysis.errors import InputError
+from vpanalysis.report import rollout
+from vpanalysis.report.packaged import find_notebook, notebooks
 
 #: A worker that is lost takes its run with it this often before the run has failed.
 _RETRIES = 2
@@ -67,14 +70,11 @@ def results(
         client = Client(scheduler, timeout=20, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(f"The scheduler {scheduler} does not answer: {error}.") from None
-    shipped: dict[str, Mapping[str, bytes]] = {}
-    with client:
+    with client, TemporaryDirectory(prefix="vpanalysis-") as folder:
+        sources = _Sources(Path(folder))
         waiting = {}
         for run in runs:
-            location = str(run.parameters["source"])
-            if ship_sources and location not in shipped:
-                shipped[location] = _packed(location)
-            parcel = _parcel(run, known_twin(run, out), shipped.get(location, {}), timeout_seconds)
+            parcel = _parcel(run, known_twin(run, out), sources.of(run) if ship_sources else {}, timeout_seconds)
             waiting[client.submit(_made_alone, parcel, pure=False, retries=_RETRIES)] = run
         for future in as_completed(waiting, loop=client.loop):  # type: ignore[no-untyped-call]
             run = waiting[future]
@@ -90,8 +90,6 @@ def results(
 
 
 def _parcel(run: Run, known: Mapping[str, Any] | None, sources: Mapping[str, bytes], timeout_seconds: float) -> Parcel:
-    from vpanalysis.report.packaged import notebooks
-
     policy = Path(str(run.parameters.get("policy", "playbook")))
     return Parcel(
         run=run,
@@ -101,6 +99,42 @@ def _parcel(run: Run, known: Mapping[str, Any] | None, sources: Mapping[str, byt
         sources=sources,
         timeout_seconds=timeout_seconds,
     )
+
+
+class _Sources:
+    """Sources as they travel: of a database only the rows that a run reads, where it is known which those are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._whole: dict[str, Mapping[str, bytes]] = {}
+        self._copies: dict[Path, NotingSource] = {}
+
+    def of(self, run: Run) -> Mapping[str, bytes]:
+        """Returns what the run's source is on a worker, as content by file name."""
+        location = str(run.parameters["source"])
+        path = Path(location)
+        if path.is_file() and path.suffix.lower() != ".json" and _reads_one_window(run):
+            to = self._folder / "extract.db"
+            to.unlink(missing_ok=True)
+            extract(self._copy(path), lambda source: rollout.read_window(source, run.window), to)
+            return {path.name: to.read_bytes()}
+        if location not in self._whole:
+            self._whole[location] = _packed(location)
+        return self._whole[location]
+
+    def _copy(self, path: Path) -> NotingSource:
+        """One consistent state of a database that others may write, for all its runs."""
+        if path not in self._copies:
+            copy = self._folder / str(len(self._copies)) / path.name
+            copy.parent.mkdir()
+            read_consistently(path, partial(_copied, copy))
+            self._copies[path] = NotingSource(copy)
+        return self._copies[path]
+
+
+def _reads_one_window(run: Run) -> bool:
+    """Whether all that a run reads is what `rollout.read_window` reads; a notebook of the user's may read anything."""
+    return any(run.notebook == find_notebook(name) for name in ("rollout_window", "window_comparison"))
 
 
 def _packed(location: str) -> dict[str, bytes]:
@@ -123,6 +157,7 @@ def _copied(copy: Path, uri: str, opened: Callable[[], None]) -> bytes:
     with closing(sqlite3.connect(uri, uri=True)) as live, closing(sqlite3.connect(copy)) as target:
         live.backup(target)
         opened()
+        target.execute("PRAGMA journal_mode = DELETE")  # so that readers need no file beside it
     return copy.read_bytes()
 
 
@@ -143,8 +178,6 @@ def _made_alone(parcel: Parcel) -> Returned:
 
 def unpacked_and_made(parcel: Parcel) -> Returned:
     """Makes a run out of what travelled to it; returns its files as bytes."""
-    from vpanalysis.report.packaged import find_notebook
-
     with TemporaryDirectory(prefix="vpanalysis-") as name:
         folder, out = Path(name) / "in", Path(name) / "out"
         folder.mkdir()

@@ -50,15 +50,17 @@ def check_shape(reading: SqliteReading, name: str) -> None:
             )
 
 
-def check_undamaged(reading: SqliteReading, name: str) -> bool:
-    """Has SQLite check the VP tables and their indexes; returns whether they were checked, for very large ones are not.
+def check_undamaged(reading: SqliteReading, name: str, *, always: bool = False) -> bool:
+    """Has SQLite check the VP tables and their indexes; returns whether they were checked.
+
+    Very large ones are not, unless ``always`` says so.
 
     A flipped bit within a value is valid to SQLite, and nobody can see it.
 
     Raises:
         InputError: SQLite's ``integrity_check`` rejects one of them.
     """
-    if not os.environ.get(CHECK_VARIABLE) and _bytes(reading) > ALWAYS_BYTES:
+    if not always and not os.environ.get(CHECK_VARIABLE) and _bytes(reading) > ALWAYS_BYTES:
         return False
     tables = ", ".join(f"({literal(table)})" for table in reading.columns)
     check = "SELECT 0, 0, CAST(t.column1 AS BLOB), CAST(c.integrity_check AS BLOB) "

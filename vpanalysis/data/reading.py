@@ -162,6 +162,8 @@ class SqliteReading(Reading):
     """One SQLite transaction whose query results become DuckDB tables."""
 
     begins_with_a_date = "coalesce(date(substr(created_at, 1, 10)), '') = substr(created_at, 1, 10)"
+    #: Row ids of what is asked for, by table, where somebody wants to know (`data.extract`).
+    noted: dict[str, set[int]] | None = None
 
     def __init__(self, uri: str, duck: duckdb.DuckDBPyConnection | None = None, *, files: bool = False) -> None:
         super().__init__(duck or connect(files=files))
@@ -211,6 +213,7 @@ class SqliteReading(Reading):
         values = [f"CAST({quote(name)} AS BLOB), CAST(typeof({quote(name)}) AS BLOB)" for name in columns]
         names = [text for name in columns for text in (name, f"type of {name}")]
         self.copy(into, names, f"SELECT 0, rowid, {', '.join(values)} FROM vp_sessions {rest}")
+        self._note("vp_sessions", into)
 
     def fetch_packed(self, into: str, vp_id: str, missions: str, letters: Mapping[str, str], select: str) -> bool:
         """See `Reading.fetch_packed`: a group's rows come in the order of the index, by time as text."""
@@ -219,7 +222,9 @@ class SqliteReading(Reading):
         lane = literal(vp_id)
         cases = " ".join(f"WHEN {literal(name)} THEN '{letter}'" for name, letter in letters.items())
         letter = f"CASE WHEN vp_id IS NOT {lane} THEN '?' ELSE CASE event_type {cases} ELSE '?' END END"
-        blob = f"SELECT 1 FROM vp_events WHERE vp_id = {lane} AND created_at >= x''"  # it would sort after all texts
+        blob = (
+            f"SELECT rowid FROM vp_events WHERE vp_id = {lane} AND created_at >= x''"  # it would sort after all texts
+        )
         values = {
             "mission_id": "mission_id",
             "letters": f"group_concat({letter}, '')",
@@ -229,11 +234,20 @@ class SqliteReading(Reading):
         blobs = ", ".join(f"CAST({value} AS BLOB)" for value in values.values())
         events = f"vp_events INDEXED BY {quote(self._events_index)} WHERE {missions} GROUP BY mission_id"
         self.copy(into, list(values), f"SELECT 0, rowid, {blobs} FROM {events}", select)
+        if self.noted is not None:  # the table has one row a mission
+            asked = f"SELECT rowid FROM vp_events WHERE {missions} UNION SELECT * FROM ({blob} LIMIT 1)"
+            self.copy("asked", ["nothing"], f"SELECT 0, rowid, x'' FROM ({asked})")
+            self._note("vp_events", "asked")
         return True
+
+    def _note(self, table: str, found: str) -> None:
+        if self.noted is not None:
+            self.noted.setdefault(table, set()).update(row["rid"] for row in self.rows(f"SELECT rid FROM {found}"))
 
     def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str, select: str) -> None:
         blobs = ", ".join(f"CAST({expression} AS BLOB)" for expression in expressions.values())
         self.copy(into, list(expressions), f"SELECT 0, rowid, {blobs} FROM {quote(table)} {rest}", select)
+        self._note(table, into)
 
     def copy(self, into: str, columns: Sequence[str], sql: str, select: str = "FROM copied") -> None:
         """Creates ``into`` by ``select`` from ``copied``: a query's rows of a zero, ``rid`` and blobs, read as texts.

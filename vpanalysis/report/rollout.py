@@ -24,6 +24,7 @@ from vpanalysis.analysis.sessions import session_story
 from vpanalysis.analysis.signatures import group_signatures
 from vpanalysis.analysis.trends import compare, past_windows, rolling_fallback
 from vpanalysis.data.schema import DEFAULT_VP_ID, MAX_MISSION_LIMIT
+from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.data.source import Source, open_source
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
@@ -93,10 +94,10 @@ def rollout_report(
         as_of=as_of or None,
     )
     with open_source(locations.real(source)) as opened:
-        tables, others = opened.load_with(window, partial(_others, baseline_start, baseline_end))
-        metrics = summarize(tables).overdue_after(rules.overdue_seconds)
-        newest = summarize(others["gateway"]) if "gateway" in others else metrics
-        difference, misleads = _gateway_difference(opened, tables, newest, rules)
+        tables, others, gateway = read_window(opened, window, baseline_start, baseline_end)
+    metrics = summarize(tables).overdue_after(rules.overdue_seconds)
+    newest = summarize(others["gateway"]) if "gateway" in others else metrics
+    difference, misleads = _gateway_difference(gateway, newest, rules)
     before, preceding = others.get("baseline"), others.get("preceding")
     baseline = summarize(before).overdue_after(rules.overdue_seconds) if before is not None else None
     verdict = classify(metrics, rules)
@@ -159,6 +160,21 @@ def check_types(given: Mapping[str, Any]) -> None:
             raise InputError(f"The parameter {name} is {given[name]}: give a whole number of 0 or more.")
 
 
+def read_window(
+    source: Source, window: RolloutWindow, baseline_start: str = "", baseline_end: str = ""
+) -> tuple[Tables, dict[str, Tables], Snapshot | None]:
+    """Returns all that a report reads: a window's tables, those of others by name, and the gateway's own answer.
+
+    The answer, of the same missions and at the capture helper's limits, is ``None`` for a source that holds no more.
+    """
+    tables, others = source.load_with(window, partial(_others, baseline_start, baseline_end))
+    if tables.snapshot is not None:
+        return tables, others, None
+    newest = others.get("gateway", tables).window.last_missions
+    answer = source.gateway_snapshot(window.vp_id, newest or _GATEWAY_MISSIONS, _GATEWAY_EVENTS)
+    return tables, others, answer
+
+
 def _others(baseline_start: str, baseline_end: str, tables: Tables) -> dict[str, RolloutWindow]:
     """Which windows are read beside one: its baseline, those before it, and the newest missions as the gateway counts.
 
@@ -180,12 +196,10 @@ def _way_back(metrics: Metrics, baseline: Metrics | None, policy: Policy) -> Ree
     return reenable(metrics, baseline, policy) if baseline is not None and forced else None
 
 
-def _gateway_difference(source: Source, tables: Tables, metrics: Metrics, policy: Policy) -> tuple[str | None, bool]:
-    """Compares the gateway's own numbers, at the capture helper's limits, with ours for the same missions."""
-    if tables.snapshot is not None:
+def _gateway_difference(gateway: Snapshot | None, metrics: Metrics, policy: Policy) -> tuple[str | None, bool]:
+    """Compares the gateway's own numbers with ours for the same missions."""
+    if gateway is None:
         return None, False
-    window = metrics.window
-    gateway = source.gateway_snapshot(window.vp_id, window.last_missions or _GATEWAY_MISSIONS, _GATEWAY_EVENTS)
     difference = compare_with_gateway(metrics, gateway)
     return difference, difference is not None and gateway_misleads(metrics, gateway, policy)
 
