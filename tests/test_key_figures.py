@@ -317,3 +317,17 @@ def test_the_page_draws_the_gauges_whole_interval() -> None:
 )
 def test_a_sparkline_goes_through_its_values(values: list[float | None], points: str) -> None:
     assert sparkline(values) == points
+
+
+@pytest.mark.parametrize("window", ["no-traffic", "one-mission", "all-failed", "snapshot"])
+def test_a_tile_without_a_number_says_why(window: str) -> None:
+    for tile in tables.key_figures(report_on(window)).content["tiles"]:
+        assert "n/a" not in tile["detail"]
+        assert tile["value"] != "n/a" or tile["detail"].startswith(("no mission", "the source does not tell"))
+
+
+def test_the_fallback_tile_says_how_many_missions_could_record_one() -> None:
+    [tile] = [
+        one for one in tables.key_figures(report_on("critical")).content["tiles"] if one["name"].startswith("Fall")
+    ]
+    assert tile["detail"].startswith("26 of 100 missions, 84 of which could record one; true rate at most ")

@@ -107,10 +107,13 @@ def _spread(stage: LatencySeconds, none: str) -> str:
 def slow_tile(report: WindowReport) -> Tile:
     """Returns the share of missions slower than the critical run time."""
     slow, before = report.latency.slow, report.comparison.slow_before
+    over = seconds_limit(slow.seconds)
     return Tile(
         "Slow missions",
         formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}",
-        f"took over {seconds_limit(slow.seconds)}; {report.latency.running:,} still running",
+        f"no mission has had {over} to run"
+        if slow.share is None
+        else f"took over {over}; {report.latency.running:,} still running",
         gate_tone(report, "slow_share"),
         limits(report, "slow_share"),
         f"{before.slow:,} of {before.matured:,}" if before and before.matured else "",
