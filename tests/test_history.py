@@ -17,7 +17,9 @@ from vpanalysis.analysis.history import pooled
 from vpanalysis.analysis.metrics import Metrics, summarize
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.replay import past_windows
+from vpanalysis.data import archive
 from vpanalysis.data.source import SqliteSource
+from vpanalysis.data.table_source import TableSource
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 PLAYBOOK = Policy.load("playbook")
@@ -50,6 +52,12 @@ def missions(metrics: Metrics) -> list[dict[str, Any]]:
     return frame.where(frame.notna(), None).to_dict("records")
 
 
+def archived(path: Path) -> Path:
+    """Archives a database beside it."""
+    SqliteSource(path).read(lambda reading: archive.write(reading, path.parent / "archive", "a", 0o600), files=True)
+    return path.parent / "archive"
+
+
 def assert_as_alone(path: Path | str, **windows: Any) -> int:
     """Compares each window of a history with the window alone, and returns how many there were."""
     with vp.open_source(path) as source:
@@ -68,18 +76,19 @@ def test_the_sample_window_by_window(windows: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", [*BAD, *HEALTHY][::3])  # all hold; a third keeps the suite quick
 def test_hostile_lanes_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(SqliteSource, "now", lambda source: NOON)
+    monkeypatch.setattr(TableSource, "now", lambda source: NOON)
     case = (BAD | HEALTHY)[name]
     lane = Lane(tmp_path / "vp_state.db", case.schema)
     case.fill(lane)
     lane.connection.commit()
-    assert_as_alone(lane.path, every=25 * HOUR, start=NOON - 2 * DAY)
+    for place in (lane.path, archived(lane.path)):
+        assert_as_alone(place, every=25 * HOUR, start=NOON - 2 * DAY)
 
 
 @pytest.fixture
 def late_lane(make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two days: a mission that falls back and fails the day after, a foreign event, odd stamps."""
-    monkeypatch.setattr(SqliteSource, "now", lambda source: NOON + 2 * DAY)
+    monkeypatch.setattr(TableSource, "now", lambda source: NOON + 2 * DAY)
     database = make_database()
     database.session(status="degraded", at=NOON + 2 * DAY)
     database.session_event("vp.session.created", NOON - DAY)
@@ -100,7 +109,9 @@ def late_lane(make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest
 
 @pytest.mark.parametrize("windows", [{"every": DAY}, {"every": 5 * HOUR}, {"last_missions": 7}])
 def test_late_events_and_odd_stamps_window_by_window(late_lane: Path, windows: dict[str, Any]) -> None:
-    assert assert_as_alone(late_lane, **windows) >= 2
+    number = assert_as_alone(late_lane, **windows)
+    assert number >= 2
+    assert assert_as_alone(archived(late_lane), **windows) == number
 
 
 def test_a_row_knows_nothing_of_what_came_later(late_lane: Path) -> None:
@@ -154,7 +165,7 @@ def test_what_cannot_be_asked_is_a_sentence(given: dict[str, Any], sentence: str
 def test_signs_of_life_in_windows_without_missions(
     make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SqliteSource, "now", lambda source: NOON + 9 * DAY)
+    monkeypatch.setattr(TableSource, "now", lambda source: NOON + 9 * DAY)
     database = make_database()
     database.session(at=NOON)
     for day in (0, 8):
@@ -163,3 +174,4 @@ def test_signs_of_life_in_windows_without_missions(
     database.event(None, "vp.dispatch.held", NOON + 4 * DAY)
     assert assert_as_alone(database.path, every=DAY) == 9
     assert assert_as_alone(database.path, every=DAY, start=NOON + DAY) == 8
+    assert assert_as_alone(archived(database.path), every=7 * HOUR) == 29

@@ -32,6 +32,7 @@ _FILE, _SOURCE, _PLACES = 2**32, 2**52, 2**60
 class RowsReading(Reading):
     """Tables and views in DuckDB, read by the SQL that SQLite is asked with."""
 
+    beside = True
     begins_with_a_date = "TRY_CAST(substr(created_at, 1, 10) AS DATE) IS NOT NULL"
 
     def __init__(self) -> None:
@@ -184,18 +185,9 @@ class ArchiveSource(MergedSource):
             nothing = values(table, manifest.columns[table], ())
             reading.execute(f"CREATE TABLE {view} AS SELECT 0::BIGINT AS rowid, 0 AS place, {nothing} WHERE false")
             return view
-        reading.execute(
-            f"CREATE TABLE files_of_{view} AS SELECT unnest(?::VARCHAR[]) AS filename, "
-            "generate_subscripts(?::VARCHAR[], 1) AS number",
-            [paths, paths],
-        )
         names = ", ".join(map(quote, stored(table, manifest.columns[table])))
-        rows = parquet(paths, ", filename = true, file_row_number = true")
-        place = f"number * {_FILE} + file_row_number + {position * _SOURCE} AS place"
-        reading.execute(
-            f"CREATE VIEW {view} AS SELECT rows.rowid, {place}, {names} FROM {rows} rows "
-            f"JOIN files_of_{view} USING (filename)"
-        )
+        place = f"(file_index + 1) * {_FILE} + file_row_number + {position * _SOURCE} AS place"
+        reading.execute(f"CREATE VIEW {view} AS SELECT rowid, {place}, {names} FROM {parquet(paths)}")
         return view
 
 

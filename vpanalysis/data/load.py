@@ -10,7 +10,7 @@ import pandas as pd
 
 from vpanalysis.data.candidates import candidates_of, date_range, of_each_status, shifted, usual, usual_text
 from vpanalysis.data.mission_events import EVENT_COUNTS, EVENTS, MISSION_EVENTS, PLAIN, fetch_events, fetch_shown
-from vpanalysis.data.noticed import SINCE, fetch_missionless, noticed
+from vpanalysis.data.noticed import SINCE, count_beyond, fetch_missionless, noticed
 from vpanalysis.data.reading import Reading, literal, moment, session_row
 from vpanalysis.data.schema import (
     CANCELLED,
@@ -66,7 +66,8 @@ def load_window(reading: Reading, window: RolloutWindow, now: datetime, source: 
     since = replace(window, start=parse_time(start["since"]), last_missions=None, skip_missions=0)
     fetch_missionless(reading, lane, date_range(since, as_of))
     session = read_session(reading, lane)
-    [tables] = tables_of(reading, lane, [window], max(now, as_of), session)
+    now = max(now, as_of)
+    [tables] = tables_of(reading, [window], now, session, count_beyond(reading, lane, now, session))
     if tables.missions.empty and session is None:
         check_lane(reading, lane, window.vp_id)
     return replace(
@@ -103,7 +104,7 @@ def read_session(reading: Reading, lane: str) -> dict[str, Any] | None:
 
 
 def tables_of(
-    reading: Reading, lane: str, windows: Sequence[RolloutWindow], now: datetime, session: Mapping[str, Any] | None
+    reading: Reading, windows: Sequence[RolloutWindow], now: datetime, session: Mapping[str, Any] | None, beyond: int
 ) -> Iterator[Tables]:
     """Yields the tables of the windows whose missions are ``chosen`` and whose events are ``mission_events``."""
     missions, events = (_by_window(reading.frame(sql)) for sql in (_MISSIONS, EVENTS))
@@ -111,7 +112,7 @@ def tables_of(
     counts: dict[int, dict[str, int]] = {}
     for row in reading.rows(EVENT_COUNTS):
         counts.setdefault(row["w"], {})[row["name"]] = row["n"]
-    quality = noticed(reading, lane, now, session)
+    quality = noticed(reading, now, beyond)
     for number, window in enumerate(windows):
         assert window.as_of is not None
         undated = session_events["created_at"].isna()

@@ -19,17 +19,15 @@ _DATED = "created_at_text GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
 _IN_TEXT = "(text_from IS NULL OR created_at_text >= text_from AND created_at_text < text_until)"
 
 
-def noticed(reading: Reading, lane: str, now: datetime, session: Mapping[str, Any] | None) -> list[DataQuality]:
+def noticed(reading: Reading, now: datetime, beyond: int) -> list[DataQuality]:
     """Returns what the reading noticed about each of its ``windows``, whose tables have been made.
 
     Args:
         reading: The reading.
-        lane: The lane's condition in SQL.
         now: The moment of reading, or of judgement when that is later.
-        session: The lane's session row.
+        beyond: What `count_beyond` returns.
     """
     limit = now + timedelta(seconds=BEYOND_SECONDS)
-    beyond = _beyond(reading, lane, limit, session)
     found = reading.rows(
         f"""
         WITH undated AS (SELECT w, count(*) AS n FROM mission_rows JOIN windows
@@ -125,8 +123,9 @@ def _by_window(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str,
     return found
 
 
-def _beyond(reading: Reading, lane: str, limit: datetime, session: Mapping[str, Any] | None) -> int:
-    """Counts rows of the lane that are stamped later than ``limit``, up to 1,000 a table."""
+def count_beyond(reading: Reading, lane: str, now: datetime, session: Mapping[str, Any] | None) -> int:
+    """Counts rows of the lane that are stamped over 60 s after ``now``, up to 1,000 a table."""
+    limit = now + timedelta(seconds=BEYOND_SECONDS)
     later, most = f"created_at > {literal(shifted(limit, -2))}", "ORDER BY created_at DESC LIMIT 1000"
     missions = of_each_status(reading, lane, later)
     created: Any = {"columns": ["created_at"], "times": ["created_at"], "count": False}

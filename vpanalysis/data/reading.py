@@ -54,6 +54,8 @@ class Reading(ABC):
         indexed: Whether the field's index over lane, status and creation time of missions is there.
     """
 
+    #: Whether the VP tables lie in DuckDB, beside what is made of them.
+    beside = False
     #: SQL: whether the text ``created_at`` begins with a date that the calendar has.
     begins_with_a_date: str
 
@@ -114,8 +116,7 @@ class Reading(ABC):
 
         Its columns are texts: ``rid`` (one event's), ``mission_id``, in time order ``letters`` (of each event's type;
         ``?`` for other types and other lanes) and ``stamps`` (each followed by ``|``), and ``odd``, which is ``1``
-        where the order may be wrong. Returns whether it did: SQLite needs an index for it, and rows that lie in DuckDB
-        need no such shortcut.
+        where the order may be wrong. Returns whether it did: SQLite needs an index for it.
         """
         return False
 

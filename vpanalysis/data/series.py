@@ -21,7 +21,7 @@ from vpanalysis.data.load import (
     tables_of,
 )
 from vpanalysis.data.mission_events import MISSION_EVENTS, fetch_events, fetch_shown
-from vpanalysis.data.noticed import fetch_missionless
+from vpanalysis.data.noticed import count_beyond, fetch_missionless
 from vpanalysis.data.reading import Reading, literal
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.timestamps import parse_time
@@ -68,24 +68,40 @@ def load_series(
     if created.empty and session is None:
         check_lane(reading, lane, span.vp_id)
     windows = plan(pd.DatetimeIndex(created["created_at"]), as_of)
-    fetch_events(reading, span.vp_id, candidates)
+    name_windows(reading, windows or [span])
+    fetch_events(reading, span.vp_id, candidates, windows=True)
+    fetch_shown(reading, newest=0, among="event_rows")
     dates = date_range(span, as_of)
     fetch_missionless(reading, lane, dates)
-    # Signs of life; the newest one before the span stands for all before it.
-    signs = f"{lane} AND {usual(reading)} AND {dates}"
-    reading.fetch("signs", "vp_events", ["created_at"], signs, times=["created_at"], count=False)
+    _fetch_signs(reading, f"{lane} AND {usual(reading)} AND {dates}", windows)
     before = newest_event(reading, lane, span.start) if span.start else None
+    beyond = count_beyond(reading, lane, now, session)
     for some in _batches(windows, created["created_at"]):
         name_windows(reading, some)
         reading.execute(f"{CHOSEN} WHERE {WITHIN}")
         reading.execute(MISSION_EVENTS)
-        fetch_shown(reading, newest=0)
         last = reading.rows(
             "SELECT created_at::VARCHAR AS last FROM windows ASOF LEFT JOIN signs ON as_of >= created_at ORDER BY w"
         )
-        for tables, sign in zip(tables_of(reading, lane, some, now, session), last, strict=True):
+        for tables, sign in zip(tables_of(reading, some, now, session, beyond), last, strict=True):
             moments = [moment for moment in (parse_time(sign["last"]), before) if moment]
             yield replace(tables, source=source, kind=kind, last_activity=max(moments, default=None))
+
+
+def _fetch_signs(reading: Reading, condition: str, windows: Sequence[RolloutWindow]) -> None:
+    """Creates ``signs``: when events happened, of each hour the last, and all of the hours that a window is judged in.
+
+    The newest one before the span stands for all before it.
+    """
+    if not reading.beside:
+        reading.fetch("signs", "vp_events", ["created_at"], condition, times=["created_at"], count=False)
+        return
+    hours = ", ".join(sorted({f"'{window.as_of:%Y-%m-%dT%H}'" for window in windows})) or "''"
+    hour = "substr(created_at, 1, 13)"
+    reading.execute(
+        f"CREATE OR REPLACE TABLE signs AS SELECT max(created_at)::TIMESTAMPTZ AS created_at FROM vp_events "
+        f"WHERE {condition} GROUP BY CASE WHEN {hour} IN ({hours}) THEN created_at ELSE {hour} END"
+    )
 
 
 def _batches(windows: Sequence[RolloutWindow], created: "pd.Series[Any]") -> Iterator[Sequence[RolloutWindow]]:
