@@ -26,6 +26,19 @@ def test_there_are_examples_where_analysts_begin() -> None:
     assert {"vpanalysis", "vpanalysis.analysis.decision", "vpanalysis.analysis.signatures"} <= set(MODULES)
 
 
+def test_every_promise_names_tests_that_are_there() -> None:
+    text = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+    promises = [line for line in text.splitlines() if line.startswith("| ") and "promise | test" not in line]
+    assert len(promises) > 15
+    for promise in promises:
+        held = promise.rpartition(" | ")[2]
+        named, file = re.findall(r"`(?:(test_\w+\.py): )?(test_\w+)`", held), ""
+        assert named, promise
+        for of, name in named:
+            file = of or file
+            assert f"def {name}(" in (ROOT / "tests" / file).read_text("utf-8"), name
+
+
 def test_the_questions_of_analysts_are_answered() -> None:
     names: dict[str, object] = {}
     answers = []

@@ -143,6 +143,27 @@ def test_a_wrong_number_after_a_flip_is_explained_by_a_value(seed: int, tmp_path
         assert metrics.fallback.missions_considered >= 40 - 3
 
 
+def test_what_is_read_again_and_again_is_checked_again_after_a_while_and_another_file_at_once(
+    damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, whole = damaged.read_bytes(), write_sample(tmp_path / "whole.db", missions=40)
+    damaged.write_bytes(whole.read_bytes())
+    source = SqliteSource(damaged)
+    assert len(source.load(WINDOW).missions) == 0  # they are of another time
+    damaged.write_bytes(broken)  # the same file
+    source.load(WINDOW)
+    monkeypatch.setattr(integrity, "AGAIN_SECONDS", -1.0)
+    with pytest.raises(InputError, match="is damaged"):
+        source.load(WINDOW)
+    monkeypatch.undo()
+    whole.replace(damaged)
+    source.load(WINDOW)
+    whole.write_bytes(broken)
+    whole.replace(damaged)
+    with pytest.raises(InputError, match="is damaged"):
+        source.load(WINDOW)
+
+
 ODD = {
     "view": ("ALTER TABLE vp_events RENAME TO e; CREATE VIEW vp_events AS SELECT * FROM e", "is a view"),
     "endless view": (
@@ -170,6 +191,7 @@ ODD = {
         "DROP INDEX idx_missions; ALTER TABLE vp_missions DROP COLUMN created_at",
         "lacks the column created_at",
     ),
+    "no event type": ("ALTER TABLE vp_events RENAME event_type TO event_typd", "lacks the column event_type"),
     "no mission": (
         "DROP INDEX idx_mission_events; ALTER TABLE vp_events DROP COLUMN mission_id",
         "lacks the column mission_id",

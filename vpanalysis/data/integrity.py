@@ -14,7 +14,7 @@ AGAIN_SECONDS = 300.0
 _NEEDED = {
     "vp_sessions": ("vp_id",),
     "vp_missions": ("mission_id", "vp_id", "status", "created_at"),
-    "vp_events": ("mission_id", "vp_id", "created_at"),
+    "vp_events": ("mission_id", "vp_id", "event_type", "created_at"),
     "vp_session_events": ("vp_id", "created_at"),
 }
 #: Per row, for its header, its key and its index entries.
