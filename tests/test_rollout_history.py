@@ -58,6 +58,7 @@ def test_an_incident_and_its_recovery(report: Callable[..., HistoryReport]) -> N
     assert (incident.start, incident.seen) == (midnight + 4 * DAY, midnight + 5 * DAY)
     assert (incident.recovered, incident.windows, incident.worst) == (midnight + 9 * DAY, 3, True)
     assert incident.to_recover == 4 * DAY  # a day without traffic neither ends it nor begins another
+    assert vp.tables.incidents(found).finding == "1 incident, recovered"
     assert found.flips["lane_status"].tolist() == ["FORCE_FALLBACK", "HEALTHY"]
     assert "healthy again after 4 d" in vp.tables.history(found).text
     assert found.signatures["first_seen"].tolist() == [midnight + 2 * DAY, midnight + 4 * DAY]
@@ -73,7 +74,7 @@ def test_a_slow_decay_and_an_incident_that_goes_on(report: Callable[..., History
 def test_an_abrupt_incident_is_no_decay(report: Callable[..., HistoryReport]) -> None:
     found = report([0, 0, 0, 0, 0, 1, 0, 0, 14, 12, 16, 13])
     assert found.story == "IN_INCIDENT"
-    assert vp.tables.incidents(found).finding == "1 incident, the last one not over"
+    assert vp.tables.incidents(found).finding == "1 incident, not over"
 
 
 def test_a_lane_without_missions(report: Callable[..., HistoryReport]) -> None:

@@ -140,7 +140,8 @@ def incidents(report: HistoryReport) -> Piece:
     columns: list[Column] = [("Began", "time"), ("Healthy again after", "number"), ("Windows", "number"),
                              ("Cause", "text"), ("What the first window showed", "wide")]  # fmt: skip
     open_now = found[-1].recovered is None
-    words = f"{formatting.count(len(found), 'incident')}, {'the last one not over' if open_now else 'all recovered'}"
+    ended = ("the last one not over", "all recovered") if len(found) > 1 else ("not over", "recovered")
+    words = f"{formatting.count(len(found), 'incident')}, {ended[not open_now]}"
     tone: Tone = "critical" if open_now else "good"
     return blocks.piece(blocks.table("Incidents, newest first", columns, rows), found=Finding(words, tone))
 
