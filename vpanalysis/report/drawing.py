@@ -62,15 +62,18 @@ def nothing(ax: Axes, sentence: str) -> str:
 
 def limits(ax: Axes, watch: float, critical: float, write: Callable[[float], str], *, vertical: bool = False) -> None:
     """Draws the policy's two limits with their names and values, told apart by their dashes as well."""
-    for value, name, ink, dashes in ((watch, "watch", WATCH, (5, 2)), (critical, "critical", CRITICAL, (2, 1.5))):
-        draw = ax.axvline if vertical else ax.axhline
-        draw(value, color=ink.light, linewidth=1.1, dashes=dashes, zorder=1.5)
-        if vertical:
-            label(ax, f"{name} {write(value)}", (value, 1), (4, -1), ink, xycoords=("data", "axes fraction"), va="top")
-        else:
-            label(
-                ax, f"{name} {write(value)}", (0, value), (5, 3), ink, xycoords=("axes fraction", "data"), va="bottom"
-            )
+    limit(ax, watch, f"watch {write(watch)}", WATCH, vertical=vertical)
+    limit(ax, critical, f"critical {write(critical)}", CRITICAL, vertical=vertical)
+
+
+def limit(ax: Axes, value: float, text: str, ink: Ink, *, vertical: bool = False) -> None:
+    """Draws one limit with its words: dotted when it is critical, else dashed."""
+    draw, dashes = ax.axvline if vertical else ax.axhline, (2, 1.5) if ink is CRITICAL else (5, 2)
+    draw(value, color=ink.light, linewidth=1.1, dashes=dashes, zorder=1.5)
+    if vertical:
+        label(ax, text, (value, 1), (4, -1), ink, xycoords=("data", "axes fraction"), va="top")
+    else:
+        label(ax, text, (0, value), (5, 3), ink, xycoords=("axes fraction", "data"), va="bottom")
 
 
 def label(

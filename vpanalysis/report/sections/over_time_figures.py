@@ -118,9 +118,7 @@ def _failures(report: HistoryReport, ax: Axes) -> str:
         linewidth=0, alpha=0.8,
     )  # fmt: skip
     limit = report.policy.failure_share
-    ax.axhline(limit, color=WATCH.light, linewidth=1.1, dashes=(5, 2))
-    drawing.label(ax, f"failures gate {percent_limit(limit)}", (0, limit), (5, 3), WATCH,
-                  xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
+    drawing.limit(ax, limit, f"failures gate {percent_limit(limit)}", WATCH)
     top = min(1.05, max(limit * 1.5, float(share.max()) * 1.15))
     ax.set_ylim(0, top)
     drawing.share_axis(ax, top)
@@ -169,9 +167,7 @@ def _guardrail(report: HistoryReport, ax: Axes) -> str:
             windows["window_start"][some], rolling[some], (windows["window_end"] - windows["window_start"])[some],
             align="edge", color=ink.light, linewidth=0, alpha=0.8,
         )  # fmt: skip
-    ax.axhline(GUARDRAIL, color=CRITICAL.light, linewidth=1.1, dashes=(2, 1.5))
-    drawing.label(ax, f"revert above {percent_limit(GUARDRAIL)}", (0, GUARDRAIL), (5, 3), CRITICAL,
-                  xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
+    drawing.limit(ax, GUARDRAIL, f"revert above {percent_limit(GUARDRAIL)}", CRITICAL)
     top = min(1.05, max(0.2, float(rolling.max()) * 1.15))
     ax.set_ylim(0, top)
     drawing.share_axis(ax, top)
