@@ -29,7 +29,7 @@ _WAIT_SECONDS = 0.05
 _SETTLED_SECONDS = 2.0
 _WAL_INDEX_VERSION = 3007000
 #: Seconds that any database may be read for, and bytes of it that are a second more.
-READ_SECONDS, READ_BYTES = 60.0, 10_000_000
+READ_SECONDS, READ_BYTES = 600.0, 1_000_000
 
 #: Where ``--wait`` and ``--check`` tell a notebook's process, too: for how many seconds a locked database is waited,
 #: and whether SQLite checks it for damage however large it is.
