@@ -249,7 +249,7 @@ COLUMNS = {
 def strange(path: Path, dice: random.Random) -> int:
     """Writes a database with a lane whose every value may be anything; returns how many missions the lane has."""
     schema = SCHEMA.replace(" PRIMARY KEY", "") if dice.random() < 0.3 else SCHEMA
-    database, here = RuntimeDatabase(path, schema), 0
+    database, here = RuntimeDatabase(path, schema), set()
     usual = {
         "status": ("completed", "failed", "running", "queued", "cancelled"),
         "event_type": ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed", "vp.mission.fallback"),
@@ -270,13 +270,20 @@ def strange(path: Path, dice: random.Random) -> int:
                     values[column] = dice.choice(usual.get(column, ("{}", '{"error": "boom"}', "text")))
             with contextlib.suppress(sqlite3.IntegrityError):
                 database.insert(table, **values)
+                known = values.get("mission_id") not in (
+                    None,
+                    "",
+                    b"",
+                    b"\xff\xfe",
+                )  # such missions are told, not counted
                 future = values["created_at"] == "9999-12-31T23:59:59Z"  # not there yet
-                here += table == "vp_missions" and values["vp_id"] == LANE and not future
+                if table == "vp_missions" and values["vp_id"] == LANE and known and not future:
+                    here.add(str(values["mission_id"]))
             database.connection.rollback()
     if dice.random() < 0.5:
         database.connection.execute("PRAGMA journal_mode = DELETE")
     database.connection.close()
-    return here
+    return len(here)
 
 
 def databases(search: Search) -> None:

@@ -510,7 +510,12 @@ def test_windows_that_are_loaded_together_are_of_one_moment(fresh_database: Runt
 
     def while_it_is_read(tables: Tables) -> dict[str, RolloutWindow]:
         assert ids(tables) == ["new"]
-        fresh_database.mission("too late", NOON)
+        with sqlite3.connect(fresh_database.path) as writer:
+            writer.execute(
+                "INSERT INTO vp_missions (mission_id, vp_id, created_at) VALUES ('too late', ?, ?)",
+                (LANE, NOON.isoformat()),
+            )
+        writer.close()
         return {"again": window, "before": RolloutWindow(LANE, end=NOON, as_of=LATER)}
 
     with open_source(fresh_database.path) as source:
