@@ -282,6 +282,8 @@ def test_the_bars_of_the_event_mix_are_the_counts(
     ax = plots.event_mix(elevated)
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert dict(zip(labels, (bar.get_width() for bar in ax.patches), strict=True)) == counted
+    shares = [f"{counted[f'vp.mission.{kind}']} {kind}" for kind in ("completed", "fallback", "failed")]
+    assert ax.get_title(loc="left") == f"{', '.join(shares)} among {sum(counted.values())} events"
 
 
 def test_rare_event_types_are_drawn_together(make_database: Callable[..., RuntimeDatabase]) -> None:
@@ -290,6 +292,7 @@ def test_rare_event_types_are_drawn_together(make_database: Callable[..., Runtim
     ax = plots.event_mix(rollout_report(source=str(lane.path), as_of=NEXT_DAY))
     assert len(ax.patches) == 11
     assert ax.get_yticklabels()[-1].get_text() == "5 other types"
+    assert ax.get_title(loc="left") == "None completed, fallback or failed among 15 events"
     assert ax.patches[-1].get_width() == 5
 
 
@@ -354,6 +357,9 @@ def test_dense_windows_are_aggregated(figure: Callable[..., Any], long: WindowRe
 def test_dense_fallbacks_are_marked_together_and_counted(long: WindowReport) -> None:
     ax = plots.fallback_over_time(long)
     assert "▲ 2,600" in texts(ax)  # 26 of 100, of 10,000
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    settled = long.verdict.evidence.missions
+    assert f"95 % bounds of the {settled:,} missions that could record one" in labels  # which need not hold 26.0 %
     edges, counts = drawing.histogram(long.metrics.missions["created_at"], long.metrics.start, long.metrics.end)  # type: ignore[index, arg-type]
     assert sum(counts) == 10_000
     assert len(edges) == len(counts) + 1

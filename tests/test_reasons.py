@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from report_pages import EVENTS, NEXT_DAY, cells, report_on, table
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.report.rollout import rollout_report
 from vpanalysis.report.sections import tables
+from vpanalysis.report.sections.reasons import finding
 from vpanalysis.report.window_report import WindowReport
 
 PROFILES = ("rollout", "sustained")
@@ -47,6 +49,18 @@ def test_what_passed_is_folded() -> None:
     assert [block["kind"] for block in blocks if "passed" in block.get("caption", "")] == []
     [folded] = [block for block in blocks if block["kind"] == "folded" and "passed" in block["summary"]]
     assert folded["summary"] == "10 checks passed"
+
+
+@pytest.mark.parametrize(
+    ("tripped", "passed", "words"),
+    [(1, 0, "The only check did not pass"), (0, 1, "The only check passed"), (2, 0, "None of 2 checks passed"),
+     (1, 8, "1 of 9 checks did not pass")],
+)  # fmt: skip
+def test_a_heading_of_few_checks_reads_well(tripped: int, passed: int, words: str) -> None:
+    report = report_on("critical")
+    reasons, good = report.verdict.reasons[:1] * tripped, report.verdict.passed[:1] * passed
+    verdict = report.verdict.model_copy(update={"reasons": reasons or good, "passed": good, "not_assessed": []})
+    assert finding(replace(report, verdict=verdict)).words == words
 
 
 def test_a_healthy_heading_counts_its_checks() -> None:

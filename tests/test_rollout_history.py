@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import NOON, RuntimeDatabase
@@ -65,6 +66,37 @@ def test_an_incident_and_its_recovery(report: Callable[..., HistoryReport]) -> N
     assert found.signatures["count"].tolist() == [1, 38]
     # 12 of the first 20 missions of day 4 fell back, 16 and 10 of days 5 and 7; 1 of day 2.
     assert found.rolling.fillna(-1).tolist()[2:9] == pytest.approx([0.05, 0.0, 0.6, 0.8, -1, 0.5, 0.0])
+
+
+def title(ax: Any) -> str:
+    return str(ax.get_title(loc="left"))
+
+
+def test_the_figures_say_what_they_found(report: Callable[..., HistoryReport]) -> None:
+    found = report([0, 0, 1, 0, 12, 16, None, 10, 0, 0, 0, 0])
+    plots = vp.plots
+    assert title(plots.decisions_over_windows(found)) == "8 of 11 windows with traffic were healthy; 1 incident"
+    rate = plots.rate_over_windows(found)
+    assert title(rate) == "The fallback rate reached 5 % in 3 of 11 windows"
+    assert title(plots.failures_over_windows(found)) == "0 of 440 missions (0.0 %) failed"
+    assert title(plots.p95_over_windows(found)) == "The p95 run time stayed below 45 s in all 11 windows"
+    [above] = [marks for marks in rate.collections if marks.get_label() == "interval goes on above"]
+    high = found.windows["rate_high"] > rate.get_ylim()[1]
+    assert len(above.get_offsets()) == high.sum() > 0
+
+
+def test_a_session_that_nothing_tells_of_is_no_incident(make_database: Callable[..., RuntimeDatabase]) -> None:
+    database = make_database()
+    database.session(at=NOON + 9 * DAY)  # its row tells of now, and there is no event
+    for number in range(10 * SIZE):
+        day, at = number // SIZE, NOON + number // SIZE * DAY + number % SIZE * timedelta(minutes=10)
+        kinds = ["vp.mission.dispatched", *["vp.mission.fallback"] * (day == 4 and number % 2), "vp.mission.completed"]
+        database.mission(f"m{number:03d}", at, events=kinds)
+    found = vp.history_report(source=str(database.path))
+    [incident] = found.incidents
+    assert (incident.windows, incident.to_recover) == (1, DAY)
+    assert found.session_unknown == found.windows["gate"].eq("session").sum() >= 8
+    assert f"{found.session_unknown} windows read WATCH only because" in vp.tables.history(found).text
 
 
 def test_a_slow_decay_and_an_incident_that_goes_on(report: Callable[..., HistoryReport]) -> None:

@@ -301,6 +301,13 @@ def test_both_windows_stand_side_by_side(make_database: Callable[..., RuntimeDat
     assert tables.baseline(report).finding.startswith("Runtime degradation or adapter instability")
 
 
+def test_the_comparison_says_when_a_queued_mission_counts_in_the_queue_wait() -> None:
+    notes = [
+        tables.baseline(report_on(window)).content["blocks"][0]["note"] for window in ("queue-stuck", "one-mission")
+    ]
+    assert notes == ["A mission still in the queue counts in the queue wait here, with its wait so far.", ""]
+
+
 def test_a_snapshot_without_all_events_is_not_trusted() -> None:
     report = report_on("snapshot")
     assert "not to be trusted" in tables.fallback(report).finding

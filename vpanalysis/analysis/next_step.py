@@ -13,9 +13,9 @@ _SETTLED: dict[tuple[Profile, LaneStatus], str] = {
     ("sustained", "HEALTHY"): "Keep default-on and continue the scheduled checks, 2-4 snapshots a day (playbook §7).",
     ("sustained", "NO_TRAFFIC"): "Keep default-on and continue the scheduled checks; if missions were expected, check "
     "that they reach the lane.",
-    ("rollout", "FORCE_FALLBACK"): f"Investigate immediately: {{look}}. Force the fallback ({_SWITCH}) until "
+    ("rollout", "FORCE_FALLBACK"): f"Investigate immediately: {{look}}. Force the fallback with {_SWITCH} until "
     "the lane is stable (playbook §3.1), then follow the recovery checklist (§4).",
-    ("sustained", "FORCE_FALLBACK"): f"Force the fallback ({_SWITCH}) for now, and {{look}}. Recover by the "
+    ("sustained", "FORCE_FALLBACK"): f"Force the fallback with {_SWITCH} for now, and {{look}}. Recover by the "
     "checklist (§4), then re-evaluate (playbook §7.3).",
 }
 _WATCH: dict[Profile, str] = {

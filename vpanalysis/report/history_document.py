@@ -37,7 +37,7 @@ class HistoryWindow(Strict):
 
 
 class HistoryIncident(Strict):
-    """A spell of windows that were not healthy."""
+    """A spell of windows that were not healthy; one whose session's state alone is unknown does not count."""
 
     start: datetime = Field(description="When its first window began.")
     seen: datetime = Field(description="When that window ended: from then on it could be known.")

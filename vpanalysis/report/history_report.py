@@ -26,6 +26,8 @@ STEPS = {
 class Incident:
     """A spell of windows that were not healthy; windows without traffic neither begin nor end one.
 
+    A window of which nothing is wrong but that no session event tells how the session was counts as healthy here.
+
     Attributes:
         start: When its first window began.
         seen: When that window ended: from then on it could be known.
@@ -63,6 +65,7 @@ class HistoryReport:
         log: Rows of the evidence log as `~vpanalysis.report.log.evidence_log` gives them, with ``step`` (one of
             `STEPS`; ``""``), dated ones only, oldest first; empty without a log.
         missed: Looks that the cadence of the playbook's §7.1 asked for and the log lacks, a sentence each.
+        session_unknown: Windows that were not healthy only because the session's state is unknown.
         story: The history in a word.
         verdict: On the newest window; ``None`` without any.
         row: Its row for the evidence log; ``""`` without any.
@@ -81,6 +84,7 @@ class HistoryReport:
     signatures: pd.DataFrame
     log: pd.DataFrame
     missed: tuple[str, ...]
+    session_unknown: int
     story: Story
     verdict: Verdict | None
     row: str

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vpanalysis.analysis.decision import classify, judge
+from vpanalysis.analysis.decision import Judgement, classify, judge
 from vpanalysis.analysis.gates.rolling_fallback import considered
 from vpanalysis.analysis.history import frame_of, row_of, timedelta_of
 from vpanalysis.analysis.intervals import compare_shares
@@ -68,17 +68,19 @@ def history_report(
     rules, step = Policy.load(locations.real(policy), profile=profile), timedelta_of(every or None)
     rows, missed = _log(locations.real(log), rules) if log else (_no_log(), ())
 
-    def judged(tables: Tables) -> tuple[dict[str, Any], pd.DataFrame, list[_Error]]:
+    def judged(tables: Tables) -> tuple[dict[str, Any], pd.DataFrame, list[_Error], bool]:
         metrics = summarize(tables)
+        judgement = judge(metrics, rules)
         errors: list[_Error] = [(found.kind, found.signature, found.count) for found in group_signatures(tables.events)]
-        return row_of(metrics, judge(metrics, rules), rules), considered(metrics)[["created_at", "fell_back"]], errors
+        missions = considered(metrics)[["created_at", "fell_back"]]
+        return row_of(metrics, judgement, rules), missions, errors, _only_session_unknown(judgement)
 
     with open_source(locations.real(source)) as opened:
         found = past_windows(
             opened, vp_id, judged, every=step, last_missions=last_missions or None,
             start=window_start or None, end=window_end or None,
         )  # fmt: skip
-        windows = frame_of([row for row, _, _ in found])
+        windows = frame_of([row for row, *_ in found])
         verdict = None
         if found:
             newest = windows.iloc[-1]
@@ -86,14 +88,16 @@ def history_report(
             alone = RolloutWindow(vp_id, start=first, end=None if newest["provisional"] else last, as_of=last)
             verdict = classify(summarize(opened.load(alone)), rules)
         name, kind = opened.name, opened.kind
-    incidents = _incidents(windows)
+    unknown = [only for *_, only in found]
+    incidents = _incidents(windows, unknown)
     return HistoryReport(
         windows=windows,
-        rolling=_rolling([missions for _, missions, _ in found]),
+        rolling=_rolling([missions for _, missions, *_ in found]),
         incidents=incidents,
-        signatures=_first_seen(windows, [errors for _, _, errors in found]),
+        signatures=_first_seen(windows, [errors for _, _, errors, _ in found]),
         log=rows,
         missed=missed,
+        session_unknown=sum(unknown),
         story=_story(windows, incidents),
         verdict=verdict,
         row=evidence_row(verdict, window_label="Newest window", scope=vp_id, ref=f"{name}: vp.history")
@@ -157,8 +161,14 @@ def _first_seen(windows: pd.DataFrame, errors: list[list[_Error]]) -> pd.DataFra
     return pd.DataFrame(rows, columns=["first_seen", "kind", "signature", "count"])
 
 
-def _incidents(windows: pd.DataFrame) -> tuple[Incident, ...]:
-    live = windows[windows["lane_status"] != "NO_TRAFFIC"].to_dict("records")
+def _only_session_unknown(judgement: Judgement) -> bool:
+    """Whether nothing keeps a window from being healthy but that its session's state is unknown."""
+    return [(reason.gate, reason.value) for reason in judgement.reasons] == [("session", "unknown")]
+
+
+def _incidents(windows: pd.DataFrame, session_unknown: list[bool]) -> tuple[Incident, ...]:
+    status = windows["lane_status"].mask(pd.Series(session_unknown, windows.index, dtype=bool), "HEALTHY")
+    live = windows.assign(lane_status=status)[status != "NO_TRAFFIC"].to_dict("records")
     found: list[Incident] = []
     spell: list[Any] = []
     rows: list[Any] = [*live, None]

@@ -126,12 +126,14 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
     ax.set_ylim(-0.12 * top, top)
     _mark_change(ax, report)
+    if share.rate is not None and evidence.lower_bound is not None and evidence.upper_bound is not None:
+        fewer = bool(evidence.missions and evidence.missions < (share.missions_considered or 0))
+        bounds = f"95 % bounds of the {evidence.missions:,} missions that could record one" if fewer else ""
+        _mark_window(ax, share.rate, evidence.lower_bound, evidence.upper_bound, bounds)
     drawing.legend(ax)
     drawing.share_axis(ax, top)
     ax.set_ylabel("Fallback share")
     drawing.window_axis(ax, report, missions)
-    if share.rate is not None and evidence.lower_bound is not None and evidence.upper_bound is not None:
-        _mark_window(ax, share.rate, evidence.lower_bound, evidence.upper_bound)
     return (
         f"Over the whole window {formatting.share(share.missions_with_fallback, share.missions_considered)} fell back. "
         f"Lines mark watch at {percent_limit(policy.fallback_watch)} and critical at "
@@ -170,10 +172,10 @@ def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
         )  # fmt: skip
 
 
-def _mark_window(ax: Axes, rate: float, low: float, high: float) -> None:
-    """Draws the window's rate in the right margin, with the bounds of the true one that the tile names."""
+def _mark_window(ax: Axes, rate: float, low: float, high: float, label: str) -> None:
+    """Draws the window's rate in the right margin, with the bounds of the true one; ``label`` is their legend."""
     across = ax.get_yaxis_transform()
-    ax.plot([1.02, 1.02], [low, high], transform=across, clip_on=False, color=INK.light, linewidth=1.4)
+    ax.plot([1.02, 1.02], [low, high], transform=across, clip_on=False, color=INK.light, linewidth=1.4, label=label)
     ax.plot([1.02], [rate], "o", transform=across, clip_on=False, color=INK.light, markersize=5)
     va = "center" if rate > ax.get_ylim()[1] / 8 else "bottom"
     ax.annotate(

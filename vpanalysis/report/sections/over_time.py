@@ -62,6 +62,9 @@ def gist(report: HistoryReport) -> list[str]:
         )  # fmt: skip
         which = "The incident" if len(report.incidents) == 1 else f"The last of {len(report.incidents)} incidents"
         found.append(f"{which} began on {_day(last.start)} ({last.gate.replace('_', ' ')}); {ended}.")
+    if report.session_unknown:
+        number = formatting.count(report.session_unknown, "window")
+        found.append(f"{number} read WATCH only because the session's state then is unknown: no incident.")
     return found
 
 
@@ -126,7 +129,8 @@ def incidents(report: HistoryReport) -> Piece:
     """Returns the incidents with what began them and the time to recover, newest first."""
     found = report.incidents
     if not found:
-        return blocks.piece(found=Finding("None: no window with traffic was anything but healthy", "good"))
+        unknown = "apart from the session's unknown state, " if report.session_unknown else ""
+        return blocks.piece(found=Finding(f"None: {unknown}no window with traffic was anything but healthy", "good"))
     rows = [
         [
             blocks.marked("critical" if one.worst else "watch", _day(one.start)),

@@ -90,6 +90,7 @@ def _rate(report: HistoryReport, ax: Axes) -> str:
     _logged(report, ax, "rate")
     ax.set_ylim(-0.02 * top, top)
     drawing.share_axis(ax, top)
+    _going_on(ax, live, "rate_high")
     ax.set_ylabel("Fallback rate")
     _time(report, ax)
     drawing.legend(ax)
@@ -143,6 +144,7 @@ def _p95(report: HistoryReport, ax: Axes) -> str:
     _logged(report, ax, "p95_seconds")
     low, high = float(live["p95_seconds"].min()), float(live["p95_seconds"].max())
     drawing.seconds_axis(ax, "y", low if low > 0 else 0, high, policy.p95_critical_seconds)
+    _going_on(ax, live, "p95_high")
     ax.set_ylabel("p95 run time")
     _time(report, ax)
     drawing.legend(ax)
@@ -201,6 +203,16 @@ def _series(ax: Axes, live: pd.DataFrame, value: str, low: str, high: str) -> No
         ax.scatter(middle[~bad], live[value][~bad], s=marks, color=BLUE.light, linewidths=0, zorder=3)
     ax.scatter(middle[bad], live[value][bad], s=marks * 1.6, marker="s", color=CRITICAL.light, linewidths=0, zorder=3,
                label="window not healthy" if bad.any() else None)  # fmt: skip
+
+
+def _going_on(ax: Axes, live: pd.DataFrame, high: str) -> None:
+    """Marks the intervals that go on above the figure, lest they look as if they ended there."""
+    top = ax.get_ylim()[1]
+    over = live[live[high] > top]
+    if len(over):
+        middle = over["window_start"] + (over["window_end"] - over["window_start"]) / 2
+        ax.scatter(middle, [top] * len(over), s=22, marker="^", color=MUTED.light, linewidths=0, clip_on=False,
+                   zorder=3, label="interval goes on above")  # fmt: skip
 
 
 def _logged(report: HistoryReport, ax: Axes, column: str) -> None:

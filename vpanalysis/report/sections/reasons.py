@@ -24,14 +24,14 @@ def finding(report: WindowReport) -> Finding:
     verdict = report.verdict
     tripped = sum(reason not in verdict.passed for reason in verdict.reasons)
     passed, left_out = len(verdict.passed), len(verdict.not_assessed)
-    checks = formatting.count(tripped + passed + left_out, "check")
-    words = (
-        f"{tripped} of {checks} did not pass"
-        if tripped
-        else f"{passed} of {checks} passed"
-        if left_out
-        else f"All {checks} passed"
-    )
+    total = tripped + passed + left_out
+    checks = formatting.count(total, "check")
+    if total == 1 and not left_out:
+        words = "The only check did not pass" if tripped else "The only check passed"
+    elif tripped:
+        words = f"None of {checks} passed" if tripped == total else f"{tripped} of {checks} did not pass"
+    else:
+        words = f"{passed} of {checks} passed" if left_out else f"All {checks} passed"
     return Finding(words + (f", {left_out} not assessed" if left_out else ""), TONES[verdict.lane_status])
 
 
