@@ -153,6 +153,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(WAYS[sys.argv[2]](sys.argv[3], int(sys.argv[4]))))
+        print(json.dumps(WAYS[sys.argv[2]](sys.argv[3], int(sys.argv[4])), default=int))
     else:
         main()
