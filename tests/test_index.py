@@ -77,7 +77,7 @@ def test_a_long_label_leaves_room_for_the_other_columns(tmp_path: Path) -> None:
     [entry] = entries("vp.coder.primary", "W")
     twin(tmp_path, replace(entry, window="w" * 200))
     [row] = rows(write_index(tmp_path).read_text("utf-8"), "Every report")
-    assert row[0] == f"2026-02-01 00:00 to 01:00 · {'w' * 39}…"
+    assert row["window"] == f"2026-02-01 00:00 to 01:00 · {'w' * 39}…"
 
 
 def test_those_that_need_somebody_come_first_and_worst_first() -> None:
