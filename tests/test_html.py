@@ -283,8 +283,11 @@ class TestCommands:
         text = shown_blocks(blocks.command("Do:", command))
         [code] = re.findall(r"<code>(.*?)</code>", text.partition("<main")[2].partition('class="code"')[0], re.DOTALL)
         assert html.unescape(re.sub(r"<[^>]+>", "", code)) == command
-        assert [html.unescape(part) for part in re.findall(r"<span>(.*?)</span>", code)] == [
-            "vpanalysis snapshot", "--source 'two words.db'", "--mission-limit 40 | jq '.fallback'"
+        parts = re.findall(r"<span>((?:<span>[^<]*</span> ?)+)</span>", code)
+        words_of = [[html.unescape(word) for word in re.findall(r"<span>([^<]*)</span>", part)] for part in parts]
+        assert words_of == [
+            ["vpanalysis", "snapshot"], ["--source", "'two", "words.db'"],
+            ["--mission-limit", "40", "|", "jq", "'.fallback'"],
         ]  # fmt: skip
 
     def test_every_command_has_a_button_of_its_own(self) -> None:

@@ -299,7 +299,7 @@ def test_a_database_that_is_read_for_ever_is_given_up(
     database.connection.commit()
     database.connection.close()
     program = (
-        "import sys; from vpanalysis.data import sqlite_file; sqlite_file.READ_SECONDS, sqlite_file.READ_BYTES = 0.3, 1e12; "
+        "import sys; from vpanalysis.data import sqlite_file as file; file.READ_SECONDS, file.READ_BYTES = 0.3, 1e12; "
         "from vpanalysis.cli import main; sys.argv[0] = 'vpanalysis'; main()"
     )
     arguments = ["capture", "--source", str(database.path), "--wait", "0"]
