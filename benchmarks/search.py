@@ -426,7 +426,7 @@ def fuzz_target(target: str, seconds: str, *arguments: str) -> None:
 
     with atheris.instrument_imports(include=["vpanalysis.data", "vpanalysis.analysis.policy"]):
         from vpanalysis.analysis.policy import Policy
-        from vpanalysis.data import snapshot
+        from vpanalysis.data import snapshot_tables
         from vpanalysis.data.timestamps import parse_length, parse_time
     from vpanalysis.analysis.decision import classify
     from vpanalysis.analysis.metrics import summarize
@@ -454,7 +454,7 @@ def fuzz_target(target: str, seconds: str, *arguments: str) -> None:
                 file.write_bytes(data)
                 Policy.load(file)
             else:
-                told = snapshot.parse_snapshot(data, "fuzzed")
+                told = snapshot_tables.parse_snapshot(data, "fuzzed")
                 file.write_bytes(data)
                 with open_source(file) as source:
                     verdict = classify(summarize(source.load(RolloutWindow(LANE))), Policy.load("playbook"))

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from vpanalysis.analysis.metrics import Metrics, summarize
-from vpanalysis.data.snapshot import snapshot_of, snapshot_tables
+from vpanalysis.data.snapshot_tables import snapshot_of, snapshot_tables
 from vpanalysis.data.tables import DataQuality, Tables, missions_frame
 from vpanalysis.data.window import RolloutWindow
 

@@ -10,7 +10,8 @@ from conftest import LANE, NOON, RuntimeDatabase
 from lane_frames import metrics_from_snapshot
 
 import vpanalysis as vp
-from vpanalysis.data.snapshot import parse_payload, snapshot_tables
+from vpanalysis.data.snapshot import parse_payload
+from vpanalysis.data.snapshot_tables import snapshot_tables
 from vpanalysis.data.tables import Known
 
 DONE = ("vp.mission.dispatched", "vp.mission.started", "vp.mission.completed")

@@ -12,6 +12,7 @@ from vpanalysis.analysis.metrics import Metrics, summarize, texts
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.data import snapshot as contract
 from vpanalysis.data.schema import EVENT_COLUMNS, SESSION_EVENT_COLUMNS, UNKNOWN
+from vpanalysis.data.snapshot_tables import as_model, snapshot_tables
 from vpanalysis.data.tables import Tables
 
 
@@ -28,7 +29,7 @@ def snapshot(tables: Tables, *, event_limit: int = 200) -> contract.Snapshot:
     """
     limit = contract.clamp_event_limit(event_limit)
     if tables.snapshot is not None:
-        answer = contract.as_model(tables.snapshot, tables.source)
+        answer = as_model(tables.snapshot, tables.source)
         return answer.model_copy(
             update={
                 "recent_events": answer.recent_events[-limit:],
@@ -107,7 +108,7 @@ def gateway_misleads(own: Metrics, gateway: contract.Snapshot, policy: Policy) -
         gateway: Likewise.
         policy: Whose thresholds judge both.
     """
-    theirs = summarize(contract.snapshot_tables(gateway.model_dump(mode="json")))
+    theirs = summarize(snapshot_tables(gateway.model_dump(mode="json")))
     return rule_table(theirs, policy).caution == "HEALTHY" != rule_table(own, policy).caution
 
 

@@ -22,7 +22,8 @@ from vpanalysis.analysis.verdict import (
     SignatureCount,
     Verdict,
 )
-from vpanalysis.data.snapshot import Snapshot, snapshot_of, snapshot_tables
+from vpanalysis.data.snapshot import Snapshot
+from vpanalysis.data.snapshot_tables import snapshot_of, snapshot_tables
 
 _DECISIONS: dict[Profile, dict[LaneStatus, str]] = {
     "rollout": {

@@ -20,6 +20,7 @@ from vpanalysis.data.schema import (
     UNKNOWN,
 )
 from vpanalysis.data.snapshot import FallbackShare, LatencySeconds, Numbers, Recovery, SessionHealth
+from vpanalysis.data.snapshot_tables import stated_numbers
 from vpanalysis.data.tables import DataQuality, Known, Tables
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.data.window import RolloutWindow
@@ -125,7 +126,7 @@ def summarize(tables: Tables) -> Metrics:
     start, end = _bounds(tables)
     status = _session_status_at_end(tables)
     if tables.snapshot is not None:
-        numbers, vp_id = snapshot.stated_numbers(tables.snapshot), str(tables.snapshot.get("vp_id") or "")
+        numbers, vp_id = stated_numbers(tables.snapshot), str(tables.snapshot.get("vp_id") or "")
     else:
         numbers, vp_id = counted(tables, status), tables.window.vp_id
     numbers = replace(

@@ -10,16 +10,8 @@ from typing import Any, NoReturn, Self
 from vpanalysis.data import gateway
 from vpanalysis.data.ops_token import MASKED_LENGTH, resolve_token
 from vpanalysis.data.schema import MAX_EVENT_LIMIT, MAX_MISSION_LIMIT
-from vpanalysis.data.snapshot import (
-    Snapshot,
-    as_model,
-    clamp_event_limit,
-    clamp_mission_limit,
-    generated_at,
-    parse_snapshot,
-    snapshot_tables,
-    stated_numbers,
-)
+from vpanalysis.data.snapshot import Snapshot, clamp_event_limit, clamp_mission_limit
+from vpanalysis.data.snapshot_tables import as_model, generated_at, parse_snapshot, snapshot_tables, stated_numbers
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError

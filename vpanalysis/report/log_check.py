@@ -208,7 +208,8 @@ def _against_rate(rows: Iterable[LogRow], policies: Sequence["Policy"]) -> Itera
     from vpanalysis.analysis.decision import rule_table
     from vpanalysis.analysis.metrics import summarize
     from vpanalysis.analysis.verdict import CAUTION
-    from vpanalysis.data.snapshot import FallbackShare, snapshot_tables
+    from vpanalysis.data.snapshot import FallbackShare
+    from vpanalysis.data.snapshot_tables import snapshot_tables
 
     order: dict[str, int] = {status: place for place, status in enumerate(CAUTION)}
     blank = summarize(snapshot_tables({"fallback": {}, "latency_seconds": {}}))
