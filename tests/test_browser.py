@@ -197,7 +197,7 @@ def test_without_a_clipboard_the_command_is_selected(open_page: Callable[..., Pa
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_word_of_a_command_breaks(width: int, open_page: Callable[..., Page]) -> None:
     shown = open_page("parts", width)
-    broken = shown.locator(".command span").evaluate_all(
+    broken = shown.locator(".command span span").evaluate_all(
         "words => words.filter(word => word.getClientRects().length > 1"
         " || word.offsetHeight > 1.9 * parseFloat(getComputedStyle(word).lineHeight)).map(word => word.textContent)"
     )
