@@ -96,7 +96,10 @@ def test_a_session_that_nothing_tells_of_is_no_incident(make_database: Callable[
     [incident] = found.incidents
     assert (incident.windows, incident.to_recover) == (1, DAY)
     assert found.session_unknown == found.windows["gate"].eq("session").sum() >= 8
-    assert f"{found.session_unknown} windows read WATCH only because" in vp.tables.history(found).text
+    told = vp.tables.history(found).text
+    assert f"{found.session_unknown} windows read WATCH only because" in told
+    assert "over, as far as missions tell, after 24 h" in told
+    assert "healthy again" not in told
 
 
 def test_a_slow_decay_and_an_incident_that_goes_on(report: Callable[..., HistoryReport]) -> None:

@@ -56,9 +56,10 @@ def gist(report: HistoryReport) -> list[str]:
         )
     if report.incidents:
         last = report.incidents[-1]
+        again = "over, as far as missions tell," if report.session_unknown else "healthy again"
         ended = (
             "it is not over" if last.to_recover is None
-            else f"healthy again after {formatting.duration(last.to_recover.total_seconds())}"
+            else f"{again} after {formatting.duration(last.to_recover.total_seconds())}"
         )  # fmt: skip
         which = "The incident" if len(report.incidents) == 1 else f"The last of {len(report.incidents)} incidents"
         found.append(f"{which} began on {_day(last.start)} ({last.gate.replace('_', ' ')}); {ended}.")
