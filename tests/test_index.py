@@ -91,6 +91,7 @@ def test_those_that_need_somebody_come_first_and_worst_first() -> None:
 def test_a_healthy_folder_says_so() -> None:
     page = render(entries("a", "HH"), START)
     assert "None of 2 needs you" in page
+    assert "1 of 2 needs you" in render(entries("a", "HW"), START)
     assert "Reports that need you" not in page
 
 

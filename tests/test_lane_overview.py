@@ -17,8 +17,9 @@ from report_pages import EVENTS, HOSTILE, cells, executed
 import vpanalysis as vp
 from vpanalysis.data.sample import SAMPLE_END, write_sample
 from vpanalysis.errors import InputError
+from vpanalysis.formatting import need_you
 from vpanalysis.report import locations
-from vpanalysis.report.fleet_report import FleetReport, need_you
+from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.html import to_html
 from vpanalysis.report.lanes_document import lanes_document
 

@@ -144,3 +144,10 @@ def seconds_limit(value: float) -> str:
         if value >= 2 * size and value % size == 0:
             return f"{threshold(value / size)} {unit}"
     return f"{threshold(value)} s" if value < 7200 else duration(value)
+
+
+def need_you(number: int, whole: int, noun: str = "") -> str:
+    """Returns how many of a whole need somebody: ``2 of 12 lanes need you``, ``None of 12 needs you``."""
+    verb = "needs" if number <= 1 else "need"
+    of = count(whole, noun) if noun else f"{whole:,}"
+    return f"{f'{number:,}' if number else 'None'} of {of} {verb} you"

@@ -66,7 +66,7 @@ class FleetReport:
     @property
     def headline(self) -> str:
         """How many lanes need somebody."""
-        return need_you(len(self.needy) + len(self.absent), len(self.lanes) + len(self.absent), "lane")
+        return formatting.need_you(len(self.needy) + len(self.absent), len(self.lanes) + len(self.absent), "lane")
 
     @property
     def lane_status(self) -> LaneStatus:
@@ -90,9 +90,3 @@ class FleetReport:
     def label(self, key: tuple[str, str]) -> str:
         """What a lane is called: with its source where there are several."""
         return key[1] if len(self.files) == 1 else f"{key[1]} ({key[0]})"
-
-
-def need_you(number: int, whole: int, noun: str) -> str:
-    """Returns how many of a whole need somebody: ``2 of 12 lanes need you``, ``None of 12 lanes needs you``."""
-    verb = "needs" if number <= 1 else "need"
-    return f"{f'{number:,}' if number else 'None'} of {formatting.count(whole, noun)} {verb} you"

@@ -117,7 +117,7 @@ def render(entries: Sequence[Entry], now: datetime) -> str:
     series = _series(entries)
     lasting = {entry.name for one in series for entry in _lasting(one)}
     worst = sorted((entry for entry in entries if entry.name in lasting), key=_severity)
-    count = f"{len(worst):,} of {len(entries):,} need you" if worst else f"None of {len(entries):,} needs you"
+    count = formatting.need_you(len(worst), len(entries))
     tone = TONES[worst[0].status] if worst else "good"  # type: ignore[index]
     newest = {entry.series[:2]: entry for entry in sorted(entries, key=lambda entry: entry.judged)}
     late = [note for entry in newest.values() if (note := _overdue(entry, now))]
