@@ -104,6 +104,7 @@ def late_lane(make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest
     database.event("m3", "vp.mission.fallback", NOON + 4 * HOUR, vp_id="vp.other")
     database.event("gone", "vp.mission.failed", NOON + 5 * HOUR)
     database.event(None, "vp.dispatch.held", "2026-02-16T18:00:00+01:00")
+    database.event(None, "vp.dispatch.held", "2026-02-17T17:30:00Z")  # the last text of its hour
     return database.path
 
 
@@ -112,6 +113,15 @@ def test_late_events_and_odd_stamps_window_by_window(late_lane: Path, windows: d
     number = assert_as_alone(late_lane, **windows)
     assert number >= 2
     assert assert_as_alone(archived(late_lane), **windows) == number
+
+
+@pytest.mark.parametrize("every", [DAY, 5 * HOUR])
+def test_the_last_sign_of_life_of_each_window(late_lane: Path, every: timedelta) -> None:
+    for place in (late_lane, archived(late_lane)):
+        with vp.open_source(place) as source:
+            found = past_windows(source, LANE, lambda tables: (tables.window, tables.last_activity), every=every)
+            alone = [source.load(window).last_activity for window, _ in found]
+        assert [moment for _, moment in found] == alone
 
 
 def test_a_row_knows_nothing_of_what_came_later(late_lane: Path) -> None:

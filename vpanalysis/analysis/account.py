@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from vpanalysis.data.schema import (
@@ -114,33 +115,40 @@ def accounted(missions: pd.DataFrame, overdue_seconds: float = STALE_SECONDS) ->
 
 def with_outcomes(missions: pd.DataFrame, as_of: datetime | None, overdue_seconds: float) -> pd.DataFrame:
     """Returns each mission once, with the columns that `Account` adds; rows and columns else as they are."""
-    named = missions["mission_id"].fillna("") != ""
-    fell_back = (
-        missions["fallback_events"].groupby(missions["mission_id"].where(named), sort=False).transform("max") > 0
-    )
-    fell_back |= missions["fallback_events"] > 0
-    single = ~named | ~missions["mission_id"].duplicated(keep="last")
+    identity = missions["mission_id"]
+    named = identity.fillna("") != ""
+    fell_back = missions["fallback_events"] > 0
+    fell_back |= named & identity.isin(identity[fell_back])
+    single = ~named | ~identity.duplicated(keep="last")
     missions, named, fell_back = missions[single], named[single], fell_back[single]
     by_status, by_event = missions["status"].map(_OF_STATUS), missions["ended_event"].map(TERMINAL_EVENTS)
     known, terminal, evented = missions["status"] != UNKNOWN, by_status.notna(), by_event.notna()
-    now = pd.Timestamp(as_of) if as_of is not None else pd.NaT
-    why = pd.Series("", index=missions.index, dtype=object)
-    for reason, applies in (  # the first that applies is the one that is named
-        ("no id", ~named),
-        ("no readable creation time", missions["created_at"].isna() | (missions["created_at"] > now)),
-        ("status and last event disagree", known & evented & (by_status != by_event)),
-        ("neither a known status nor a terminal event", ~known & ~evented),
-        ("ended without a single event", terminal & missions["events"].eq(0).fillna(False).astype(bool)),
-    ):
-        why = why.mask(applies & (why == ""), reason)
+    created, now = missions["created_at"], pd.Timestamp(as_of) if as_of is not None else pd.NaT
+    why = _first(
+        missions.index,
+        {
+            "no id": ~named,
+            "no readable creation time": created.isna() | (created > now),
+            "status and last event disagree": known & evented & (by_status != by_event),
+            "neither a known status nor a terminal event": ~known & ~evented,
+            "ended without a single event": terminal & missions["events"].eq(0).fillna(False).astype(bool),
+        },
+        otherwise="",
+    )
     started = missions["started_at"].fillna(missions["started_event_at"]).where(missions["status"] != "blocked")
     begun = started.fillna(missions["dispatched_at"].where(missions["status"] == "running"))
     never_started = max(NEVER_STARTED_SECONDS, overdue_seconds)
-    late = (_seconds(begun, now) >= overdue_seconds) | (
-        begun.isna() & (_seconds(missions["created_at"], now) >= never_started)
+    late = (_seconds(begun, now) >= overdue_seconds) | (begun.isna() & (_seconds(created, now) >= never_started))
+    ended_as = by_status.fillna(by_event)
+    outcome = _first(
+        missions.index,
+        {
+            "unaccounted": why != "",
+            **{outcome: ended_as == outcome for outcome in _ENDED},
+            "overdue": late,
+        },
+        otherwise="pending",
     )
-    outcome = pd.Series("pending", index=missions.index, dtype=object).mask(late, "overdue")
-    outcome = by_status.fillna(by_event).astype(object).fillna(outcome).mask(why != "", "unaccounted")
     ended = missions["completed_at"].fillna(missions["ended_event_at"]).fillna(missions["updated_at"])
     claimed = missions["worker_id"].notna() & (missions["worker_id"].astype(str) != "")
     return missions.assign(
@@ -159,6 +167,12 @@ def in_order_of_end(missions: pd.DataFrame) -> pd.DataFrame:
     finished = missions[missions["outcome"].isin(("completed", "failed"))]
     ended = finished["ended_at"].fillna(finished["begun_at"]).fillna(finished["created_at"])
     return finished.loc[ended.sort_values(kind="stable", na_position="first").index]
+
+
+def _first(index: pd.Index, applies: "Mapping[str, pd.Series[Any]]", otherwise: str) -> "pd.Series[Any]":
+    """Returns for each row the name of the first of several conditions that applies."""
+    names = np.select([condition.to_numpy(bool) for condition in applies.values()], list(applies), otherwise)
+    return pd.Series(names, index=index, dtype=object)
 
 
 def _seconds(since: "pd.Series[Any]", now: Any) -> "pd.Series[Any]":

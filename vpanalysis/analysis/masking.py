@@ -156,10 +156,10 @@ def _without_tokens(frame: "pd.DataFrame") -> "pd.DataFrame":
     for name in frame.columns:
         if name == "payload_json" or frame[name].dtype.kind in "biufM":
             continue
-        moment = name.removesuffix("_text")
-        free = frame[name][frame[moment].isna()] if name.endswith("_at_text") else frame[name]  # else it is a stamp
-        texts = free.dropna().unique().tolist()
-        if _TOKEN.search("\n".join(map(str, texts))):
+        free = frame[name]
+        if name.endswith("_at_text"):  # what is read as a time is a stamp
+            free = free[frame[name.removesuffix("_text")].isna().to_numpy()]
+        if _TOKEN.search("\n".join(set(map(str, free.tolist())))):
             found[name] = frame[name].map(lambda text: _TOKEN.sub(_fingerprint, text), na_action="ignore")
     return frame.assign(**found) if found else frame
 

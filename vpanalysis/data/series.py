@@ -73,7 +73,7 @@ def load_series(
     fetch_shown(reading, newest=0, among="event_rows")
     dates = date_range(span, as_of)
     fetch_missionless(reading, lane, dates)
-    _fetch_signs(reading, f"{lane} AND {usual(reading)} AND {dates}", windows)
+    _fetch_signs(reading, lane, dates, windows)
     before = newest_event(reading, lane, span.start) if span.start else None
     beyond = count_beyond(reading, lane, now, session)
     for some in _batches(windows, created["created_at"]):
@@ -88,19 +88,28 @@ def load_series(
             yield replace(tables, source=source, kind=kind, last_activity=max(moments, default=None))
 
 
-def _fetch_signs(reading: Reading, condition: str, windows: Sequence[RolloutWindow]) -> None:
+def _fetch_signs(reading: Reading, lane: str, dates: str, windows: Sequence[RolloutWindow]) -> None:
     """Creates ``signs``: when events happened, of each hour the last, and all of the hours that a window is judged in.
 
     The newest one before the span stands for all before it.
     """
+    exact = usual(reading)
     if not reading.beside:
+        condition = f"{lane} AND {exact} AND {dates}"
         reading.fetch("signs", "vp_events", ["created_at"], condition, times=["created_at"], count=False)
         return
-    hours = ", ".join(sorted({f"'{window.as_of:%Y-%m-%dT%H}'" for window in windows})) or "''"
-    hour = "substr(created_at, 1, 13)"
-    reading.execute(
-        f"CREATE OR REPLACE TABLE signs AS SELECT max(created_at)::TIMESTAMPTZ AS created_at FROM vp_events "
-        f"WHERE {condition} GROUP BY CASE WHEN {hour} IN ({hours}) THEN created_at ELSE {hour} END"
+    judged_in = ", ".join(sorted({f"'{window.as_of:%Y-%m-%dT%H}'" for window in windows})) or "''"
+    reading.execute(  # a stamp's form is looked at for the last one of an hour, seldom for all of them
+        f"""
+        CREATE OR REPLACE TABLE signs AS
+        WITH past AS (SELECT created_at, left(created_at, 13) AS hour FROM vp_events WHERE {lane} AND {dates}),
+          lasts AS MATERIALIZED (
+            SELECT created_at, hour, hour NOT IN ({judged_in}) AND {exact} AS enough
+            FROM (SELECT hour, max(created_at) AS created_at FROM past GROUP BY hour)),
+          others AS MATERIALIZED (SELECT created_at FROM past SEMI JOIN (FROM lasts WHERE NOT enough) USING (hour))
+        SELECT created_at::TIMESTAMPTZ AS created_at FROM (
+          SELECT created_at FROM lasts WHERE enough UNION ALL SELECT created_at FROM others WHERE {exact})
+        """
     )
 
 
