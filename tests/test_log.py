@@ -182,16 +182,16 @@ def test_a_writer_waits_for_the_one_before_it(log: Path) -> None:
     )
     folder = os.open(log.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    try:
-        command = [sys.executable, "-c", program, str(log), ROW]
-        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "here\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            writer.wait(0.5)
-        earlier = ROW.replace("Shadow window", "Earlier window")
-        log.write_text(PROSE + TABLE + OLD + earlier + "\n")
-    finally:
-        os.close(folder)
-    assert writer.wait(20) == 0
+    command = [sys.executable, "-c", program, str(log), ROW]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "here\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                writer.wait(0.5)
+            earlier = ROW.replace("Shadow window", "Earlier window")
+            log.write_text(PROSE + TABLE + OLD + earlier + "\n")
+        finally:
+            os.close(folder)
+    assert writer.returncode == 0
     assert log.read_text() == PROSE + TABLE + OLD + earlier + "\n" + ROW + "\n"

@@ -204,7 +204,7 @@ def _against_counts(row: LogRow) -> str | None:
 
 
 def _against_rate(rows: Iterable[LogRow], policies: Sequence["Policy"]) -> Iterator[Finding]:
-    """Yields decisions that are less cautious than the rule table on the row's own numbers."""
+    """Yields decisions that are less cautious than the rule table on the row's own numbers, or of no known caution."""
     from vpanalysis.analysis.decision import rule_table
     from vpanalysis.analysis.metrics import summarize
     from vpanalysis.analysis.verdict import CAUTION
@@ -216,7 +216,7 @@ def _against_rate(rows: Iterable[LogRow], policies: Sequence["Policy"]) -> Itera
     for row in rows:
         suited = (one for one in policies if one.profile == row.profile and row.policy_hash in (None, one.hash))
         policy = next(suited, None)
-        if policy is None or row.status is None or row.decision == "HOLD_SHADOW" or row.faults:
+        if policy is None or row.decision == "HOLD_SHADOW" or row.faults:
             continue
         missions = (
             row.missions if row.missions is not None else max(1, policy.min_missions)
@@ -224,13 +224,14 @@ def _against_rate(rows: Iterable[LogRow], policies: Sequence["Policy"]) -> Itera
         shares = FallbackShare(missions, row.fallbacks, row.rate.value if row.rate else None)
         seconds = blank.latency_seconds.model_copy(update={"p95_seconds": row.p95.value if row.p95 else None})
         reason = rule_table(replace(blank, fallback=shares, latency_seconds=seconds), policy)
-        if reason.caution and order[reason.caution] > order[row.status]:
-            yield Finding(
-                row.line,
-                "decision-against-rate",
-                f"{row.decision} on a rate of {row.cells[4]} and a p95 of {row.cells[5]}, but the rule table of "
-                f"{policy.name} says {reason.caution}: {reason.brief}.",
-            )
+        if reason.caution and order[reason.caution] > order[row.status or "HEALTHY"]:
+            told = f"on a rate of {row.cells[4]} and a p95 of {row.cells[5]}"
+            says = f"the rule table of {policy.name} says {reason.caution}: {reason.brief}."
+            if row.status:
+                yield Finding(row.line, "decision-against-rate", f"{row.decision} {told}, but {says}")
+            elif row.rate:
+                unknown = f"{row.decision} {told} is no decision that a policy takes; {says}"
+                yield Finding(row.line, "unknown-decision", unknown)
 
 
 def _duplicates(rows: Iterable[LogRow]) -> Iterator[Finding]:
