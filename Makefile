@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Hundreds of short processes: where no byte code is kept, each compiles the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup report test quick lint docs bench clean
+.PHONY: setup report test quick coverage lowest newest lint docs bench clean
 
 setup: .venv/ready
 
@@ -22,6 +22,24 @@ test: lint docs
 
 quick: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# What tests reach without starting a process of their own.
+coverage: setup
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered
+
+# The lowest versions that pyproject.toml names of what the package needs, and the newest that there are of everything.
+lowest:
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[serve,cluster]'
+	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python \
+	  axe-playwright-python hypothesis playwright pytest pytest-xdist ruamel.yaml schemathesis
+	build/lowest/bin/python -m pytest -n 2 -m "not slow" -W default
+
+newest:
+	$(PYTHON) -m venv build/newest
+	build/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[serve,dev]'
+	build/newest/bin/python -m pytest -n 2 -m "not slow" -W default
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site

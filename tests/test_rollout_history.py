@@ -130,6 +130,22 @@ LOG = """| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate 
 """
 
 
+@pytest.mark.parametrize(
+    ("moved", "finding", "drawn"),
+    [
+        ("2026-02-", "3 rows, none about a window of these data", 0),
+        ("2026-02-16", "3 rows, 1 with another status than its day's data; 1 not comparable", 2),
+    ],
+)
+def test_rows_of_other_days_are_not_held_against_the_data(
+    report: Callable[..., HistoryReport], moved: str, finding: str, drawn: int
+) -> None:
+    found = report([0] * DAYS, LOG.replace(moved, moved.replace("2026", "2025")))
+    assert vp.tables.beside_log(found).finding == finding
+    rows = [marks for marks in vp.plots.rate_over_windows(found).collections if "row of" in str(marks.get_label())]
+    assert sum(len(marks.get_offsets()) for marks in rows) == drawn
+
+
 def test_the_logs_rows_stand_beside_the_data(report: Callable[..., HistoryReport]) -> None:
     found = report([0] * DAYS, LOG)
     assert found.log["step"].tolist() == ["shadow", "limited", "default-on"]

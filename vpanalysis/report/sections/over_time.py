@@ -198,12 +198,13 @@ def beside_log(report: HistoryReport) -> Piece:
     """Returns the log's rows, each beside what the window of its date shows."""
     if not report.parameters["log"]:
         return blocks.piece(found=Finding("No evidence log was given", "quiet"), omit=True)
-    rows, windows, apart = [], report.windows, 0
+    rows, windows, compared, apart = [], report.windows, 0, 0
     for row in report.log.to_dict("records"):
         of_date = windows[(windows["window_start"] <= row["date"]) & (row["date"] <= windows["window_end"])]
         data = of_date.iloc[-1] if len(of_date) else None
-        differs = data is not None and pd.notna(row["status"]) and row["status"] != data["lane_status"]
-        apart += differs
+        comparable = data is not None and pd.notna(row["status"])
+        differs = data is not None and comparable and row["status"] != data["lane_status"]
+        compared, apart = compared + comparable, apart + differs
         rows.append(
             [
                 f"{row['line']}", formatting.time(row["date"]), row["decision"],
@@ -224,7 +225,11 @@ def beside_log(report: HistoryReport) -> Piece:
         "A row's window may be another than the one of its date: vpanalysis evidence verify computes each row again. "
         "Windows of a log overlap, so its missions must not be added up."
     )
-    words = f"{formatting.count(len(rows), 'row')}, {apart:,} with another status than its day's data"
+    told = f"{apart:,} with another status than its day's data" if compared else "none about a window of these data"
+    left = len(rows) - compared
+    words = f"{formatting.count(len(rows), 'row')}, {told}" + (
+        f"; {left:,} not comparable" if compared and left else ""
+    )
     return blocks.piece(blocks.table("The log's rows beside the data", columns, rows, note=note),
                         found=Finding(words, "watch" if apart else "plain"))  # fmt: skip
 

@@ -217,6 +217,7 @@ def _going_on(ax: Axes, live: pd.DataFrame, high: str) -> None:
 
 def _logged(report: HistoryReport, ax: Axes, column: str) -> None:
     rows = report.log.dropna(subset=[column])
+    rows = rows[rows["date"].between(report.windows["window_start"].min(), report.windows["window_end"].max())]
     if len(rows):
         ax.scatter(rows["date"], rows[column], s=30, marker="D", facecolors="none", edgecolors=PURPLE.light, zorder=4,
                    label="row of the evidence log")  # fmt: skip
