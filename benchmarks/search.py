@@ -62,11 +62,10 @@ class Search:
     results: Counter[str] = dataclasses.field(default_factory=Counter)
     findings: list[str] = dataclasses.field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self._started = cpu()
+    begun: float = 0.0
 
     def spent(self) -> float:
-        return cpu() - self._started
+        return cpu() - self.begun
 
     def goes_on(self) -> bool:
         return self.spent() < self.seconds
@@ -738,8 +737,9 @@ def main() -> None:
     print("| part | CPU s | tried | results |\n|---|---:|---|---|", flush=True)
     for name in given.part or PARTS:
         with begun(name, given.seconds, given.seed) as search:
-            child = os.fork()  # what a part changes of the process ends with it
+            child = os.fork()  # what a part changes of the process ends with it, and its CPU is counted from here
             if child == 0:
+                search.begun = cpu()
                 try:
                     PARTS[name](search)
                 except Exception:
