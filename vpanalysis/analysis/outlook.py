@@ -38,24 +38,29 @@ def outlook(metrics: Metrics, policy: Policy) -> str:
     if not metrics.fallback.missions_considered or not metrics.known.missions or metrics.generated_at is None:
         return ""
     now = judge(metrics, policy).status
-    turns: list[tuple[int, int, str, LaneStatus]] = []
+    nearest: dict[bool, tuple[int, str, LaneStatus]] = {}  # by whether the verdict turns more cautious
     for kind, (verb, _) in _KINDS.items():
-        course = after(metrics, policy, kind)
-        status_after = partial(_status_after, course, policy)
-        number = _fewest(status_after, now)
-        if number is not None:
-            status = status_after(number)
-            worse = CAUTION.index(status) > CAUTION.index(now)
-            turns.append((int(worse), number, verb, status))
-    named = [min(side) for side in ([turn for turn in turns if turn[0] == worse] for worse in (0, 1)) if side]
+        status_after = partial(_status_after, after(metrics, policy, kind), policy)
+        furthest = status_after(MOST)
+        bound = nearest.get(_worse(furthest, now), (MOST,))[0]  # more missions than another course takes are not named
+        if furthest != now and (bound == MOST or status_after(bound) != now):
+            number = _fewest(status_after, now, bound)
+            turn = (number, verb, status_after(number))
+            worse = _worse(turn[2], now)
+            nearest[worse] = min(turn, nearest.get(worse, turn))
+    named = [nearest[worse] for worse in (False, True) if worse in nearest]
     if not named:
         return "No course of the next missions would change the verdict soon."
     parts = []
-    for _, number, verb, status in named:
+    for number, verb, status in named:
         who = "next mission" if number == 1 else f"next {number:,} missions"
         parts.append(f"the {who} {verb} would turn {_plain(now)} into {_plain(status)}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _worse(status: LaneStatus, now: LaneStatus) -> bool:
+    return CAUTION.index(status) > CAUTION.index(now)
 
 
 def _status_after(course: Callable[[int], Metrics], policy: Policy, number: int) -> LaneStatus:
@@ -97,13 +102,12 @@ def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metric
     return of
 
 
-def _fewest(status_after: Callable[[int], LaneStatus], now: LaneStatus) -> int | None:
-    """The fewest missions that change the verdict: the more, the further it moves, so doubling and halving find it."""
-    if status_after(MOST) == now:
-        return None
-    same, changed = 0, 1
-    while status_after(changed) == now:
-        same, changed = changed, 2 * changed
+def _fewest(status_after: Callable[[int], LaneStatus], now: LaneStatus, changed: int) -> int:
+    """The fewest missions that change the verdict, as ``changed`` do: the more, the further it moves."""
+    same, step = 0, 1
+    while same + step < changed and status_after(same + step) == now:
+        same, step = same + step, 2 * step
+    changed = min(changed, same + step)
     while changed - same > 1:
         middle = (same + changed) // 2
         same, changed = (middle, changed) if status_after(middle) == now else (same, middle)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from vpanalysis import formatting
@@ -126,11 +127,11 @@ def run_times(metrics: Metrics) -> pd.DataFrame:
     ended = missions["status"].isin(TERMINAL_STATUSES) | missions["ended_event"].notna()
     over = ended | known.notna()
     ran = known.fillna((missions["ended_at"] - missions["started_at"]).dt.total_seconds().clip(lower=0))
-    state = pd.Series("running", index=missions.index, dtype=object).mask(over, "finished")
+    state = np.where(missions["outcome"] == "cancelled", "cancelled", np.where(over, "finished", "running"))
     return pd.DataFrame(
         {
             "seconds": ran.where(over, available.where(available >= 0)),
-            "state": state.mask(missions["outcome"] == "cancelled", "cancelled"),
+            "state": pd.Series(state, missions.index, dtype=object),
             "available_seconds": available,
         }
     )
@@ -143,10 +144,11 @@ def slowness(metrics: Metrics, seconds: float) -> "pd.Series[Any]":
 
 def _slowness(times: pd.DataFrame, seconds: float) -> "tuple[pd.Series[Any], int]":
     """Whether each mission ran longer than ``seconds``, and how many are left out because they were cancelled."""
-    had_the_time = times["seconds"].notna() & (times["available_seconds"] >= seconds)
-    cut_short = had_the_time & (times["state"] == "cancelled") & (times["seconds"] < seconds)
-    slower = (times["seconds"] > seconds).astype("boolean").where(had_the_time & ~cut_short)
-    return slower, int(cut_short.sum())
+    ran, state = times["seconds"].to_numpy(), times["state"].to_numpy()
+    had_the_time = ~np.isnan(ran) & (times["available_seconds"].to_numpy() >= seconds)
+    cut_short = had_the_time & (state == "cancelled") & (ran < seconds)
+    slower = pd.arrays.BooleanArray(ran > seconds, ~had_the_time | cut_short)
+    return pd.Series(slower, index=times.index), int(cut_short.sum())
 
 
 def matured_slow(metrics: Metrics, seconds: float, *, overdue: bool = True) -> SlowShare:
