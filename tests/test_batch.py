@@ -154,23 +154,51 @@ def test_healthy_reports_that_are_old_are_removed_and_no_others(
     assert {path.stem for path in (planned / "reports").glob("*.html")} == {*kept, "index"}
 
 
-def test_state_does_not_leak_from_run_to_run(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A notebook that fails where an earlier run left something in a module, the environment or the folder."""
+def plan_own_notebook(folder: Path, code: str) -> None:
+    """Lets the plan run a notebook of one's own, in a kernel: the parameters, and a cell of code."""
     declared = ("source", "vp_id", "window_start", "window_end", "as_of", "profile", "policy")
     cells = [
         nbformat.v4.new_code_cell("\n".join(f'{name}: str = ""' for name in declared)),
-        nbformat.v4.new_code_cell(
-            "import os, vpanalysis\n"
-            "assert not hasattr(vpanalysis, 'left') and 'LEFT' not in os.environ\n"
-            "vpanalysis.left = os.environ['LEFT'] = 'something'\nprint(os.getpid())"
-        ),
-    ]  # fmt: skip
+        nbformat.v4.new_code_cell(code),
+    ]
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), planned / "leaky.ipynb")
-    (planned / "plan.toml").write_text(PLAN + 'notebook = "leaky.ipynb"\nprofile = "rollout"\n', "utf-8")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "own.ipynb")
+    (folder / "plan.toml").write_text(PLAN + 'notebook = "own.ipynb"\nprofile = "rollout"\n', "utf-8")
+
+
+def test_state_does_not_leak_from_run_to_run(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A notebook that fails where an earlier run left something in a module, the environment or the folder."""
+    plan_own_notebook(
+        planned,
+        "import os, vpanalysis\n"
+        "assert not hasattr(vpanalysis, 'left') and 'LEFT' not in os.environ\n"
+        "vpanalysis.left = os.environ['LEFT'] = 'something'\nprint(os.getpid())",
+    )
     ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--jobs", "1")
     assert states(ran.out) == ["made"] * 4, ran.err
+
+
+@pytest.mark.parametrize(("kills", "expected"), [(1, ["made"] * 4), (2, ["failed", "made", "made", "made"])])
+def test_a_run_whose_process_is_killed_is_tried_once_more(
+    planned: Path, capsys: pytest.CaptureFixture[str], kills: int, expected: list[str]
+) -> None:
+    """One run's notebook kills the process that runs it, its kernel's parent."""
+    killed = planned / "killed"
+    killed.write_text("")
+    plan_own_notebook(
+        planned,
+        f"import os, pathlib, signal, time\nkilled = pathlib.Path({str(killed)!r})\n"
+        "if 'alpha' in source and window_start.startswith('2026-03-05') "
+        f"and len(killed.read_text()) < {kills}:\n"
+        "    killed.write_text(killed.read_text() + 'x')\n"
+        "    os.kill(os.getppid(), signal.SIGKILL)\n    time.sleep(600)",
+    )
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--jobs", "2")
+    assert sorted(states(ran.out)) == expected, ran.err
+    assert killed.read_text() == "x" * kills
+    assert ("killed twice" in ran.out + ran.err) == (kills == 2)
+    assert len(list((planned / "reports").glob("*.html"))) == expected.count("made")
 
 
 @contextmanager
