@@ -372,6 +372,21 @@ def test_verdict_and_key_figures_are_on_the_first_printed_page(
     assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
+def test_wide_paper_is_used_from_edge_to_edge(open_page: Callable[..., Page]) -> None:
+    shown = open_page("rollout_window-critical", 1480)  # A3, landscape, within its margins
+    shown.emulate_media(media="print")
+    assert shown.evaluate("document.querySelector('main').getBoundingClientRect().width") == 1480
+
+
+def test_short_tables_are_whole_on_a_narrow_screen(open_page: Callable[..., Page]) -> None:
+    shown = open_page("rollout_window-critical", 390)
+    wide = "[...document.querySelectorAll('.scroll:has(.cards)')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert shown.evaluate("document.querySelectorAll('table.cards').length") > 0
+    assert shown.evaluate(wide) == 0
+    name = "getComputedStyle(document.querySelector('.cards td[data-name]'), '::before').content"
+    assert "Finding" in shown.evaluate(name) or "attr(data-name)" in shown.evaluate(name)
+
+
 def test_the_pdf_has_the_verdict_on_page_1(open_page: Callable[..., Page], tmp_path: Path) -> None:
     shown = open_page("rollout_window-critical")
     path = tmp_path / "report.pdf"
