@@ -110,7 +110,7 @@ def main() -> None:
     single = time.perf_counter()
     for name in sorted(twins(out))[:: REPORTS // SINGLE][:SINGLE]:
         given = json.loads((out / f"{name}.json").read_text("utf-8"))["provenance"]["parameters"]
-        options = [part for key, value in given.items() for part in (f"--{key.replace('_', '-')}", str(value))]
+        options = [part for key, value in given.items() if value for part in (f"--{key.replace('_', '-')}", str(value))]
         command = [sys.executable, "-m", "vpanalysis", "report", *options, "--out", str(folder / "single")]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run(command, check=True, cwd=folder, env=environment, capture_output=True)
