@@ -61,11 +61,10 @@ class Search:
     random: random.Random
     results: Counter[str] = dataclasses.field(default_factory=Counter)
     findings: list[str] = dataclasses.field(default_factory=list)
-
-    begun: float = 0.0
+    started: float = 0.0
 
     def spent(self) -> float:
-        return cpu() - self.begun
+        return cpu() - self.started
 
     def goes_on(self) -> bool:
         return self.spent() < self.seconds
@@ -739,7 +738,7 @@ def main() -> None:
         with begun(name, given.seconds, given.seed) as search:
             child = os.fork()  # what a part changes of the process ends with it, and its CPU is counted from here
             if child == 0:
-                search.begun = cpu()
+                search.started = cpu()
                 try:
                     PARTS[name](search)
                 except Exception:

@@ -133,7 +133,7 @@ LOG = """| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate 
 @pytest.mark.parametrize(
     ("moved", "finding", "drawn"),
     [
-        ("2026-02-", "3 rows, none about a window of these data", 0),
+        ("2026-02-", "3 rows, none comparable with these data", 0),
         ("2026-02-16", "3 rows, 1 with another status than its day's data; 1 not comparable", 2),
     ],
 )

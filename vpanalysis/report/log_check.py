@@ -225,13 +225,12 @@ def _against_rate(rows: Iterable[LogRow], policies: Sequence["Policy"]) -> Itera
         seconds = blank.latency_seconds.model_copy(update={"p95_seconds": row.p95.value if row.p95 else None})
         reason = rule_table(replace(blank, fallback=shares, latency_seconds=seconds), policy)
         if reason.caution and order[reason.caution] > order[row.status or "HEALTHY"]:
-            told = f"on a rate of {row.cells[4]} and a p95 of {row.cells[5]}"
-            says = f"the rule table of {policy.name} says {reason.caution}: {reason.brief}."
+            numbers = f"{row.decision} on a rate of {row.cells[4]} and a p95 of {row.cells[5]}"
+            rule = f"the rule table of {policy.name} says {reason.caution}: {reason.brief}."
             if row.status:
-                yield Finding(row.line, "decision-against-rate", f"{row.decision} {told}, but {says}")
+                yield Finding(row.line, "decision-against-rate", f"{numbers}, but {rule}")
             elif row.rate:
-                unknown = f"{row.decision} {told} is no decision that a policy takes; {says}"
-                yield Finding(row.line, "unknown-decision", unknown)
+                yield Finding(row.line, "unknown-decision", f"{numbers} is no decision that a policy takes; {rule}")
 
 
 def _duplicates(rows: Iterable[LogRow]) -> Iterator[Finding]:

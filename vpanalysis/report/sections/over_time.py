@@ -225,11 +225,9 @@ def beside_log(report: HistoryReport) -> Piece:
         "A row's window may be another than the one of its date: vpanalysis evidence verify computes each row again. "
         "Windows of a log overlap, so its missions must not be added up."
     )
-    told = f"{apart:,} with another status than its day's data" if compared else "none about a window of these data"
-    left = len(rows) - compared
-    words = f"{formatting.count(len(rows), 'row')}, {told}" + (
-        f"; {left:,} not comparable" if compared and left else ""
-    )
+    told = f"{apart:,} with another status than its day's data" if compared else "none comparable with these data"
+    left = f"; {len(rows) - compared:,} not comparable" if 0 < compared < len(rows) else ""
+    words = f"{formatting.count(len(rows), 'row')}, {told}{left}"
     return blocks.piece(blocks.table("The log's rows beside the data", columns, rows, note=note),
                         found=Finding(words, "watch" if apart else "plain"))  # fmt: skip
 
