@@ -90,11 +90,22 @@ def plain(notebook: NotebookNode) -> dict[str, Any]:
 
 
 def assert_same(ours: NotebookNode, theirs: NotebookNode) -> None:
+    assert errors_of(ours) == errors_of(theirs)
     mine, other = plain(ours), plain(theirs)
     assert len(mine["cells"]) == len(other["cells"])
     for number, (cell, expected) in enumerate(zip(mine["cells"], other["cells"], strict=True)):
         assert cell == expected, f"cell {number}"
     assert mine == other
+
+
+def errors_of(notebook: NotebookNode) -> list[tuple[str, str, str]]:
+    """What was raised, by its cell's source."""
+    return [
+        (cell.source, output.ename, output.evalue)
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "error"
+    ]
 
 
 def text_of(notebook: NotebookNode) -> list[str]:

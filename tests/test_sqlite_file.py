@@ -164,6 +164,36 @@ def test_a_file_that_keeps_changing_is_given_up_with_a_sentence(
         sqlite_file.read_consistently(fresh_database.path, read)
 
 
+def test_many_databases_are_read_without_keeping_a_descriptor_for_each(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.mission("first", NOON)
+    fresh_database.connection.execute("PRAGMA journal_mode = DELETE")
+    fresh_database.connection.close()
+    copies = [fresh_database.path.with_name(f"copy-{number}.db") for number in range(100)]
+    for copy in copies:
+        shutil.copy(fresh_database.path, copy)
+    assert [mission_ids(copy) for copy in copies] == [["first"]] * 100
+    held = {file.resolve() for file in Path("/dev/fd").iterdir()}
+    assert len(held & set(copies)) <= 40
+
+
+def test_the_locks_of_an_open_connection_outlive_the_reading_of_many_others(fresh_database: RuntimeDatabase) -> None:
+    """The descriptor that is kept of its file is not among those that make room."""
+    fresh_database.mission("first", NOON)
+    fresh_database.connection.execute("PRAGMA journal_mode = DELETE")
+    copies = [fresh_database.path.with_name(f"copy-{number}.db") for number in range(100)]
+    for copy in copies:
+        shutil.copy(fresh_database.path, copy)
+    assert mission_ids(fresh_database.path) == ["first"]
+    fresh_database.connection.execute("BEGIN IMMEDIATE")
+    for copy in copies:
+        mission_ids(copy)
+    code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    command = [sys.executable, "-c", code, str(fresh_database.path)]
+    assert "locked" in subprocess.run(command, capture_output=True, text=True).stderr
+    fresh_database.connection.rollback()
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+
+
 # --- two users: the gateway's and the reader's
 
 READ = """

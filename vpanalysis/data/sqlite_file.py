@@ -11,8 +11,9 @@ import stat
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,8 @@ _WAIT_SECONDS = 0.05
 #: A file whose times are older than this gets other ones by the next write, however coarse the file system's clock.
 _SETTLED_SECONDS = 2.0
 _WAL_INDEX_VERSION = 3007000
+#: How many files' descriptors are kept before those are closed that nobody needs.
+_DESCRIPTORS = 32
 #: Seconds that any database may be read for, and bytes of it that are a second more.
 READ_SECONDS, READ_BYTES = 600.0, 1_000_000
 
@@ -65,7 +68,7 @@ def read_consistently(path: Path, read: Callable[[str, Callable[[], None]], _T])
             a ``-wal`` that only its owner can recover; it kept changing; or a read does not end (see `read_seconds`).
     """
     path = Path(os.path.realpath(path))
-    with _headers.kept():
+    with _headers.kept(path):
         return _read_consistently(path, read)
 
 
@@ -195,14 +198,15 @@ class _Headers:
 
     Closing any descriptor of a file drops all POSIX locks that the process holds on it, those of SQLite connections
     in other threads included. So a descriptor stays open for as long as its path leads to the same file, and, once
-    the file was replaced, until all reads that had begun by then are over.
+    the file was replaced, until all reads that had begun by then are over. Of many files, those are closed that
+    nobody reads and that this process has open nowhere else.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[Path, tuple[tuple[int, int], int]] = {}
         self._replaced: list[tuple[tuple[int, int], int, set[object]]] = []
-        self._reads: set[object] = set()
+        self._reads: dict[object, Path] = {}
 
     def read(self, path: Path, length: int) -> bytes:
         """Returns the first bytes of the file that ``path`` leads to now."""
@@ -214,19 +218,21 @@ class _Headers:
                 if found is not None:
                     self._replaced.append((*found, set(self._reads)))
                     self._close_unused()
+                if len(self._open) > _DESCRIPTORS:
+                    self._close_idle(path)
             return os.pread(self._open[path][1], length, 0)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keeps the files that SQLite opens within the block from losing their locks."""
+    def kept(self, path: Path) -> Iterator[None]:
+        """Keeps the files that SQLite opens within the block, which reads ``path``, from losing their locks."""
         read = object()
         with self._lock:
-            self._reads.add(read)
+            self._reads[read] = path
         try:
             yield
         finally:
             with self._lock:
-                self._reads.remove(read)
+                del self._reads[read]
                 for _, _, reads in self._replaced:
                     reads.discard(read)
                 self._close_unused()
@@ -238,8 +244,24 @@ class _Headers:
         for _, descriptor, _ in unused:
             os.close(descriptor)
 
+    def _close_idle(self, asked: Path) -> None:
+        needed = {asked, *self._reads.values()}
+        needed |= {_beside(path, "-shm") for path in needed}
+        opened = Counter(_open_files())
+        for path, (key, descriptor) in [*self._open.items()]:
+            if path not in needed and opened[key] <= 1:
+                del self._open[path]
+                os.close(descriptor)
+
 
 _headers = _Headers()
+
+
+def _open_files() -> Iterator[tuple[int, int]]:
+    """Yields the file of each descriptor that this process has open."""
+    for descriptor in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # the listing's own is closed by now
+            yield _key(descriptor.stat())
 
 
 def _key(status: os.stat_result) -> tuple[int, int]:
