@@ -319,6 +319,12 @@ def test_on_a_narrow_page_a_figure_keeps_its_size_and_scrolls(open_page: Callabl
         assert figure.evaluate("figure => figure.scrollWidth > figure.clientWidth") is scrolls
         drawn = figure.locator("img").evaluate("image => image.getBoundingClientRect().width")
         assert drawn >= 500  # its type is drawn at 8 points over a width of 576
+        ends = figure.evaluate(
+            "figure => [figure, figure.querySelector('img'), figure.querySelector('figcaption')]"
+            ".map(part => part.getBoundingClientRect()).map(box => [box.left, box.right])"
+        )
+        assert ends[1][1] == pytest.approx(ends[0][1], abs=2), "the newest missions are out of sight"
+        assert ends[2][0] >= ends[0][0] - 1, "the caption is cut"
 
 
 def test_a_contents_link_shows_the_mark_of_its_section(open_page: Callable[..., Page]) -> None:
