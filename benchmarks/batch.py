@@ -117,7 +117,7 @@ def main() -> None:
     each = (time.perf_counter() - single) / SINGLE
     print(f"{platform.machine()}, {os.cpu_count()} processors, {jobs} jobs, Python {platform.python_version()}")
     print(f"wall per window: batch {wall / REPORTS:.2f} s, one `report` at a time {each:.2f} s")
-    print(f"{folder} holds the reports and their index")
+    print(f"{folder} holds the reports and their index", file=sys.stderr)
 
 
 def left_over(folder: Path) -> int:

@@ -43,7 +43,7 @@ def main(names: list[str]) -> None:
     if unknown:
         sys.exit(f"{', '.join(unknown)}: there is no such measurement; there are {', '.join(SCRIPTS)}.")
     old = FILE.read_text("utf-8") if FILE.exists() else ""
-    sections = {found[1]: found[0] for found in _SECTION.finditer(old)}
+    sections = {found[1]: found[0].rstrip() + "\n\n" for found in _SECTION.finditer(old)}
     for name in names or SCRIPTS:
         sections[name] = taken(name)
         head = "# What was measured\n\nWritten by `make bench` (`benchmarks/results.py`).\n\n"
