@@ -331,6 +331,11 @@ def test_failures(statuses: list[str], caution: str, value: float, threshold: fl
     assert found.unit == ("count" if isinstance(threshold, int) else "share")
 
 
+def test_failures_that_are_all_of_the_newest_are_said_to_be_so() -> None:
+    assert judged("failures", lane(["failed"] * 25)).sentence.endswith("none completed; all of the newest 20.")
+    assert judged("failures", lane(["failed"])).sentence.endswith("; 1 of the newest 1, at most 1 in a row.")
+
+
 @pytest.mark.parametrize("m", [*range(1, 26), 200])
 def test_failures_limit_among_the_newest_is_the_binomials(m: int) -> None:
     newest = min(m, 20)  # with fewer than 20 finished, m is how many there are

@@ -60,6 +60,8 @@ def test_key_figures_are_those_counted_by_hand(small_lane: WindowReport) -> None
     assert (fallback["value"], fallback["tone"]) == ("15.0 %", "watch")
     assert re.match(r"3 of 20 .*true rate at most \d\d\.\d % \(95 %\)", fallback["detail"])
     assert fallback["limits"] == "watch from 5 %, critical from 20 %"
+    failed = tile(small_lane, "Failed or timed out")
+    assert failed["limits"] == "watch from 10 % (3 or more), 3 in a row, or 5 of the newest 20"
     latency = tile(small_lane, "Run time p95")
     assert latency["value"] == "18.0 s"  # the value at index round(18 * 0.95) = 17 of 1..19
     assert latency["detail"] == "p50 10.0 s, longest 19.0 s"

@@ -1,6 +1,7 @@
 """What the next missions would change, against windows that are built anew with those missions in them."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -161,6 +162,11 @@ def test_no_missions_mend_a_degraded_session() -> None:
     assert found == "The next 15 missions falling back would turn WATCH into FORCE FALLBACK."  # 15 of 75; 14 of 74 less
     no_forcing = outlook(metrics, Policy.load("playbook", fallback_critical=1.0))
     assert no_forcing == "No course of the next missions would change the verdict soon."
+
+
+def test_no_mission_comes_next_in_a_window_that_is_over() -> None:
+    assert outlook(lane(20), POLICY) != ""
+    assert outlook(replace(lane(20), is_open=False), POLICY) == ""
 
 
 def test_without_the_missions_themselves_nothing_is_said() -> None:

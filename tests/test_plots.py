@@ -144,6 +144,12 @@ def test_the_band_of_a_dense_window_is_explained(long: WindowReport) -> None:
     assert any(text.startswith("lowest to highest of each") for text in shown)
 
 
+def test_marks_of_fallbacks_are_explained_where_there_are_any() -> None:
+    legend = plots.fallback_over_time(report_on("critical")).get_legend()
+    assert legend is not None
+    assert "a fallback" in [text.get_text() for text in legend.get_texts()]
+
+
 def test_a_short_window_is_all_of_its_missions_and_needs_no_legend() -> None:
     ax = plots.fallback_over_time(report_on("one-mission"))
     assert ax.get_legend() is None

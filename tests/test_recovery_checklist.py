@@ -77,6 +77,12 @@ def test_steps_hold_this_windows_facts():
         assert threshold in back.text
 
 
+def test_of_more_missions_than_a_snapshot_holds_the_newest_are_said_to_be_kept():
+    kept, *_ = steps_of(lane(600, fallbacks=200))
+    assert kept.text.endswith(": of its 600 missions the newest 500.")
+    assert "--mission-limit 500 " in kept.command
+
+
 @pytest.mark.parametrize(("kinds", "more"), [(3, ""), (4, "; 1 more"), (5, "; 2 more")])
 def test_the_three_most_frequent_errors_are_named(kinds, more):
     words = ["socket", "disk", "lease", "token", "quota"][:kinds]

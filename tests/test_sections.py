@@ -140,6 +140,32 @@ def test_a_healthy_verdict_says_what_was_proved() -> None:
     assert why[1].startswith("1 of 100 missions (1.0 %)")
 
 
+def test_where_no_fallback_can_be_recorded_a_rate_of_zero_is_no_reason() -> None:
+    report = report_on("worker-lane")
+    assert report.verdict.lane_status == "HEALTHY"
+    why = " ".join(tables.verdict(report).content["why"])
+    assert "does not report fallbacks" in why
+    assert "below the watch line" not in why
+    assert "p95 run time" in why
+
+
+def test_a_window_that_is_over_waits_for_no_mission() -> None:
+    report = report_on("empty-window")
+    assert not report.metrics.is_open
+    assert report.verdict.next_step.startswith("Judge a later window: this one is over without a mission")
+
+
+def test_missions_that_nobody_can_account_for_mark_the_events() -> None:
+    assert tables.events(report_on("unaccounted")).tone == "watch"
+
+
+def test_a_stale_heartbeat_is_no_good_mark() -> None:
+    session = tables.session(report_on("all-equal"))
+    assert "heartbeat stale" in session.finding
+    assert session.tone == "quiet"
+    assert tables.session(report_on("healthy")).tone == "good"
+
+
 def test_a_comparison_says_that_it_is_one(tmp_path: Path) -> None:
     made = one_mission(tmp_path)
     assert tables.verdict(rollout_report(**made)).content["name"] == "Rollout window"
@@ -274,6 +300,13 @@ def test_a_rise_is_neither_shown_nor_denied_where_nothing_is_known() -> None:
         assert (before, moved) == ("n/a", ""), name
     known = cells(tables.baseline(report_on("healthy")), "This window and the one before")
     assert known["Run time p50"][2] == "no rise shown"
+
+
+def test_what_is_known_of_now_is_told_without_a_window_before() -> None:
+    rows = cells(tables.baseline(report_on("hostile")), "This window and the one before")
+    assert rows["Fallback rate"] == ["n/a", "66.7 %", ""]  # 20 of 30
+    assert rows["Slower than 90 s"][0] == "n/a"
+    assert rows["Slower than 90 s"][1].endswith("%")
 
 
 def test_both_windows_stand_side_by_side(make_database: Callable[..., RuntimeDatabase]) -> None:

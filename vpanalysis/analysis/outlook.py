@@ -29,13 +29,16 @@ _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def outlook(metrics: Metrics, policy: Policy) -> str:
-    """Returns, in a sentence, how few of the next missions would change the verdict; empty without missions.
+    """Returns, in a sentence, how few of the next missions would change the verdict; empty where none are.
+
+    That is where the window has no missions, or is over.
 
     Each of three courses is looked at alone: all of the next missions fall back, all fail, or all complete without a
     fallback. Named is the smallest number that turns the verdict into a more cautious one, and the one that turns it
     into a less cautious one.
     """
-    if not metrics.fallback.missions_considered or not metrics.known.missions or metrics.generated_at is None:
+    known = metrics.fallback.missions_considered and metrics.known.missions and metrics.generated_at is not None
+    if not known or not metrics.is_open:
         return ""
     now = judge(metrics, policy).status
     nearest: dict[bool, tuple[int, str, LaneStatus]] = {}  # by whether the verdict turns more cautious

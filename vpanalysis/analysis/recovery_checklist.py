@@ -79,11 +79,17 @@ def recovery_checklist(
     lane = f"--source {name} --vp-id {shlex.quote(metrics.vp_id)}"
     errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
     forced = verdict.action == "force_fallback"
+    missions = metrics.fallback.missions_considered or 0
     return (
         Step(
             1,
             "Capture a snapshot",
-            f"Keep what this verdict rests on, as of {formatting.time(metrics.generated_at)}, before anything changes.",
+            f"Keep what this verdict rests on, as of {formatting.time(metrics.generated_at)}, before anything changes"
+            + (
+                f": of its {missions:,} missions the newest {MAX_MISSION_LIMIT}."
+                if missions > MAX_MISSION_LIMIT
+                else "."
+            ),
             f"vpanalysis snapshot {lane} {_window_options(metrics)} > snapshot.json",
             now=True,
         ),

@@ -126,7 +126,7 @@ def tell(ax: Axes, report: WindowReport, missions: pd.DataFrame, ys: "pd.Series[
     ax.facts = [*ax.facts, *facts]
 
 
-def legend(ax: Axes, below: float = 0.13) -> None:
+def legend(ax: Axes, below: float = 0.24) -> None:
     """Explains what carries a label, below the figure, where no mark is: by a share of the Axes' height."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(

@@ -58,7 +58,11 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     flags = (in_order_of_end(metrics.missions)["outcome"] == "failed").tolist()[-settings.newest :]
     newest, row, limit = sum(flags), longest_run(flags), settings.limit(len(flags))
     tail = (
-        f"{newest:,} of the newest {len(flags):,}, at most {row:,} in a row"
+        (
+            f"all of the newest {row:,}"
+            if row > 1 and row == len(flags)
+            else f"{newest:,} of the newest {len(flags):,}, at most {row:,} in a row"
+        )
         if metrics.known.missions
         else "their order is unknown"
     )
@@ -108,6 +112,7 @@ GATE = Gate(
     settings=FailuresGate,
     behind=behind,
     limits=lambda settings, policy: (
-        f"watch from {formatting.percent_limit(settings.share)}, or {settings.in_a_row} in a row"
+        f"watch from {formatting.percent_limit(settings.share)} ({settings.least} or more), "
+        f"{settings.in_a_row} in a row, or {settings.limit(settings.newest)} of the newest {settings.newest}"
     ),
 )

@@ -56,8 +56,13 @@ def table(report: WindowReport) -> Piece:
             "",
         ],
         ["Failed or timed out", *(formatting.known_count(_failed(side)) for side in sides), ""],
-        _share_row("Fallback rate", found.fallback),
-        _share_row(f"Slower than {seconds_limit(found.slow_after.seconds)}", found.slow),
+        _share_row("Fallback rate", found.fallback, *map(_rate, sides)),
+        _share_row(
+            f"Slower than {seconds_limit(found.slow_after.seconds)}",
+            found.slow,
+            found.slow_before.share if found.slow_before else None,
+            found.slow_after.share,
+        ),
     ]
     for name, change in quantiles:
         known = change.before is not None and change.after is not None
@@ -87,9 +92,13 @@ def _failed(side: Metrics | None) -> int | None:
     return None if side is None or side.account.counts is None else side.account.count("failed")
 
 
-def _share_row(name: str, change: ShareDifference | None) -> list[Any]:
+def _rate(side: Metrics | None) -> float | None:
+    return side.fallback.rate if side is not None and side.fallback.missions_considered else None
+
+
+def _share_row(name: str, change: ShareDifference | None, before: float | None, after: float | None) -> list[Any]:
     if change is None or change.interval.low is None or change.interval.high is None:
-        return [name, formatting.NOT_AVAILABLE, formatting.NOT_AVAILABLE, ""]
+        return [name, formatting.percent(before), formatting.percent(after), ""]
     low, high = change.interval.low, change.interval.high
     moved = f"{formatting.points(change.change)} points ({formatting.points(low)} to {formatting.points(high)})"
     tone: Tone = "watch" if low > 0 else "plain"

@@ -46,7 +46,8 @@ def finding(report: WindowReport) -> Finding:
             words += f", {account.count(outcome):,} {text}"
     if profile.as_expected is not None and not incomplete(report):
         words += f", {profile.as_expected:,} went as expected" if profile.as_expected else ", none as expected"
-    return Finding(words, gate_tone(report, "failures", "completions"))
+    lost = ["data_quality"] if account.count("unaccounted") else []
+    return Finding(words, gate_tone(report, "failures", "completions", *lost))
 
 
 def tile(report: WindowReport) -> Tile:

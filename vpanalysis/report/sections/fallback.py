@@ -159,12 +159,17 @@ def _mark_change(ax: Axes, report: WindowReport) -> None:
 
 def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
     """Marks every fallback in a row below zero; where they are dense one mark stands for many, the more the larger."""
+    label = "a fallback" if len(times) else ""
     if len(times) > DENSE / 2:
         places, counts = drawing.counted(times)
         sizes = [5 + 35 * count / max(counts) for count in counts]
-        ax.scatter(places, [y] * len(places), s=sizes, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
+        ax.scatter(
+            places, [y] * len(places), s=sizes, marker="^", color=ORANGE.light, linewidths=0, clip_on=False, label=label
+        )
     else:
-        ax.scatter(times, [y] * len(times), s=22, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
+        ax.scatter(
+            times, [y] * len(times), s=22, marker="^", color=ORANGE.light, linewidths=0, clip_on=False, label=label
+        )
     if len(times):
         ax.annotate(
             f"▲ {len(times):,}", (1, y), (7, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8,

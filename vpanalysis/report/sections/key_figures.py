@@ -18,6 +18,7 @@ _MEASURES = {
     "freshness": "since the lane's last sign of life or mission",
     "data_quality": "serious faults in the data",
 }
+_ONE = _MEASURES | {"completions": "overdue mission", "data_quality": "serious fault in the data"}
 
 
 def tiles(report: WindowReport) -> Piece:
@@ -45,7 +46,8 @@ def _deciding(report: WindowReport) -> list[Tile]:
         Tile(
             name=reason.gate.replace("_", " ").capitalize(),
             value=measured(reason, "value"),
-            detail=_MEASURES.get(reason.gate, "") + (newest if newest in reason.sentence else ""),
+            detail=(_ONE if reason.value == 1 else _MEASURES).get(reason.gate, "")
+            + (newest if newest in reason.sentence else ""),
             tone=TONES[reason.caution],
             limits=limits(report, reason.gate) or f"limit {measured(reason, 'threshold')}",
         )

@@ -19,7 +19,8 @@ _LIFECYCLE = ("created", "available", "resumed", "recovered", "degraded")
 def finding(report: WindowReport) -> Finding:
     """Returns the session's state and how often it degraded."""
     words = report.session.finding.rstrip(".").removeprefix("Session ")
-    return Finding(words[:1].upper() + words[1:], gate_tone(report, "session"))
+    tone = gate_tone(report, "session")
+    return Finding(words[:1].upper() + words[1:], "quiet" if tone == "good" and report.session.stale else tone)
 
 
 def table(report: WindowReport) -> Piece:

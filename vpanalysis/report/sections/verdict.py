@@ -17,7 +17,12 @@ def banner(report: WindowReport) -> Piece:
     why = [reason.sentence for reason in verdict.reasons]
     healthy = verdict.lane_status == "HEALTHY"
     if healthy:
-        rests_on = [reason.sentence for reason in verdict.reasons if reason.gate in ("fallback_rate", "latency")]
+        unseen = verdict.evidence.signal == "not recorded"  # then a rate of 0 is no reason for anything
+        rests_on = [
+            verdict.evidence.distance if unseen and reason.gate == "fallback_rate" else reason.sentence
+            for reason in verdict.reasons
+            if reason.gate in ("fallback_rate", "latency")
+        ]
         why = [f"{reasons.finding(report).words}.", *rests_on]
     shown = [sentence[:1].upper() + sentence[1:] for sentence in (why if healthy else why[:1])]
     others = [] if healthy else [reason.gate.replace("_", " ") for reason in verdict.reasons[1:]]
