@@ -68,6 +68,23 @@ def test_an_incident_and_its_recovery(report: Callable[..., HistoryReport]) -> N
     assert found.rolling.fillna(-1).tolist()[2:9] == pytest.approx([0.05, 0.0, 0.6, 0.8, -1, 0.5, 0.0])
 
 
+def test_incidents_that_come_again_and_again_are_no_recovery(report: Callable[..., HistoryReport]) -> None:
+    found = report([0, 12, 0, 0, 12, 0, 0, 12, 0, 0, 12, 0])
+    assert (found.story, len(found.incidents)) == ("RECURRING", 4)
+    assert vp.tables.history(found).tone == "watch"
+    assert vp.tables.incidents(found).tone == "watch"
+    assert "what the incidents have in common" in vp.tables.history(found).text
+
+
+@pytest.mark.parametrize(
+    "fallbacks",
+    [[0, 12, 12, 0, 0, 12, 12, 0, 0, 0], [0, 12, 0, 0, 12, 0, 0, 12, 0, 0, 0, 0]],
+    ids=["two", "a quarter of the windows"],
+)
+def test_few_incidents_are_a_recovery(fallbacks: list[int], report: Callable[..., HistoryReport]) -> None:
+    assert report(fallbacks).story == "RECOVERED"
+
+
 def title(ax: Any) -> str:
     return str(ax.get_title(loc="left"))
 

@@ -10,7 +10,7 @@ import pandas as pd
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.verdict import Verdict
 
-Story = Literal["NO_TRAFFIC", "GETTING_WORSE", "IN_INCIDENT", "RECOVERED", "GETTING_BETTER", "STEADY"]
+Story = Literal["NO_TRAFFIC", "GETTING_WORSE", "IN_INCIDENT", "RECURRING", "RECOVERED", "GETTING_BETTER", "STEADY"]
 #: The revert guardrail of the field's log: 10 % over a rolling window of 20 missions.
 GUARDRAIL, ROLLING = 0.10, 20
 #: The steps of a rollout, as the words of a log's rows name them; of several, the furthest counts.

@@ -29,6 +29,8 @@ from vpanalysis.report.row import evidence_row
 _Error = tuple[str, str, int]
 #: A p95 must rise by so much from the oldest third to the newest to be a decay.
 _LEAST_RATIO = 1.25
+#: So many incidents with more than such a share of the windows in them are no recovery.
+_RECURRING, _OFTEN = 3, 0.25
 
 
 def history_report(
@@ -198,6 +200,8 @@ def _story(windows: pd.DataFrame, incidents: tuple[Incident, ...]) -> Story:
         return "IN_INCIDENT"
     if better and not incidents:
         return "GETTING_BETTER"
+    if len(incidents) >= _RECURRING and sum(one.windows for one in incidents) > _OFTEN * len(live):
+        return "RECURRING"
     return "RECOVERED" if incidents else "STEADY"
 
 

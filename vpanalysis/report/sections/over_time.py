@@ -12,13 +12,14 @@ from vpanalysis.report.history_report import GUARDRAIL, STEPS, HistoryReport
 from vpanalysis.report.piece import MARKS, Piece, Tone
 
 _TONES: dict[str, Tone] = {
-    "NO_TRAFFIC": "quiet", "GETTING_WORSE": "critical", "IN_INCIDENT": "critical", "RECOVERED": "good",
-    "GETTING_BETTER": "good", "STEADY": "good",
+    "NO_TRAFFIC": "quiet", "GETTING_WORSE": "critical", "IN_INCIDENT": "critical", "RECURRING": "watch",
+    "RECOVERED": "good", "GETTING_BETTER": "good", "STEADY": "good",
 }  # fmt: skip
 _NEXT = {
     "NO_TRAFFIC": "Find out why no mission reaches the lane.",
     "GETTING_WORSE": "Do not promote; find what has been growing since the oldest windows.",
     "IN_INCIDENT": "Follow the recovery checklist of the newest window's report.",
+    "RECURRING": "Do not promote on the newest windows alone; find what the incidents have in common.",
     "RECOVERED": "Keep the cadence; compare what came after the incident with what was before it.",
     "GETTING_BETTER": "Keep the cadence.",
     "STEADY": "Keep the cadence.",
@@ -147,7 +148,7 @@ def incidents(report: HistoryReport) -> Piece:
     open_now = found[-1].recovered is None
     ended = ("the last one not over", "all recovered") if len(found) > 1 else ("not over", "recovered")
     words = f"{formatting.count(len(found), 'incident')}, {ended[not open_now]}"
-    tone: Tone = "critical" if open_now else "good"
+    tone: Tone = "critical" if open_now else "watch" if report.story == "RECURRING" else "good"
     return blocks.piece(blocks.table("Incidents, newest first", columns, rows), found=Finding(words, tone))
 
 
