@@ -332,4 +332,4 @@ def test_the_fallback_tile_says_how_many_missions_could_record_one() -> None:
     [tile] = [
         one for one in tables.key_figures(report_on("critical")).content["tiles"] if one["name"].startswith("Fall")
     ]
-    assert tile["detail"].startswith("26 of 100 missions, 84 of which could record one; true rate at most ")
+    assert tile["detail"].startswith("26 of 100 missions, 31.0 % of the 84 that could record one; true rate at most ")

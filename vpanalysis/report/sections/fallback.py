@@ -63,8 +63,9 @@ def tile(report: WindowReport) -> Tile:
         detail = "no mission in the window"
     elif share.missions_with_fallback is not None and share.missions_considered is not None:
         detail = f"{share.missions_with_fallback:,} of {formatting.count(share.missions_considered, 'mission')}"
-        if evidence.missions and evidence.missions < share.missions_considered:
-            detail += f", {evidence.missions:,} of which could record one"
+        settled, against = evidence.missions, evidence.against
+        if settled and against is not None and settled < share.missions_considered:
+            detail += f", {formatting.percent(against / settled)} of the {settled:,} that could record one"
     if evidence.signal == "not recorded" and tone == "good":
         detail, tone = f"{detail}; {strength(evidence)}", "quiet"
     elif incomplete(report) and tone == "good":
