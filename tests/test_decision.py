@@ -412,6 +412,23 @@ def test_the_next_step_is_the_playbooks(profile: Any, changes: dict[str, Any], s
     assert rest in verdict.next_step
 
 
+@pytest.mark.parametrize(
+    ("rows", "step"),
+    [
+        ([], "Judge a later window"),
+        ([mission(-9000.0)], "Judge a later window"),  # fewer than the policy asks for
+        ([mission(-9000.0), mission(-120.0, status="running", run=None)], "Hold the window open"),
+    ],
+    ids=["none", "too few", "pending"],
+)
+def test_in_a_window_that_is_over_no_mission_is_waited_for(rows: list[dict[str, Any]], step: str) -> None:
+    window = RolloutWindow(LANE, start=NOON - timedelta(hours=3), end=NOON - timedelta(minutes=1), as_of=NOON)
+    policy = Policy.load("capture", min_missions=5)
+    verdict = classify(metrics_of(rows, session=SESSION, window=window), policy)
+    assert verdict.lane_status == "NO_TRAFFIC"
+    assert verdict.next_step.startswith(step)
+
+
 def test_the_next_step_of_a_healthy_lane_without_a_signal_asks_for_nothing_more() -> None:
     rows = [mission(-9000.0 + 60 * at, worker_id="worker-1") for at in range(30)]
     verdict = classify(metrics_of(rows, session=SESSION), Policy.load("playbook"))

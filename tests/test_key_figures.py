@@ -328,6 +328,13 @@ def test_a_tile_without_a_number_says_why(window: str) -> None:
         assert tile["value"] != "n/a" or tile["detail"].startswith(("no mission", "the source does not tell"))
 
 
+def test_one_is_written_in_the_singular() -> None:
+    [tile] = [
+        one for one in tables.key_figures(report_on("snapshot")).content["tiles"] if one["name"] == "Data quality"
+    ]
+    assert (tile["value"], tile["detail"]) == ("1", "serious fault in the data")
+
+
 def test_the_fallback_tile_says_how_many_missions_could_record_one() -> None:
     [tile] = [
         one for one in tables.key_figures(report_on("critical")).content["tiles"] if one["name"].startswith("Fall")

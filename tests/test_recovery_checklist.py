@@ -81,6 +81,9 @@ def test_of_more_missions_than_a_snapshot_holds_the_newest_are_said_to_be_kept()
     kept, *_ = steps_of(lane(600, fallbacks=200))
     assert kept.text.endswith(": of its 600 missions the newest 500.")
     assert "--mission-limit 500 " in kept.command
+    whole, *_ = steps_of(lane(600, fallbacks=200, window=RolloutWindow(LANE, start=NOON - timedelta(days=1))))
+    assert whole.text.endswith("before anything changes.")  # the range is kept whole
+    assert "--mission-limit" not in whole.command
 
 
 @pytest.mark.parametrize(("kinds", "more"), [(3, ""), (4, "; 1 more"), (5, "; 2 more")])

@@ -152,7 +152,7 @@ def test_where_no_fallback_can_be_recorded_a_rate_of_zero_is_no_reason() -> None
 def test_a_window_that_is_over_waits_for_no_mission() -> None:
     report = report_on("empty-window")
     assert not report.metrics.is_open
-    assert report.verdict.next_step.startswith("Judge a later window: this one is over without a mission")
+    assert report.verdict.next_step.startswith("Judge a later window: this one is over, with too little traffic")
 
 
 def test_missions_that_nobody_can_account_for_mark_the_events() -> None:

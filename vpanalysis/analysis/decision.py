@@ -107,7 +107,7 @@ def classify(metrics: Metrics | Snapshot | Mapping[str, Any], policy: Policy, lo
         passed=list(found.passed),
         not_assessed=list(found.not_assessed),
         evidence=evidence,
-        next_step=next_step(policy.profile, found.status, found.reasons[0], evidence, is_open=metrics.is_open),
+        next_step=next_step(policy.profile, found.status, found.reasons[0], evidence, provisional=metrics.provisional),
         policy=PolicyRef(name=policy.name, version=policy.version, profile=policy.profile, hash=policy.hash),
         vp_id=metrics.vp_id,
         generated_at=metrics.generated_at,

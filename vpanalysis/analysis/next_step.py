@@ -18,14 +18,14 @@ _SETTLED: dict[tuple[Profile, LaneStatus], str] = {
     ("sustained", "FORCE_FALLBACK"): f"Force the fallback with {_SWITCH} for now, and {{look}}. Recover by the "
     "checklist (§4), then re-evaluate (playbook §7.3).",
 }
-_OVER = "Judge a later window: this one is over without a mission; nothing is promoted on no traffic."
+_OVER = "Judge a later window: this one is over, with too little traffic; nothing is promoted on no traffic."
 _WATCH: dict[Profile, str] = {
     "rollout": "Hold this stage",
     "sustained": "Increase snapshot frequency to every 30-60 minutes (playbook §7)",
 }
 
 
-def next_step(profile: Profile, status: LaneStatus, worst: Reason, evidence: Evidence, *, is_open: bool = True) -> str:
+def next_step(profile: Profile, status: LaneStatus, worst: Reason, evidence: Evidence, *, provisional: bool) -> str:
     """Returns what to do now (playbook §3.1, §3.4, §7.3).
 
     Args:
@@ -33,11 +33,11 @@ def next_step(profile: Profile, status: LaneStatus, worst: Reason, evidence: Evi
         status: The verdict's lane status.
         worst: Its first reason.
         evidence: What tells, for a healthy lane, whether the data are enough.
-        is_open: Whether more missions may still join the window.
+        provisional: Whether more missions may still join the window, or end in it.
     """
     if status == "WATCH":
         return f"{_WATCH[profile]}, and {_look(worst, evidence)}."
-    if (profile, status) == ("rollout", "NO_TRAFFIC") and not is_open:
+    if (profile, status) == ("rollout", "NO_TRAFFIC") and not provisional:
         return _OVER
     step = _SETTLED[profile, status]
     if status == "FORCE_FALLBACK":

@@ -29,9 +29,9 @@ _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def outlook(metrics: Metrics, policy: Policy) -> str:
-    """Returns, in a sentence, how few of the next missions would change the verdict; empty where none are.
+    """Returns, in a sentence, how few of the next missions would change the verdict.
 
-    That is where the window has no missions, or is over.
+    Empty where the window has no missions, or is over.
 
     Each of three courses is looked at alone: all of the next missions fall back, all fail, or all complete without a
     fallback. Named is the smallest number that turns the verdict into a more cautious one, and the one that turns it

@@ -79,17 +79,12 @@ def recovery_checklist(
     lane = f"--source {name} --vp-id {shlex.quote(metrics.vp_id)}"
     errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
     forced = verdict.action == "force_fallback"
-    missions = metrics.fallback.missions_considered or 0
     return (
         Step(
             1,
             "Capture a snapshot",
             f"Keep what this verdict rests on, as of {formatting.time(metrics.generated_at)}, before anything changes"
-            + (
-                f": of its {missions:,} missions the newest {MAX_MISSION_LIMIT}."
-                if missions > MAX_MISSION_LIMIT
-                else "."
-            ),
+            f"{_left_out(metrics)}.",
             f"vpanalysis snapshot {lane} {_window_options(metrics)} > snapshot.json",
             now=True,
         ),
@@ -118,6 +113,14 @@ def recovery_checklist(
             5, "Re-enable the lane only after it is back in range", _way_back(policy), f"unset {FORCE_VARIABLE}", False
         ),
     )
+
+
+def _left_out(metrics: Metrics) -> str:
+    """What the command does not keep: of a window by its number of missions the endpoint gives the newest only."""
+    missions = metrics.fallback.missions_considered or 0
+    if metrics.window.last_missions is None or missions <= MAX_MISSION_LIMIT:
+        return ""
+    return f": of its {missions:,} missions the newest {MAX_MISSION_LIMIT}"
 
 
 def _window_options(metrics: Metrics) -> str:

@@ -57,15 +57,11 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     share, shares = failed / finished, f"{formatting.share(failed, finished, 'finished mission')} failed or timed out"
     flags = (in_order_of_end(metrics.missions)["outcome"] == "failed").tolist()[-settings.newest :]
     newest, row, limit = sum(flags), longest_run(flags), settings.limit(len(flags))
-    tail = (
-        (
-            f"all of the newest {row:,}"
-            if row > 1 and row == len(flags)
-            else f"{newest:,} of the newest {len(flags):,}, at most {row:,} in a row"
-        )
-        if metrics.known.missions
-        else "their order is unknown"
-    )
+    tail = f"{newest:,} of the newest {len(flags):,}, at most {row:,} in a row"
+    if not metrics.known.missions:
+        tail = "their order is unknown"
+    elif newest == len(flags) > 1:
+        tail = f"all of the newest {newest:,}"
     many, none_completed = share >= settings.share and failed >= settings.least, failed == finished
     force = settings.force_share
     if force is not None and share >= force and failed >= settings.least:  # then it is many, for force >= share
