@@ -334,11 +334,15 @@ def test_both_windows_stand_side_by_side(make_database: Callable[..., RuntimeDat
     assert tables.baseline(report).finding.startswith("Runtime degradation or adapter instability")
 
 
-def test_the_comparison_says_when_a_queued_mission_counts_in_the_queue_wait() -> None:
-    notes = [
-        tables.baseline(report_on(window)).content["blocks"][0]["note"] for window in ("queue-stuck", "one-mission")
-    ]
-    assert notes == ["A mission still in the queue counts in the queue wait here, with its wait so far.", ""]
+def test_the_queue_wait_is_one_number_on_a_page_and_says_who_still_waits() -> None:
+    report = report_on("queue-stuck")
+    stuck, calm = (cells(tables.baseline(one), "This window") for one in (report, report_on("one-mission")))
+    alone = cells(tables.latency(report), "Queue wait and run time")["Queue wait (created → started)"]
+    assert [stuck[f"Queue wait {name}"][1] for name in ("p50", "p95")] == alone[1:3]
+    waiting = (report.metrics.missions["status"] == "queued").sum()
+    assert stuck["Still in the queue"] == ["0", str(waiting), ""]
+    assert f"{waiting} still waiting)" in report.comparison.sentence
+    assert "Still in the queue" not in calm
 
 
 def test_a_snapshot_without_all_events_is_not_trusted() -> None:

@@ -33,13 +33,13 @@ class QuantileChange:
     """A quantile of durations in the window and in its baseline.
 
     Attributes:
-        before: The baseline's value in seconds; ``None`` without a duration.
-        after: The window's value in seconds; ``None`` without a duration.
+        before: The baseline's value in seconds, as a report on it alone shows it; ``None`` without a duration.
+        after: The window's value in seconds, likewise.
         interval_before: 95 % interval of the baseline's, by order statistics; an end is ``None`` when the
-            durations are too few for it, or unknown.
+            durations are too few for it, or unknown. Missions still queued count, with their wait so far.
         interval_after: The window's, likewise.
         up: Whether it rose beyond chance and to a degree that matters: the window's interval lies above the
-            baseline's, and the value is at least 1.25 times and 1 s more.
+            baseline's, and the value is at least 1.25 times and 1 s more, missions still queued counted.
     """
 
     before: float | None
@@ -66,8 +66,11 @@ class Comparison:
             time count as up.
         run_p50: p50 of the run time (started → completed), before and after.
         run_p95: p95 of the run time.
-        queue_p50: p50 of the queue wait (created → started); missions still queued count with their wait so far.
-        queue_p95: p95 of the queue wait, likewise.
+        queue_p50: p50 of the queue wait (created → started).
+        queue_p95: p95 of the queue wait.
+        waiting_before: The baseline's missions that were still queued at its end, whose wait so far counts in whether
+            the queue wait is up; 0 when unknown.
+        waiting_after: The window's, likewise.
         run_time_up: ``run_p50`` or ``run_p95`` is up, or the whole interval of the slow share's change, overdue
             missions left out, is above 0.
         queue_wait_up: ``queue_p50`` or ``queue_p95`` is up.
@@ -90,6 +93,8 @@ class Comparison:
     run_p95: QuantileChange
     queue_p50: QuantileChange
     queue_p95: QuantileChange
+    waiting_before: int
+    waiting_after: int
     run_time_up: bool
     queue_wait_up: bool
     conclusion: Conclusion
@@ -204,6 +209,8 @@ def compare(metrics: Metrics, baseline: Metrics | None, *, slow_seconds: float) 
         run_p95=run_p95,
         queue_p50=queue_p50,
         queue_p95=queue_p95,
+        waiting_before=len(waiting(baseline)) if baseline else 0,
+        waiting_after=len(waiting(metrics)),
         run_time_up=run_time_up,
         queue_wait_up=queue_wait_up,
         conclusion=conclusion,
@@ -251,15 +258,14 @@ def _queue_waits(window: Metrics) -> list[float]:
 
 
 def _quantile_change(before: _Side, after: _Side, q: float) -> QuantileChange:
-    values, ends = [], []
-    for seconds, known in (before, after):
-        points = latency(seconds) if seconds else known
-        values.append(None if points is None else points.p50_seconds if q == 0.50 else points.p95_seconds)
-        ends.append(intervals.quantile_interval(seconds, q))
-    (was, now), (earlier, later) = values, ends
+    def of(points: LatencySeconds | None) -> float | None:
+        return None if points is None else points.p50_seconds if q == 0.50 else points.p95_seconds
+
+    was, now = (of(latency(seconds) if seconds else known) for seconds, known in (before, after))
+    earlier, later = (intervals.quantile_interval(seconds, q) for seconds, _ in (before, after))
     apart = earlier.high is not None and later.low is not None and later.low > earlier.high
     matters = was is not None and now is not None and now >= max(was * LEAST_RATIO, was + LEAST_SECONDS)
-    return QuantileChange(was, now, earlier, later, apart and matters)
+    return QuantileChange(of(before[1]), of(after[1]), earlier, later, apart and matters)
 
 
 def _missing(before: Metrics | None, after: Metrics) -> str:
@@ -306,17 +312,18 @@ def _sentence(found: Comparison, missing: str) -> str:
 def _duration_words(found: Comparison) -> str:
     """Run time and queue wait apart: which of them rose, and how far."""
     parts = []
-    for name, up, p50, p95 in (
-        ("run time", found.run_time_up, found.run_p50, found.run_p95),
-        ("queue wait", found.queue_wait_up, found.queue_p50, found.queue_p95),
+    for name, up, p50, p95, queued in (
+        ("run time", found.run_time_up, found.run_p50, found.run_p95, 0),
+        ("queue wait", found.queue_wait_up, found.queue_p50, found.queue_p95, found.waiting_after),
     ):
-        if p95.before is None or p95.after is None:
+        if not up and (p95.before is None or p95.after is None):
             parts.append(f"{name} is unknown")
             continue
         changes = [
             f"{label} {formatting.duration(change.before)} → {formatting.duration(change.after)}"
             for label, change in (("p50", p50), ("p95", p95))
         ]
+        changes += [f"{queued:,} still waiting"] * bool(queued)
         parts.append(f"{name} {'rose' if up else 'shows no rise'} ({', '.join(changes)})")
     return (" and " if found.run_time_up == found.queue_wait_up else ", but ").join(parts)
 

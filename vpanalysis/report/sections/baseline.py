@@ -10,7 +10,6 @@ from matplotlib.ticker import FuncFormatter
 from vpanalysis import formatting
 from vpanalysis.analysis.intervals import ShareDifference
 from vpanalysis.analysis.metrics import Metrics
-from vpanalysis.analysis.run_times import waiting
 from vpanalysis.formatting import seconds_limit
 from vpanalysis.report import blocks, drawing
 from vpanalysis.report.blocks import Column
@@ -69,8 +68,10 @@ def table(report: WindowReport) -> Piece:
         moved = blocks.marked("watch", "up") if change.up else "no rise shown" if known else ""
         rows.append([name, formatting.duration(change.before), formatting.duration(change.after), moved])
     columns: list[Column] = ["Measure", ("Before", "number"), ("Now", "number"), ("Change (95 % interval)", "number")]
-    queued = any(side is not None and len(waiting(side)) for side in sides)
-    note = "A mission still in the queue counts in the queue wait here, with its wait so far." if queued else ""
+    note = ""
+    if found.waiting_before or found.waiting_after:
+        rows.append(["Still in the queue", f"{found.waiting_before:,}", f"{found.waiting_after:,}", ""])
+        note = "Whether the queue wait rose also counts the missions still in the queue, with their wait so far."
     return blocks.piece(blocks.table("This window and the one before", columns, rows, note=note), found=finding(report))
 
 
