@@ -105,11 +105,7 @@ class Reading(ABC):
         else:
             read = {column: quote(column) if column in present else "NULL" for column in columns}
             self._select(into, table, read | dict(replacing or {}), f"WHERE {where} {order}", select)
-        self._read_odd_times(into, times, table if count else "")
-        if count:
-            lost = [f"count({quote('lost ' + column)}) AS {quote(column)}" for column in columns]
-            [found] = self.rows(f"SELECT {', '.join(lost)} FROM {into}")
-            self.undecodable.update({f"{table}.{column}": n for column, n in found.items() if n})
+        self._look_over(into, times, columns if count else (), table)
 
     def fetch_packed(self, into: str, vp_id: str, missions: str, letters: Mapping[str, str], select: str) -> bool:
         """Creates ``into`` by ``select`` from ``copied``: one row of events for each mission that ``missions`` names.
@@ -137,26 +133,33 @@ class Reading(ABC):
     def read_times(self, table: str, columns: Sequence[str]) -> None:
         """Replaces each column of a table in DuckDB by ``X_text`` and ``X``, as `fetch` does with its ``times``."""
         self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {_with_times(columns)} FROM {table} ORDER BY rowid")
-        self._read_odd_times(table, columns)
+        self._look_over(table, columns)
 
-    def _read_odd_times(self, table: str, columns: Sequence[str], label: str = "") -> None:
-        """Has Python parse the distinct texts that are of no form which DuckDB casts exactly as Python reads it."""
-        for column in columns:
-            odd = f"{column} IS NULL AND {column}_text IS NOT NULL"
-            texts = [
-                row["text"] for row in self.rows(f"SELECT DISTINCT {column}_text AS text FROM {table} WHERE {odd}")
-            ]
-            if not texts:
+    def _look_over(self, table: str, times: Sequence[str], counted: Sequence[str] = (), label: str = "") -> None:
+        """Has Python parse the distinct texts that are of no form which DuckDB casts exactly as Python reads it.
+
+        Of the ``counted`` columns, ``label``'s, it counts what is no UTF-8 and what is no time stamp.
+        """
+        odd = {column: f"{column} IS NULL AND {column}_text IS NOT NULL" for column in times}
+        wanted = [f"list(DISTINCT {column}_text) FILTER ({odd[column]}) AS {column}" for column in times]
+        wanted += [f"count({quote('lost ' + column)}) AS {quote('lost ' + column)}" for column in counted]
+        if not wanted:
+            return
+        [found] = self.rows(f"SELECT {', '.join(wanted)} FROM {table}")
+        for column in times:
+            if not (texts := found[column]):
                 continue
             moments = [parse_time(text) for text in texts]
             self.execute(
                 f"UPDATE {table} SET {column} = odd.moment FROM (SELECT unnest(?::VARCHAR[]) AS text, "
-                f"CAST(unnest(?::VARCHAR[]) AS TIMESTAMPTZ) AS moment) odd WHERE {odd} AND {column}_text = odd.text",
+                f"CAST(unnest(?::VARCHAR[]) AS TIMESTAMPTZ) AS moment) odd "
+                f"WHERE {odd[column]} AND {column}_text = odd.text",
                 [texts, [moment.isoformat() if moment else None for moment in moments]],
             )
-            [found] = self.rows(f"SELECT count(*) AS n FROM {table} WHERE {odd} AND trim({column}_text) <> ''")
-            if label and found["n"]:
-                self.unreadable[f"{label}.{column}"] += found["n"]
+            [left] = self.rows(f"SELECT count(*) AS n FROM {table} WHERE {odd[column]} AND trim({column}_text) <> ''")
+            if counted and left["n"]:
+                self.unreadable[f"{label}.{column}"] += left["n"]
+        self.undecodable.update({f"{label}.{column}": n for column in counted if (n := found["lost " + column])})
 
 
 class SqliteReading(Reading):
