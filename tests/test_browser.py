@@ -388,12 +388,39 @@ def test_wide_paper_is_used_from_edge_to_edge(open_page: Callable[..., Page]) ->
     assert shown.evaluate("document.querySelector('main').getBoundingClientRect().width") == 1480
 
 
-def test_short_tables_are_whole_on_a_narrow_screen(open_page: Callable[..., Page]) -> None:
-    shown = open_page("rollout_window-critical", 390)
-    wide = "[...document.querySelectorAll('.scroll:has(.cards)')].filter(e => e.scrollWidth > e.clientWidth).length"
+@pytest.mark.parametrize(
+    "name", ["window_comparison-load-pressure", "rollout_history-three-weeks", "lane_overview-outage", "parts"]
+)
+def test_tables_are_whole_on_a_narrow_screen(name: str, open_page: Callable[..., Page]) -> None:
+    shown = open_page(name, 390)
+    unfold(shown)
+    wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
     assert shown.evaluate("document.querySelectorAll('table.cards').length") > 0
-    assert shown.evaluate(wide) == 0
+    assert shown.evaluate(wide) == []
     assert shown.evaluate("getComputedStyle(document.querySelector('.cards td')).display") == "block"
+
+
+def test_rows_of_a_narrow_screen_are_filtered(open_page: Callable[..., Page]) -> None:
+    shown = open_page("parts", 390)
+    shown.get_by_role("searchbox").fill("M1")
+    assert names(shown) == ["m10", "m1"]
+
+
+@pytest.mark.parametrize(
+    "name", ["rollout_history-no-traffic", "rollout_history-three-weeks", "lane_overview-hostile", "parts"]
+)
+def test_no_heading_is_printed_without_what_it_heads(name: str, open_page: Callable[..., Page]) -> None:
+    """A heading has a finding or something below it; a table's columns have names, which scripts make buttons of."""
+    shown = open_page(name, 695)
+    shown.emulate_media(media="print")
+    empty = shown.evaluate(
+        "[...document.querySelectorAll('h2:not(:has(.finding))')].filter(h => h.checkVisibility() && "
+        "![...h.parentElement.children].some(e => e !== h && e.checkVisibility())).map(h => h.textContent)"
+    )
+    assert empty == []
+    heads = shown.locator("thead th:visible").all_inner_texts()
+    assert all(heads)
+    assert heads or name == "rollout_history-no-traffic"
 
 
 def test_the_pdf_has_the_verdict_on_page_1(open_page: Callable[..., Page], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def test_an_incident_and_its_recovery(report: Callable[..., HistoryReport]) -> N
     assert incident.to_recover == 4 * DAY  # a day without traffic neither ends it nor begins another
     assert vp.tables.incidents(found).finding == "1 incident, recovered"
     assert found.flips["lane_status"].tolist() == ["FORCE_FALLBACK", "HEALTHY"]
-    assert "healthy again after 4 d" in vp.tables.history(found).text
+    assert "healthy again 4 d after its first window" in vp.tables.history(found).text
     assert found.signatures["first_seen"].tolist() == [midnight + 2 * DAY, midnight + 4 * DAY]
     assert found.signatures["count"].tolist() == [1, 38]
     # 12 of the first 20 missions of day 4 fell back, 16 and 10 of days 5 and 7; 1 of day 2.
@@ -94,12 +95,31 @@ def test_the_figures_say_what_they_found(report: Callable[..., HistoryReport]) -
     plots = vp.plots
     assert title(plots.decisions_over_windows(found)) == "8 of 11 windows with traffic were healthy; 1 incident"
     rate = plots.rate_over_windows(found)
-    assert title(rate) == "The fallback rate reached 5 % in 3 of 11 windows"
-    assert title(plots.failures_over_windows(found)) == "0 of 440 missions (0.0 %) failed"
-    assert title(plots.p95_over_windows(found)) == "The p95 run time stayed below 45 s in all 11 windows"
+    assert title(rate) == "The fallback rate was 5 % or more in 3 of 11 windows; the highest was 40.0 %"
+    assert title(plots.failures_over_windows(found)) == "None of 440 missions failed"
+    assert (
+        title(plots.p95_over_windows(found))
+        == "The p95 run time stayed below 90 s in all 11 windows; the highest was 10.0 s"
+    )
     [above] = [marks for marks in rate.collections if marks.get_label() == "interval goes on above"]
     high = found.windows["rate_high"] > rate.get_ylim()[1]
     assert len(above.get_offsets()) == high.sum() > 0
+
+
+def marked(ax: Any) -> dict[str, int]:
+    """How many windows a figure marks, by what its legend says of the mark."""
+    labels = ((marks.get_label(), len(marks.get_offsets())) for marks in ax.collections if len(marks.get_offsets()))
+    return {str(label): number for label, number in labels if "or more" in str(label)}
+
+
+def test_a_figure_marks_windows_by_its_own_value(report: Callable[..., HistoryReport]) -> None:
+    found = report([0, 0, 1, 0, 12, 3, None, 10, 0, 0, 0, 0])  # 30 %, 7.5 % and 25 % of 40 fell back; all ran 10 s
+    assert marked(vp.plots.rate_over_windows(found)) == {"20 % or more": 2, "5 % or more": 1}
+    assert marked(vp.plots.p95_over_windows(found)) == {}
+    found.windows["p95_seconds"] = [10.0, 50, 90, 200] * 3
+    assert marked(vp.plots.p95_over_windows(found)) == {"90 s or more": 6}  # no gate of a rollout asks for 45 s
+    sustained = replace(found, policy=vp.Policy.load("playbook", profile="sustained"))
+    assert marked(vp.plots.p95_over_windows(sustained)) == {"90 s or more": 6, "45 s or more": 3}
 
 
 def test_a_session_that_nothing_tells_of_is_no_incident(make_database: Callable[..., RuntimeDatabase]) -> None:
@@ -115,7 +135,7 @@ def test_a_session_that_nothing_tells_of_is_no_incident(make_database: Callable[
     assert found.session_unknown == found.windows["gate"].eq("session").sum() >= 8
     told = vp.tables.history(found).text
     assert f"{found.session_unknown} windows read WATCH only because" in told
-    assert "over, as far as missions tell, after 24 h" in told
+    assert "over, as far as missions tell, 24 h after its first window" in told
     assert "healthy again" not in told
 
 
@@ -134,6 +154,7 @@ def test_a_lane_without_missions(report: Callable[..., HistoryReport]) -> None:
     assert (found.story, found.verdict, len(found.windows)) == ("NO_TRAFFIC", None, 0)
     for show in (vp.tables.history, vp.tables.flips, vp.tables.first_errors, vp.tables.windows):
         assert show(found).text
+    assert (vp.tables.incidents(found).tone, vp.tables.incidents(found).finding) == ("quiet", "No window had traffic")
     for draw in ("decisions", "rate", "failures", "p95", "guardrail"):
         assert getattr(vp.plots, f"{draw}_over_windows")(found).empty
     assert json.dumps(vp.publish(found)._repr_mimebundle_())
@@ -150,8 +171,8 @@ LOG = """| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate 
 @pytest.mark.parametrize(
     ("moved", "finding", "drawn"),
     [
-        ("2026-02-", "3 rows, none comparable with these data", 0),
-        ("2026-02-16", "3 rows, 1 with another status than its day's data; 1 not comparable", 2),
+        ("2026-02-", "3 rows, none comparable with the data", 0),
+        ("2026-02-16", "3 rows, 1 with another status than the data of their day; 1 not comparable", 2),
     ],
 )
 def test_rows_of_other_days_are_not_held_against_the_data(
@@ -166,8 +187,8 @@ def test_rows_of_other_days_are_not_held_against_the_data(
 def test_the_logs_rows_stand_beside_the_data(report: Callable[..., HistoryReport]) -> None:
     found = report([0] * DAYS, LOG)
     assert found.log["step"].tolist() == ["shadow", "limited", "default-on"]
-    assert vp.tables.beside_log(found).finding == "3 rows, 2 with another status than its day's data"
-    assert vp.tables.rollout_steps(found).finding.startswith("default-on; 2 looks missed")
+    assert vp.tables.beside_log(found).finding == "3 rows, 2 with another status than the data of their day"
+    assert vp.tables.rollout_steps(found).finding.startswith("Furthest step: default-on; 2 looks missed")
     [step] = [mark for mark in vp.plots.decisions_over_windows(found).texts if mark.get_text() == "limited"]
     assert step.get_visible()
     content = vp.publish(found)._content

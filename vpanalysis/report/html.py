@@ -86,7 +86,7 @@ def to_html(notebook: NotebookNode) -> str:
 
 
 def page(sections: Sequence[Section], title: str, note: str = "") -> str:
-    """Returns sections as a page; ``note`` stands at the end of one that no notebook made."""
+    """Returns sections as a page; ``note`` stands at the head of one that no notebook made."""
     style, script = (_asset(name) for name in ("report.css", "report.js"))
     content = {
         "title": title,
@@ -122,6 +122,11 @@ def _sections(cells: Iterable[NotebookNode]) -> list[Section]:
                 _add_output(output, sections[-1])
             for block in sections[-1].blocks[before:]:
                 block.folded |= FOLDED in tags or (FOLDED_WHEN_FINE in tags and sections[-1].tone in _FINE)
+    for section in sections:
+        images = [block for block in section.blocks if block.title]
+        if images and section.title and all(block.kind != "piece" for block in section.blocks):
+            first = images[0]  # what it shows is what its section found
+            section.finding, section.tone, first.title = first.title, "quiet" if first.folded else "plain", ""
     return [section for section in sections if section.blocks or section.title]
 
 

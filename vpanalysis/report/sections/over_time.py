@@ -60,7 +60,7 @@ def gist(report: HistoryReport) -> list[str]:
         again = "over, as far as missions tell," if report.session_unknown else "healthy again"
         ended = (
             "it is not over" if last.to_recover is None
-            else f"{again} after {formatting.duration(last.to_recover.total_seconds())}"
+            else f"{again} {formatting.duration(last.to_recover.total_seconds())} after its first window"
         )  # fmt: skip
         which = "The incident" if len(report.incidents) == 1 else f"The last of {len(report.incidents)} incidents"
         found.append(f"{which} began on {_day(last.start)} ({last.gate.replace('_', ' ')}); {ended}.")
@@ -130,6 +130,8 @@ def in_words(report: HistoryReport) -> Piece:
 def incidents(report: HistoryReport) -> Piece:
     """Returns the incidents with what began them and the time to recover, newest first."""
     found = report.incidents
+    if report.story == "NO_TRAFFIC":
+        return blocks.piece(found=Finding("No window had traffic", "quiet"))
     if not found:
         unknown = "apart from the session's unknown state, " if report.session_unknown else ""
         return blocks.piece(found=Finding(f"None: {unknown}no window with traffic was anything but healthy", "good"))
@@ -143,13 +145,14 @@ def incidents(report: HistoryReport) -> Piece:
         ]
         for one in reversed(found[-_SHOWN:])
     ]
-    columns: list[Column] = [("Began", "time"), ("Healthy again after", "number"), ("Windows", "number"),
-                             ("Cause", "text"), ("What the first window showed", "wide")]  # fmt: skip
+    columns: list[Column] = [("Began", "time"), ("Time to recover", "number"), ("Windows", "number"),
+                             ("Cause", "short"), ("What the first window showed", "wide")]  # fmt: skip
+    note = "Time to recover: from the end of the first window, when it could be known, to the end of a healthy one."
     open_now = found[-1].recovered is None
     ended = ("the last one not over", "all recovered") if len(found) > 1 else ("not over", "recovered")
     words = f"{formatting.count(len(found), 'incident')}, {ended[not open_now]}"
     tone: Tone = "critical" if open_now else "watch" if report.story == "RECURRING" else "good"
-    return blocks.piece(blocks.table("Incidents, newest first", columns, rows), found=Finding(words, tone))
+    return blocks.piece(blocks.table("Incidents, newest first", columns, rows, note=note), found=Finding(words, tone))
 
 
 def flips(report: HistoryReport) -> Piece:
@@ -163,9 +166,15 @@ def flips(report: HistoryReport) -> Piece:
     ]  # fmt: skip
     columns: list[Column] = [("Window", "time"), ("From", "short"), ("To", "short"), ("Cause", "wide")]
     note = f"{len(found) - _SHOWN:,} older ones not shown." if len(found) > _SHOWN else ""
-    words = formatting.count(len(found), "flip")
-    shown = [blocks.table("Flips, newest first", columns, rows, note=note)] if rows else []
-    return blocks.piece(*shown, found=Finding(words, "plain"))
+    if not rows:
+        return blocks.piece(found=Finding("The status never changed", "plain"), omit=report.story == "NO_TRAFFIC")
+    newest = f"the newest on {rows[0][0]}, from {rows[0][1]} to {rows[0][2]['text']}"
+    words = (
+        f"{formatting.count(len(found), 'flip')}, {newest}"
+        if len(found) > 1
+        else f"1 flip, {newest.removeprefix('the newest ')}"
+    )
+    return blocks.piece(blocks.table("Flips, newest first", columns, rows, note=note), found=Finding(words, "plain"))
 
 
 def steps(report: HistoryReport) -> Piece:
@@ -181,7 +190,7 @@ def steps(report: HistoryReport) -> Piece:
     hashed = log.dropna(subset=["policy_hash"])
     changes = hashed[hashed["policy_hash"] != hashed["policy_hash"].shift()].to_dict("records")
     policies = [f"{formatting.time(row['date'])}: {row['policy_hash']}" for row in changes]
-    columns: list[Column] = [("Step", "short"), ("First row", "time"), ("Rows", "number"), ("Decision", "wide"),
+    columns: list[Column] = [("Step", "short"), ("First row", "time"), ("Rows", "number"), "Decision",
                              ("Window", "wide")]  # fmt: skip
     sentence = (
         f"Policy hashes in the log: {'; '.join(policies)}." if policies
@@ -190,7 +199,7 @@ def steps(report: HistoryReport) -> Piece:
     shown = [blocks.table("Steps as the log names them", columns, rows), blocks.sentence(sentence)]
     if report.missed:
         shown.append(blocks.notes([("watch", "Look missed", text) for text in report.missed[-_MISSED:]]))
-    furthest = rows[-1][0] if rows else "no step named"
+    furthest = f"Furthest step: {rows[-1][0]}" if rows else "No step named"
     missed = f"; {formatting.count(len(report.missed), 'look')} missed" if report.missed else ""
     return blocks.piece(*shown, found=Finding(f"{furthest}{missed}", "watch" if missed else "plain"))
 
@@ -226,7 +235,7 @@ def beside_log(report: HistoryReport) -> Piece:
         "A row's window may be another than the one of its date: vpanalysis evidence verify computes each row again. "
         "Windows of a log overlap, so its missions must not be added up."
     )
-    told = f"{apart:,} with another status than its day's data" if compared else "none comparable with these data"
+    told = f"{apart:,} with another status than the data of their day" if compared else "none comparable with the data"
     left = f"; {len(rows) - compared:,} not comparable" if 0 < compared < len(rows) else ""
     words = f"{formatting.count(len(rows), 'row')}, {told}{left}"
     return blocks.piece(blocks.table("The log's rows beside the data", columns, rows, note=note),
@@ -242,9 +251,14 @@ def first_errors(report: HistoryReport) -> Piece:
     ]
     columns: list[Column] = [("First window", "time"), ("Kind", "short"), ("Error", "wide"), ("Events", "number")]
     note = f"{len(found) - _SHOWN:,} older ones not shown." if len(found) > _SHOWN else ""
-    last = f", the newest since {_day(found['first_seen'].iloc[-1])}" if len(found) else ""
-    shown = [blocks.table("Errors by first appearance, newest first", columns, rows, note=note)] if rows else []
-    return blocks.piece(*shown, found=Finding(f"{formatting.count(len(found), 'kind')} of error{last}", "plain"))
+    if not rows:
+        silent = Finding("No fallback and no failure left an error text", "plain")
+        return blocks.piece(found=silent, omit=report.story == "NO_TRAFFIC")
+    words = f"{formatting.count(len(found), 'kind')} of error, the newest since {rows[0][0]}"
+    return blocks.piece(
+        blocks.table("Errors by first appearance, newest first", columns, rows, note=note),
+        found=Finding(words, "plain"),
+    )
 
 
 def guardrail(report: HistoryReport) -> Finding:
@@ -272,11 +286,15 @@ def table(report: HistoryReport) -> Piece:
         for row in reversed(report.windows.to_dict("records"))
     ]  # fmt: skip
     columns: list[Column] = [
-        ("Window", "time"), ("Missions", "number"), ("Fell back", "number"), ("Failed", "number"), ("Rate", "number"),
-        ("95 % interval", "number"), ("p95", "number"), ("Status", "short"), ("Gate", "short"),
+        ("Window", "time"), ("Missions", "number"), ("Fell back", "number"), ("Failed", "number"),
+        ("Fallback rate", "number"), ("95 % interval", "number"), ("p95", "number"), ("Status", "short"),
+        ("Gate", "short"),
     ]  # fmt: skip
-    words = Finding(formatting.count(len(rows), "window"), "plain")
-    return blocks.piece(blocks.table("All windows, newest first", columns, rows), found=words)
+    silent = int((report.windows["missions"] == 0).sum())
+    words = formatting.count(len(rows), "window") + (f", {silent:,} of them without traffic" if silent else "")
+    note = "The interval is of the fallback rate (Wilson). The gate is the one that decided first."
+    every = blocks.table("All windows, newest first", columns, rows, note=note)
+    return blocks.piece(every, found=Finding(words, "plain"), omit=not rows)
 
 
 def made(report: HistoryReport) -> Piece:

@@ -1,5 +1,6 @@
 """A lane's history in figures: decisions as a band, rates and p95 with their intervals, the guardrail."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pandas as pd
@@ -65,11 +66,11 @@ def _decisions(report: HistoryReport, ax: Axes) -> str:
 
 def _steps(report: HistoryReport, ax: Axes) -> None:
     """Marks the first row of each step of the rollout that the log names."""
-    for step in reversed(STEPS):
+    for place, step in enumerate(reversed(STEPS)):
         of_step = report.log[report.log["step"] == step]
         if len(of_step) and report.windows["window_start"].iloc[0] <= (first := of_step["date"].iloc[0]):
             ax.axvline(first, color=PURPLE.light, linewidth=1, linestyle=":")
-            drawing.label(ax, step, (first, 0.02), (3, 2), PURPLE, va="bottom")
+            drawing.label(ax, step, (first, 0.02 + 0.16 * place), (3, 2), PURPLE, va="bottom")
 
 
 def rate(report: HistoryReport, ax: Axes | None = None) -> Axes:
@@ -81,23 +82,20 @@ def _rate(report: HistoryReport, ax: Axes) -> str:
     live, policy = report.windows[report.windows["missions"] > 0], report.policy
     if live.empty:
         return drawing.nothing(ax, "There is no mission, so there is no rate")
-    over = int((live["fallback_rate"] >= policy.fallback_watch).sum())
-    drawing.titled(ax, _reached("fallback rate", percent_limit(policy.fallback_watch), over, len(live)))
-    _series(ax, live, "fallback_rate", "rate_low", "rate_high")
-    drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
+    limits = (policy.fallback_watch, policy.fallback_critical)
+    rates, logged = live["fallback_rate"], _logged(report, ax, "rate")
+    drawing.titled(ax, _beyond("fallback rate", rates, limits[0], percent_limit, formatting.percent))
+    _series(ax, live, "fallback_rate", "rate_low", "rate_high", limits, percent_limit)
+    drawing.limits(ax, *limits, percent_limit)
     highs = live["rate_high"].quantile(0.9) if len(live) > 9 else live["rate_high"].median()
-    top = min(1.05, max(policy.fallback_critical * 1.25, float(live["fallback_rate"].max()) * 1.15, float(highs)))
-    _logged(report, ax, "rate")
+    top = min(1.05, max(policy.fallback_critical * 1.25, max(rates.max(), logged) * 1.15, float(highs)))
     ax.set_ylim(-0.02 * top, top)
     drawing.share_axis(ax, top)
     _going_on(ax, live, "rate_high")
     ax.set_ylabel("Fallback rate")
     _time(report, ax)
     drawing.legend(ax)
-    peak = live.iloc[int(live["fallback_rate"].argmax())]
-    return (
-        f"Highest {formatting.percent(peak['fallback_rate'])} in the window of {formatting.time(peak['window_start'])}."
-    )
+    return f"The highest is that of the window of {formatting.time(live['window_start'].iloc[int(rates.argmax())])}."
 
 
 def failures(report: HistoryReport, ax: Axes | None = None) -> Axes:
@@ -112,8 +110,10 @@ def _failures(report: HistoryReport, ax: Axes) -> str:
     share = (live["failures"] / live["missions"]).astype(float)
     worst = live.iloc[int(share.argmax())]
     failed, missions = int(live["failures"].sum()), int(live["missions"].sum())
-    most = f"; most in the window of {worst['window_start']:%d %b}: {formatting.percent(float(share.max()))}"
-    drawing.titled(ax, f"{formatting.share(failed, missions, 'mission')} failed{most if failed else ''}")
+    if not failed:
+        return drawing.nothing(ax, f"None of {formatting.count(missions, 'mission')} failed")
+    most = f"most in the window of {worst['window_start']:%d %b}: {formatting.percent(float(share.max()))}"
+    drawing.titled(ax, f"{formatting.share(failed, missions, 'mission')} failed; {most}")
     ax.bar(
         live["window_start"], share, live["window_end"] - live["window_start"], align="edge", color=ORANGE.light,
         linewidth=0, alpha=0.8,
@@ -137,13 +137,14 @@ def _p95(report: HistoryReport, ax: Axes) -> str:
     live, policy = report.windows.dropna(subset=["p95_seconds"]), report.policy
     if live.empty:
         return drawing.nothing(ax, "No mission has finished, so there is no p95")
-    over = int((live["p95_seconds"] >= policy.p95_watch_seconds).sum())
-    drawing.titled(ax, _reached("p95 run time", seconds_limit(policy.p95_watch_seconds), over, len(live)))
-    _series(ax, live, "p95_seconds", "p95_low", "p95_high")
-    drawing.limits(ax, policy.p95_watch_seconds, policy.p95_critical_seconds, seconds_limit)
-    _logged(report, ax, "p95_seconds")
-    low, high = float(live["p95_seconds"].min()), float(live["p95_seconds"].max())
-    drawing.seconds_axis(ax, "y", low if low > 0 else 0, high, policy.p95_critical_seconds)
+    limits = (policy.p95_watch_seconds, policy.p95_critical_seconds)
+    judged = limits if policy.profile == "sustained" else limits[1:]  # no gate of a rollout asks for the watch line
+    p95s, logged = live["p95_seconds"], _logged(report, ax, "p95_seconds")
+    drawing.titled(ax, _beyond("p95 run time", p95s, judged[0], seconds_limit, formatting.duration))
+    _series(ax, live, "p95_seconds", "p95_low", "p95_high", judged, seconds_limit)
+    drawing.limits(ax, *limits, seconds_limit)
+    low, high = float(p95s.min()), float(p95s.max())
+    drawing.seconds_axis(ax, "y", low if low > 0 else 0, max(high, logged), policy.p95_critical_seconds)
     _going_on(ax, live, "p95_high")
     ax.set_ylabel("p95 run time")
     _time(report, ax)
@@ -173,19 +174,36 @@ def _guardrail(report: HistoryReport, ax: Axes) -> str:
     top = min(1.05, max(0.2, float(rolling.max()) * 1.15))
     ax.set_ylim(0, top)
     drawing.share_axis(ax, top)
-    ax.set_ylabel(f"Highest of {ROLLING}")
+    ax.set_ylabel("Highest share")
     _time(report, ax)
     return ""
 
 
-def _reached(what: str, limit: str, windows: int, of: int) -> str:
-    if not windows:
-        return f"The {what} stayed below {limit} in {'the only window' if of == 1 else f'all {of:,} windows'}"
-    return f"The {what} reached {limit} in {'the only window' if of == 1 else f'{windows:,} of {of:,} windows'}"
+def _beyond(
+    what: str, values: "pd.Series[float]", limit: float, worded: Callable[[float], str], shown: Callable[[float], str]
+) -> str:
+    over, of, peak = int((values >= limit).sum()), len(values), shown(float(values.max()))
+    if of == 1:
+        return f"The {what} of the only window is {peak}, {'at or above' if over else 'below'} {worded(limit)}"
+    stood = f"was {worded(limit)} or more in {over:,} of" if over else f"stayed below {worded(limit)} in all"
+    return f"The {what} {stood} {of:,} windows; the highest was {peak}"
 
 
-def _series(ax: Axes, live: pd.DataFrame, value: str, low: str, high: str) -> None:
-    """Draws a value per window in the middle of it, with its interval: bars of few, a band of many."""
+def _series(
+    ax: Axes, live: pd.DataFrame, value: str, low: str, high: str, limits: Sequence[float],
+    worded: Callable[[float], str],
+) -> None:  # fmt: skip
+    """Draws a value per window in the middle of it, marked by the limits, with its interval: bars of few, else a band.
+
+    Args:
+        ax: The Axes.
+        live: The windows.
+        value: The column of the value.
+        low: The column of its interval's lower end.
+        high: The column of its upper end.
+        limits: Values from which it is marked, the critical one last.
+        worded: Words a limit.
+    """
     middle = live["window_start"] + (live["window_end"] - live["window_start"]) / 2
     if len(live) > _DENSE:
         ax.fill_between(middle, live[low], live[high], color=BAND.light, linewidth=0, label="95 % interval")
@@ -197,12 +215,15 @@ def _series(ax: Axes, live: pd.DataFrame, value: str, low: str, high: str) -> No
             label="95 % interval" if known.any() else "",
         )  # fmt: skip
         ax.plot(middle, live[value], color=BLUE.light, linewidth=0.8, alpha=0.5)
-    bad = ~live["lane_status"].isin(["HEALTHY", "NO_TRAFFIC"])
     marks = 9 if len(live) > _DENSE else 26
+    left = live[value].notna()
+    for limit, marker, ink in list(zip(limits[::-1], "s^", (CRITICAL, WATCH), strict=False)):
+        some = left & (live[value] >= limit)
+        left &= ~some
+        ax.scatter(middle[some], live[value][some], s=marks * 1.6, marker=marker, color=ink.light, linewidths=0,
+                   zorder=3, label=f"{worded(limit)} or more" if some.any() else None)  # fmt: skip
     if len(live) <= _DENSE:
-        ax.scatter(middle[~bad], live[value][~bad], s=marks, color=BLUE.light, linewidths=0, zorder=3)
-    ax.scatter(middle[bad], live[value][bad], s=marks * 1.6, marker="s", color=CRITICAL.light, linewidths=0, zorder=3,
-               label="window not healthy" if bad.any() else None)  # fmt: skip
+        ax.scatter(middle[left], live[value][left], s=marks, color=BLUE.light, linewidths=0, zorder=3)
 
 
 def _going_on(ax: Axes, live: pd.DataFrame, high: str) -> None:
@@ -211,16 +232,18 @@ def _going_on(ax: Axes, live: pd.DataFrame, high: str) -> None:
     over = live[live[high] > top]
     if len(over):
         middle = over["window_start"] + (over["window_end"] - over["window_start"]) / 2
-        ax.scatter(middle, [top] * len(over), s=22, marker="^", color=MUTED.light, linewidths=0, clip_on=False,
-                   zorder=3, label="interval goes on above")  # fmt: skip
+        ax.scatter(middle, [top] * len(over), s=22, marker="^", facecolors="none", edgecolors=MUTED.light,
+                   clip_on=False, zorder=3, label="interval goes on above")  # fmt: skip
 
 
-def _logged(report: HistoryReport, ax: Axes, column: str) -> None:
+def _logged(report: HistoryReport, ax: Axes, column: str) -> float:
+    """Marks what the log's rows say of the windows' time; returns the highest, 0 without any."""
     rows = report.log.dropna(subset=[column])
     rows = rows[rows["date"].between(report.windows["window_start"].min(), report.windows["window_end"].max())]
     if len(rows):
         ax.scatter(rows["date"], rows[column], s=30, marker="D", facecolors="none", edgecolors=PURPLE.light, zorder=4,
                    label="row of the evidence log")  # fmt: skip
+    return float(rows[column].max()) if len(rows) else 0.0
 
 
 def _time(report: HistoryReport, ax: Axes) -> None:
