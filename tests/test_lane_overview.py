@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from command_line import Ran, run_command
 from conftest import NOON, RuntimeDatabase
-from report_pages import EVENTS, HOSTILE, cells, executed
+from report_pages import EVENTS, HOSTILE, cells, executed, old_snapshot, table
 
 import vpanalysis as vp
 from vpanalysis.data.sample import SAMPLE_END, write_sample
@@ -96,12 +96,49 @@ def test_figures_stand_side_by_side(factory: RuntimeDatabase) -> None:
     found = cells(vp.tables.lanes(report), "Lanes")
     assert list(found) == ["vp.b", "vp.a"]
     assert found["vp.a"][:6] == [
-        {"tone": "good", "text": "HEALTHY"}, "0.0 % (0.0 to 6.0)", "0.0 %", "10.0 s", "active", "5 min"
+        {"tone": "good", "text": "HEALTHY"}, "60", "0.0 % (0.0 to 5.3 %)", "0.0 %", "10.0 s", "active"
     ]  # fmt: skip
-    assert found["vp.b"][2] == {"tone": "watch", "text": "16.7 %"}  # 10 of 60
-    assert found["vp.b"][6]["text"].endswith("0.0 %, 0.0 %, 28.6 %, 100.0 %")  # 2 of 7, 8 of 8
-    assert cells(vp.tables.lane_queues(report), "Queue")["vp.a"] == ["1.00 s", "1.00 s"]
+    bound = 0.0534  # where the e-process of 0 of 60 missions reaches 20, here by SciPy
+    from scipy.special import beta, betainc
+
+    mixed = beta(0.5, 60.5) * betainc(0.5, 60.5, bound) / (beta(0.5, 0.5) * betainc(0.5, 0.5, bound))
+    assert (1 + mixed) / 2 / (1 - bound) ** 60 == pytest.approx(20, rel=0.02)
+    assert found["vp.b"][3] == {"tone": "watch", "text": "16.7 %"}  # 10 of 60
+    assert found["vp.b"][7]["text"].endswith("0.0 %, 0.0 %, 28.6 %, 100.0 %")  # 2 of 7, 8 of 8
+    assert cells(vp.tables.lane_queues(report), "Queue")["vp.a"] == ["1.00 s"] * 3  # all missions, and two tiers
     assert [row.split(" | ")[2] for row in report.rows] == ["vp.b", "vp.a"]
+
+
+def test_a_lane_has_the_bounds_and_the_main_reason_of_its_own_report(factory: RuntimeDatabase) -> None:
+    report = vp.lane_overview(sources=str(factory.path), as_of=AS_OF)
+    alone = vp.rollout_report(source=str(factory.path), vp_id="vp.b", as_of=AS_OF)
+    low, high = alone.verdict.evidence.lower_bound, alone.verdict.evidence.upper_bound
+    assert low is not None
+    assert high is not None
+    ends = f"({100 * low:.1f} to {100 * high:.1f} %)"
+    assert cells(vp.tables.lanes(report), "Lanes")["vp.b"][2].endswith(ends)
+    [why] = vp.tables.fleet(report).content["why"]
+    assert why.startswith(f"vp.b: {alone.verdict.reasons[0].sentence}")
+
+
+def test_a_rate_of_a_source_that_lacks_events_is_a_lower_bound(tmp_path: Path) -> None:
+    report = vp.lane_overview(sources=old_snapshot(tmp_path)["source"])
+    piece = vp.tables.lanes(report)
+    [[*_, rate, _, _, _, _, _]] = cells(piece, "Lanes").values()
+    assert rate["tone"] in ("quiet", "watch")
+    assert rate["text"].startswith("at least ")
+    assert "to" not in rate["text"].split()
+    assert "the source lacks events" in table(piece, "Lanes")["note"]
+    assert "at least 0 of 60" in vp.tables.fleet_in_words(report).text
+
+
+def test_a_queue_without_tiers_is_shown_all_the_same(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.session()
+    for number in range(20):
+        fresh_database.mission(f"m{number}", wait=3.0, events=EVENTS)
+    piece = vp.tables.lane_queues(vp.lane_overview(sources=str(fresh_database.path), as_of=AS_OF))
+    assert piece.finding == "Longest p95: 3.00 s, on vp.coder.primary"
+    assert cells(piece, "Queue") == {"vp.coder.primary": ["3.00 s"]}
 
 
 def test_each_source_is_read_once_per_lane(factory: RuntimeDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +165,8 @@ def test_an_enabled_lane_that_is_absent_needs_somebody(
     monkeypatch.setenv("UA_VP_ENABLED_IDS", "vp.a, vp.gone")
     report = vp.lane_overview(sources=str(factory.path), as_of=AS_OF)
     assert (report.absent, report.headline) == (("vp.gone",), "2 of 3 lanes need you")
-    assert "vp.gone: enabled, but no source has anything of it" in vp.tables.fleet(report).content["why"]
+    assert "vp.gone: enabled, but no source has anything of it." in vp.tables.fleet(report).content["why"]
+    assert cells(vp.tables.lanes(report), "Lanes")["vp.gone"][0] == {"tone": "watch", "text": "absent"}
     assert vp.tables.roll_call(report).finding == "1 enabled lane absent: vp.gone"
     named = vp.lane_overview(sources=str(factory.path), as_of=AS_OF, enabled="vp.a")
     assert (named.absent, named.lane_status) == ((), "WATCH")

@@ -3,6 +3,7 @@
 from typing import NamedTuple, Protocol
 
 from vpanalysis.analysis.gates import BY_NAME
+from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import CAUTION, Evidence, LaneStatus, Verdict
 from vpanalysis.report.piece import Tone
 from vpanalysis.report.window_report import WindowReport
@@ -37,8 +38,12 @@ class Judged(Protocol):
     def verdict(self) -> Verdict:
         """The verdict."""
 
+    @property
+    def metrics(self) -> Metrics:
+        """What it rests on."""
 
-def incomplete(report: WindowReport) -> bool:
+
+def incomplete(report: Judged) -> bool:
     """Whether the source cannot show all events of its missions, so that counts of events are too low."""
     return report.metrics.quality.truncated_events is True
 

@@ -5,7 +5,7 @@ from collections import Counter
 from vpanalysis import formatting
 from vpanalysis.analysis.fleet import Lane
 from vpanalysis.report import blocks
-from vpanalysis.report.finding import TONES, Finding
+from vpanalysis.report.finding import TONES, Finding, incomplete
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.piece import MARKS, Piece, Tone
 from vpanalysis.report.sections import outages
@@ -24,11 +24,12 @@ def banner(report: FleetReport) -> Piece:
     """Returns the banner: how many lanes need somebody, which, why, and what to do first."""
     hit = {key for incident in report.incidents for key in incident.lanes}
     why = [
-        f"One incident, {outages.when(incident)} UTC: {', '.join(map(report.label, incident.lanes))}"
+        f"One incident, {outages.when(incident)} UTC, on {', '.join(map(report.label, incident.lanes))}: "
+        f"{formatting.share(incident.troubled, incident.missions, 'mission')} failed or fell back."
         for incident in report.incidents
     ]
-    why += [f"{report.label(lane.key)}: {_gates(lane)}" for lane in report.needy if lane.key not in hit]
-    why += [f"{lane}: {_ABSENT}" for lane in report.absent]
+    why += [f"{report.label(lane.key)}: {_main(lane)}" for lane in report.needy if lane.key not in hit]
+    why += [f"{lane}: {_ABSENT}." for lane in report.absent]
     more = len(why) - _NAMED
     window, tone = report.parameters, TONES[report.lane_status]
     bounds = [window["window_start"] or "beginning", f"to {window['window_end'] or 'open'}"]
@@ -38,7 +39,7 @@ def banner(report: FleetReport) -> Piece:
     facts = [
         ("Window, UTC", bounds if ranged else [newest]),
         ("Judged as of", [formatting.time(report.as_of)]),
-        ("The others", [f"{number:,} {what}," for what, number in calm.items()] or ["none"]),
+        ("Other lanes", [f"{number:,} {what}," for what, number in calm.items()] or ["none"]),
         (formatting.count(len(report.files), "source"), [f"{file.name}," for file in report.files]),
         ("Profile, policy", [f"{window['profile']},", window["policy"]]),
     ]
@@ -78,10 +79,9 @@ def reasons(report: FleetReport) -> Piece:
         if lane.excuse:
             text = f"{lane.verdict.lane_status.replace('_', ' ')} ({_gates(lane)}), {_EXCUSES[lane.excuse][1]}."
             found.append(("plain", report.label(lane.key), text))
-    gates = Counter(reason.gate for lane in report.needy for reason in lane.verdict.reasons)
-    words = ", ".join(
-        f"{gate.replace('_', ' ')} on {formatting.count(number, 'lane')}" for gate, number in gates.most_common(3)
-    )
+    gates = Counter(reason.gate for lane in report.needy for reason in lane.verdict.reasons).most_common()
+    named = [f"{gate.replace('_', ' ')} on {formatting.count(number, 'lane')}" for gate, number in gates[:3]]
+    words = ", ".join([*named, f"{len(gates) - 3} more"] if len(gates) > 3 else named)
     heading = Finding(words[:1].upper() + words[1:] or "Nothing that needs somebody", TONES[report.lane_status])
     return blocks.piece(*([blocks.notes(found)] if found else []), found=heading, omit=not found)
 
@@ -94,7 +94,7 @@ def in_words(report: FleetReport) -> Piece:
         parts = [
             f"{MARKS[TONES[verdict.lane_status]]} {report.label(lane.key)}: {verdict.decision} ({verdict.lane_status})",
             f"{formatting.share(failed.count('failed'), failed.finished)} failed",
-            f"{formatting.share(verdict.missions_with_fallback, verdict.missions_considered)} fell back",
+            _fell_back(lane),
             f"p95 {formatting.duration(verdict.latency_seconds.p95_seconds)}",
         ]
         lines.append(", ".join(parts) + (f"; {_EXCUSES[lane.excuse][1]}" if lane.excuse else ""))
@@ -102,8 +102,21 @@ def in_words(report: FleetReport) -> Piece:
 
 
 def _gates(lane: Lane) -> str:
-    names = ", ".join(reason.gate.replace("_", " ") for reason in lane.verdict.reasons)
-    return f"{lane.verdict.lane_status.replace('_', ' ')}, {names}" if lane.needs else names
+    return ", ".join(reason.gate.replace("_", " ") for reason in lane.verdict.reasons)
+
+
+def _main(lane: Lane) -> str:
+    """The main reason in a sentence, and the names of the others."""
+    reasons = lane.verdict.reasons
+    others = f" Also: {', '.join(reason.gate.replace('_', ' ') for reason in reasons[1:])}." if reasons[1:] else ""
+    return reasons[0].sentence + others
+
+
+def _fell_back(lane: Lane) -> str:
+    if lane.verdict.evidence.signal == "not recorded":
+        return "fallbacks not recorded"
+    share = formatting.share(lane.verdict.missions_with_fallback, lane.verdict.missions_considered)
+    return f"{'at least ' * incomplete(lane)}{share} fell back"
 
 
 def _standing(lane: Lane) -> str:

@@ -4,55 +4,61 @@ from itertools import pairwise
 from typing import Any
 
 from vpanalysis import formatting
-from vpanalysis.analysis import intervals
 from vpanalysis.analysis.fleet import Lane
 from vpanalysis.analysis.incident import troubles
-from vpanalysis.analysis.run_times import TierWait, tiers
-from vpanalysis.report import blocks
+from vpanalysis.analysis.run_times import TierWait, tiers, waiting
+from vpanalysis.report import blocks, drawing
 from vpanalysis.report.blocks import Column
-from vpanalysis.report.finding import STRENGTHS, TONES, Finding, gate_tone, strength
+from vpanalysis.report.finding import STRENGTHS, TONES, Finding, gate_tone, incomplete, strength
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.sections.tile import sparkline
 
 #: Parts of a lane's missions whose troubled shares its trend shows.
 _PARTS = 8
+#: Characters of a session's status, which a database may make long.
+_STATUS_CHARACTERS = 24
+_ALL = "all missions"
 
 
 def side_by_side(report: FleetReport) -> Piece:
-    """Returns the table of all lanes, those that need somebody first."""
+    """Returns the table of all lanes, those that need somebody first; enabled ones that are absent at its end."""
     columns: list[Column] = [
-        "Lane", ("Status", "short"), ("Fallback rate", "number"), ("Failed", "number"), ("p95", "number"),
-        "Session", ("Sign of life", "number"), "Trouble",
+        "Lane", ("Status", "short"), ("Missions", "number"), ("Fallback rate", "number"), ("Failed", "number"),
+        ("p95", "number"), "Session", ("Sign of life", "number"), "Trouble",
     ]  # fmt: skip
     rows = [_row(report, lane) for lane in report.lanes]
+    rows += [[lane, blocks.marked("watch", "absent"), *[""] * (len(columns) - 2)] for lane in report.absent]
     note = (
-        "Fallback rate with its 95 % interval (Wilson). p95 is of the run time. Trouble: the share of missions that "
-        "failed or fell back, from the oldest eighth of the window to the newest, on a scale from none to all."
+        "In brackets the bounds of the true fallback rate, each at 95 %, as the lane's own report has them: they rest "
+        "on the settled missions that could record a fallback, and hold for an open window however often one looks. "
+        "Failed: of the finished missions. p95 is of the run time. Trouble: the share of missions that failed or fell "
+        "back, from the oldest eighth of the window to the newest, on a scale from none to all."
     )
+    if any(map(incomplete, report.lanes)):
+        note += " At least: the source lacks events, so that more missions may have fallen back."
     table = blocks.table("Lanes, those that need somebody first", columns, rows, note=note)
     seconds = [p95 for lane in report.lanes if (p95 := lane.metrics.latency_seconds.p95_seconds) is not None]
-    words = "No lane has a run time"
-    if seconds:
-        words = f"Run time p95 from {formatting.duration(min(seconds))} to {formatting.duration(max(seconds))}"
+    ends = list(dict.fromkeys(formatting.duration(end(seconds)) for end in (min, max))) if seconds else []
+    words = f"Run time p95 {'from ' * (len(ends) - 1)}{' to '.join(ends)}" if ends else "No lane has a run time"
     return blocks.piece(table, found=Finding(words, "plain"))
 
 
 def queue_wait(report: FleetReport) -> Piece:
-    """Returns how long missions of each tier waited in the queue, lane by lane."""
-    found = {lane.key: {one.tier: one for one in tiers(lane.metrics)} for lane in report.lanes}
+    """Returns how long missions waited in the queue, lane by lane and tier by tier."""
+    found = {lane.key: _waits(lane) for lane in report.lanes}
     names = list(dict.fromkeys(tier for held in found.values() for tier in held))
     if not names:
         return blocks.piece(found=Finding("No source tells how long missions waited", "quiet"))
     rows = [[report.label(key), *(_wait(held.get(name)) for name in names)] for key, held in found.items()]
     columns: list[Column] = ["Lane", *((name, "number") for name in names)]
     longest = max(
-        ((one.p95_seconds, one.tier, key) for key, held in found.items() for one in held.values() if one.p95_seconds),
+        ((one.p95_seconds, key) for key, held in found.items() if (one := held.get(_ALL)) and one.p95_seconds),
         default=None,
     )
     words = "No mission has started"
     if longest:
-        words = f"Longest p95: {formatting.duration(longest[0])}, {longest[1]} of {report.label(longest[2])}"
+        words = f"Longest p95: {formatting.duration(longest[0])}, on {report.label(longest[1])}"
     note = "p95 of created to started; in brackets the missions that still wait."
     return blocks.piece(blocks.table("Queue wait by tier", columns, rows, note=note), found=Finding(words, "plain"))
 
@@ -71,13 +77,14 @@ def evidence_rows(report: FleetReport) -> Piece:
     ]
     columns: list[Column] = ["Lane", "Decision", "Claim: rarely falls back", "Claim: rarely fails", "Policy"]
     lines = formatting.visible("\n".join(report.rows))
+    shown = sum(lane.verdict.evidence.strength == "supports" for lane in report.lanes)
     return blocks.piece(
         blocks.folded(
             "Decisions, and the rows for the evidence log",
             blocks.table("Decision and evidence of each lane", columns, rows),
             blocks.command("The rows, in the same order:", lines),
         ),
-        found=Finding(f"{formatting.count(len(rows), 'line')} of Markdown for the log", "plain"),
+        found=Finding(f"Shown to fall back rarely: {shown:,} of {formatting.count(len(rows), 'lane')}", "plain"),
     )
 
 
@@ -99,10 +106,11 @@ def _row(report: FleetReport, lane: Lane) -> list[Any]:
     return [
         report.label(lane.key),
         blocks.marked(TONES[verdict.lane_status], verdict.lane_status.replace("_", " ")),
+        formatting.known_count(verdict.missions_considered),
         _marked(lane, _rate(lane), "fallback_rate", "rolling_fallback", "recent_change"),
         _marked(lane, formatting.percent(failed), "failures"),
         _marked(lane, formatting.duration(metrics.latency_seconds.p95_seconds), "latency", "slow_share"),
-        _marked(lane, metrics.session_status or "unknown", "session"),
+        _marked(lane, drawing.short_name(metrics.session_status or "unknown", _STATUS_CHARACTERS), "session"),
         _marked(lane, formatting.duration(since), "freshness"),
         blocks.trend(sparkline(trend, 1.0), in_words),
     ]
@@ -110,17 +118,30 @@ def _row(report: FleetReport, lane: Lane) -> list[Any]:
 
 def _marked(lane: Lane, text: str, *gates: str) -> Any:
     tone = gate_tone(lane, *gates)
-    return blocks.marked(tone, text) if tone in ("watch", "critical") else text
+    if "fallback_rate" in gates and incomplete(lane) and tone not in ("watch", "critical"):
+        tone = "quiet"
+    return blocks.marked(tone, text) if tone in ("quiet", "watch", "critical") else text
 
 
 def _rate(lane: Lane) -> str:
-    verdict = lane.verdict
-    if verdict.evidence.signal == "not recorded":
+    verdict, evidence = lane.verdict, lane.verdict.evidence
+    if evidence.signal == "not recorded":
         return "not recorded"
-    fell_back, considered = verdict.missions_with_fallback, verdict.missions_considered
-    found = intervals.wilson(fell_back, considered) if fell_back is not None and considered else None
-    ends = f" ({100 * (found.low or 0):.1f} to {100 * (found.high or 0):.1f})" if found else ""
-    return formatting.percent(verdict.fallback_rate if considered else None) + ends
+    rate = formatting.percent(verdict.fallback_rate if verdict.missions_considered else None)
+    if incomplete(lane):
+        return f"at least {rate}"
+    if evidence.lower_bound is None or evidence.upper_bound is None:
+        return rate
+    return f"{rate} ({100 * evidence.lower_bound:.1f} to {formatting.percent(evidence.upper_bound)})"
+
+
+def _waits(lane: Lane) -> dict[str, TierWait]:
+    """The queue wait of all missions of a lane, and of each tier; empty when unknown."""
+    queue = lane.metrics.queue_wait_seconds
+    if queue is None:
+        return {}
+    whole = TierWait(_ALL, queue.count, queue.p50_seconds, queue.p95_seconds, len(waiting(lane.metrics)))
+    return {one.tier: one for one in (whole, *tiers(lane.metrics))}
 
 
 def _wait(tier: TierWait | None) -> str:

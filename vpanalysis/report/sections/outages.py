@@ -45,12 +45,14 @@ def table(report: FleetReport) -> Piece:
         for incident in report.incidents
     ]
     columns: list[Column] = [
-        ("UTC", "short"), "Lanes", ("Failed or fell back", "number"), ("Most frequent error", "wide"), ("p", "number"),
+        ("When (UTC)", "short"), "Lanes", ("Failed or fell back", "number"), ("Most frequent error", "wide"),
+        ("p", "number"),
     ]  # fmt: skip
     note = (
         "Each lane is held against itself: how likely are so many of its failures and fallbacks within one stretch of "
         "time, if they lie anywhere among its missions (hypergeometric)? Two lanes or more must have too many in the "
-        "same stretch (partial conjunction, Benjamini and Heller 2008). p allows for all stretches that were looked at."
+        "same stretch (partial conjunction, Benjamini and Heller 2008). p allows for all stretches that were looked "
+        "at. In an error, # stands for an id or a number."
     )
     shown = [blocks.table("Incidents of several lanes", columns, rows, note=note)] if rows else []
     return blocks.piece(*shown, found=finding(report))

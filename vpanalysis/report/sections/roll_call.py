@@ -17,13 +17,13 @@ def table(report: FleetReport) -> Piece:
     if dormant:
         words.append(f"{formatting.count(len(dormant), 'source')} dormant")
     enabled = f"all {formatting.count(len(report.enabled), 'enabled lane')} present" if report.enabled else ""
-    found = "; ".join(words) or enabled or "Nobody says which lanes are to be there"
+    found = "; ".join(words) or enabled or "No list of enabled lanes was given"
     columns: list[Column] = ["Source", "Kind", ("Lanes", "number"), ("Last sign of life", "time"), "State"]
     rows = [
         [file.name, file.kind, f"{file.lanes:,}", formatting.time(file.last_activity), _state(file, file in dormant)]
         for file in report.files
     ]
-    note = "" if report.enabled else "UA_VP_ENABLED_IDS or the parameter enabled says which lanes are to be there."
+    note = "" if report.enabled else "UA_VP_ENABLED_IDS or the parameter enabled names the lanes that should be here."
     tone: Tone = "watch" if report.absent else "quiet" if dormant or not report.enabled else "good"
     sources = blocks.table("Sources", columns, rows, note=note)
     return blocks.piece(sources, found=Finding(found[:1].upper() + found[1:], tone))
