@@ -214,14 +214,15 @@ WHILE_OPEN = {
 }
 
 
-@pytest.mark.parametrize("change", WHILE_OPEN.values(), ids=WHILE_OPEN)
-@pytest.mark.parametrize("compatible", [False, True])
-def test_a_change_beside_a_gateway_is_seen(
-    path: Path, gateway: GatewayProcess, change: Callable[[GatewayProcess, Path], None], compatible: bool
-) -> None:
+#: The cache knows a question and the file's state, not how an answer is read; so most ask what is read fastest.
+ASKED = [(change, True) for change in WHILE_OPEN] + [("commit", False), ("commit and close", False)]
+
+
+@pytest.mark.parametrize(("change", "compatible"), ASKED)
+def test_a_change_beside_a_gateway_is_seen(path: Path, gateway: GatewayProcess, change: str, compatible: bool) -> None:
     server = Server(path)
     before = kept(server, gateway_compatible=compatible)
-    change(gateway, path)
+    WHILE_OPEN[change](gateway, path)
     after = server.ask(gateway_compatible=compatible)
     assert after != before
     assert after == server.ask_fresh(gateway_compatible=compatible)
@@ -298,22 +299,22 @@ WHILE_CLOSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("journal", ["WAL", "DELETE", "PERSIST"])
-@pytest.mark.parametrize("pause", [0, 0.06], ids=["at once", "settled"])
+@pytest.mark.parametrize(("journal", "pause"), [("WAL", 0), ("WAL", 0.06), ("DELETE", 0), ("PERSIST", 0.06)])
 @pytest.mark.parametrize("change", WHILE_CLOSED, ids=lambda change: change.__name__)
 def test_a_change_of_a_closed_database_is_seen(
     path: Path, change: Callable[[Path], None], pause: float, journal: str
 ) -> None:
+    """At once and when the file's times have settled; which journal it has matters only for what the header tells."""
     write_alone(path, f"PRAGMA journal_mode = {journal}")
     if journal != "WAL" and change is written_alone:
         change = lambda path: write_alone(path, FAILED)  # noqa: E731  # it counts
     server = Server(path)
-    before = kept(server)
+    before = kept(server, gateway_compatible=1)
     change(path)
     time.sleep(pause)
-    after = server.ask()
+    after = server.ask(gateway_compatible=1)
     assert after["mission_counts"] == {"failed": 1, "running": 1} != before["mission_counts"]
-    assert after == server.ask_fresh()
+    assert after == server.ask_fresh(gateway_compatible=1)
 
 
 def test_a_database_that_is_restored_beside_its_old_wal(path: Path, gateway: GatewayProcess) -> None:
@@ -336,7 +337,6 @@ def test_each_of_many_commits_is_seen_at_once(path: Path, gateway: GatewayProces
     server = Server(path)
     for number in range(12):
         gateway.run(f"UPDATE vp_sessions SET last_error = '{number:04d}'")
-        assert server.ask(mission_limit=1)["session"]["last_error"] == f"{number:04d}"
         assert server.ask(mission_limit=1, gateway_compatible=1)["session"]["last_error"] == f"{number:04d}"
 
 
@@ -346,7 +346,7 @@ def test_writers_that_come_and_go_are_seen_at_once(path: Path, gateway: GatewayP
     server = Server(path)
     for number in range(25):
         gateway.run("REOPEN", f"UPDATE vp_sessions SET last_error = '{number:04d}'", "REOPEN")
-        assert server.ask(mission_limit=1)["session"]["last_error"] == f"{number:04d}"
+        assert server.ask(mission_limit=1, gateway_compatible=1)["session"]["last_error"] == f"{number:04d}"
 
 
 @pytest.mark.parametrize(
@@ -439,10 +439,10 @@ def test_a_row_of_the_future_is_seen_when_its_time_comes(path: Path, row: Callab
     gateway.close()
 
 
-@pytest.mark.parametrize("minutes", range(-30, 150, 30))
+@pytest.mark.parametrize("minutes", [-30, 0, 60])
 def test_at_any_moment_the_answer_is_that_of_a_fresh_read(path: Path, gateway: GatewayProcess, minutes: int) -> None:
     server = Server(path)
-    for later in (0, 14, 15, 30, 61, 100_000):
+    for later in (0, 15, 61, 100_000):
         server.source.moment = NOON + timedelta(minutes=minutes + later)
         assert server.ask() == server.ask_fresh()
 
@@ -544,13 +544,13 @@ def descriptors() -> int:
 
 
 @pytest.mark.parametrize("aside", [False, True], ids=["replaced", "moved aside"])
-def test_a_file_that_is_replaced_100_times_leaks_no_descriptor(path: Path, aside: bool) -> None:
+def test_a_file_that_is_replaced_again_and_again_leaks_no_descriptor(path: Path, aside: bool) -> None:
     template = path.with_name("template")
     shutil.copy(path, template)
     server = Server(path)
     server.ask()
     before = descriptors()
-    for number in range(100):
+    for number in range(20):
         shutil.copy(template, path.with_name("next"))
         if aside:
             path.rename(path.with_name(f"old-{number}"))
@@ -564,7 +564,7 @@ def test_a_gateway_that_comes_and_goes_leaks_no_descriptor(path: Path, gateway: 
     server = Server(path)
     server.ask()
     before = descriptors()
-    for _ in range(30):
+    for _ in range(20):
         gateway.run("REOPEN", "UPDATE vp_sessions SET last_error = 'x'")
         server.ask(mission_limit=1, gateway_compatible=1)
     assert descriptors() <= before + 1
