@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +15,12 @@ from typing import Any, TypeVar, cast
 
 import nbformat
 import pytest
+from _pytest.mark import ParameterSet
 from conftest import MADE, NOON, RuntimeDatabase
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
+import vpanalysis as vp
 from vpanalysis.data.sample import CHOICES, SAMPLE_END, SCENARIOS, write_sample
 from vpanalysis.report import style
 from vpanalysis.report.html import to_html
@@ -81,10 +83,10 @@ def hostile_lane(folder: Path) -> dict[str, Any]:
     }
 
 
-def ten_thousand_missions(folder: Path) -> dict[str, Any]:
-    """10,000 missions of a sample lane in which 26 of 100 fall back."""
-    path = write_sample(folder / "long.db", "critical", missions=24_000)
-    return {"source": str(path), "as_of": SAMPLE_END.isoformat(), "last_missions": 10_000}
+def five_thousand_missions(folder: Path) -> dict[str, Any]:
+    """5,000 missions of a sample lane in which 26 of 100 fall back."""
+    path = write_sample(folder / "long.db", "critical", missions=12_000)
+    return {"source": str(path), "as_of": SAMPLE_END.isoformat(), "last_missions": 5_000}
 
 
 def small_lane(folder: Path) -> dict[str, Any]:
@@ -160,14 +162,39 @@ DEGENERATE = {
     "three-weeks": three_weeks,
     "hostile": hostile_lane,
     "small": small_lane,
-    "10,000-missions": ten_thousand_missions,
+    "5,000-missions": five_thousand_missions,
 }
 
-#: The pages that are looked at: the main notebook on every window, the comparison where it differs.
-PAGES = [("rollout_window", window) for window in (*SCENARIOS, *DEGENERATE)]
-PAGES += [("window_comparison", window) for window in ("load-pressure", "no-traffic", "snapshot", "hostile")]
-PAGES += [("lane_overview", window) for window in ("outage", "snapshot", "hostile")]
-PAGES += [("rollout_history", window) for window in ("no-traffic", "three-weeks", "hostile")]
+WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "5,000-missions")]
+#: Scenarios whose pages and figures differ in kind; the others differ from them in numbers, sentences and gates.
+TELLING = ("healthy", "elevated", "critical", "failing", "no-traffic", "adapter-unstable")
+
+
+def telling(windows: Iterable[str]) -> list[ParameterSet]:
+    """Windows as parameters: those that differ in kind, and the others for `make thorough` only."""
+    return [_parameter(window, here=window in (*TELLING, *DEGENERATE)) for window in windows]
+
+
+def of_profiles(windows: Iterable[str]) -> list[ParameterSet]:
+    """Windows with profiles as parameters: all in a rollout; by the sustained table those that differ in kind."""
+    chosen = [window for window in windows if window in (*TELLING, *DEGENERATE)]
+    return [
+        *(_parameter(window, "rollout") for window in windows),
+        *(_parameter(window, "sustained", here=window in chosen) for window in windows),
+    ]
+
+
+def _parameter(*values: str, here: bool = True) -> ParameterSet:
+    return pytest.param(*values, id="-".join(values), marks=[] if here else pytest.mark.thorough)
+
+
+#: The pages that are looked at: the main notebook on every window, the others where they differ.
+PAGES = [_parameter("rollout_window", *one.values, here=not one.marks) for one in telling((*SCENARIOS, *DEGENERATE))]
+PAGES += [_parameter("window_comparison", window) for window in ("load-pressure", "hostile")]
+PAGES += [_parameter("window_comparison", window, here=False) for window in ("no-traffic", "snapshot")]
+PAGES += [_parameter("lane_overview", window) for window in ("outage", "hostile")]
+PAGES += [_parameter("rollout_history", window) for window in ("three-weeks", "hostile")]
+PAGES += [_parameter("lane_overview", "snapshot", here=False), _parameter("rollout_history", "no-traffic", here=False)]
 
 
 @functools.cache
@@ -175,15 +202,22 @@ def page(notebook: str, window: str) -> str:
     """Returns the page of a notebook on a sample scenario or a degenerate window; each is made once."""
 
     def make(folder: Path) -> str:
+        if notebook == "rollout_window":
+            return shown()
         made = _made(window, folder)
         if notebook == "lane_overview":
             kept = {name: made[name] for name in ("as_of", "window_label") if name in made}
             made = {"sources": made["source"], **kept}
         elif notebook == "rollout_history":
             made = {"source": made["source"]}
+        return shown(**made)
+
+    def shown(**given: Any) -> str:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(style, "_png", lambda figure: b"")  # which no page shows
-            return to_html(executed(notebook, **made))
+            if not given:
+                patch.setattr(vp, "rollout_report", lambda **_: report_on(window), raising=False)
+            return to_html(executed(notebook, **given))
 
     return _made_once(f"{notebook}-{window}", make)
 

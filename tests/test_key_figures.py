@@ -9,11 +9,10 @@ import pytest
 from conftest import NOON, RuntimeDatabase
 from hypothesis import example, given
 from hypothesis import strategies as st
-from report_pages import DEGENERATE, EVENTS, NEXT_DAY, of_a_window, page, report_on
+from report_pages import EVENTS, NEXT_DAY, WINDOWS, of_a_window, of_profiles, page, report_on
 from scipy.stats import beta
 
 from vpanalysis.analysis.verdict import CAUTION, Reason
-from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.report.finding import TONES, incomplete
 from vpanalysis.report.rollout import rollout_report
 from vpanalysis.report.sections import plots, tables
@@ -29,7 +28,6 @@ GATE_OF = {
     "Slow missions": "slow_share",
     "Session": "session",
 }
-WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "10,000-missions")]
 #: From nothing said to the worst.
 SEVERITY = ("plain", "good", "quiet", "watch", "critical")
 
@@ -167,8 +165,7 @@ def test_a_window_without_missions_has_no_rate() -> None:
 # --- tones
 
 
-@pytest.mark.parametrize("profile", ["rollout", "sustained"])
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(("window", "profile"), of_profiles(WINDOWS))
 def test_tiles_are_as_severe_as_their_gates_and_the_banner_as_every_tile(window: str, profile: str) -> None:
     report = report_on(window, profile)
     banner = SEVERITY.index(tables.verdict(report).tone)
@@ -187,8 +184,7 @@ def test_tiles_are_as_severe_as_their_gates_and_the_banner_as_every_tile(window:
     assert {reason.gate for reason in report.verdict.reasons if reason.caution in ("WATCH", "FORCE_FALLBACK")} <= named
 
 
-@pytest.mark.parametrize("profile", ["rollout", "sustained"])
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(("window", "profile"), of_profiles(WINDOWS))
 def test_no_heading_is_worse_than_the_banner(window: str, profile: str) -> None:
     report = report_on(window, profile)
     banner = tables.verdict(report).tone
@@ -198,8 +194,7 @@ def test_no_heading_is_worse_than_the_banner(window: str, profile: str) -> None:
             assert SEVERITY.index(tone) <= SEVERITY.index(banner), name
 
 
-@pytest.mark.parametrize("profile", ["rollout", "sustained"])
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(("window", "profile"), of_profiles(WINDOWS))
 def test_the_heading_names_the_tiles_that_stand_out_and_no_other(window: str, profile: str) -> None:
     report = report_on(window, profile)
     piece = tables.key_figures(report)

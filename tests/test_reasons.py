@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from conftest import NOON, RuntimeDatabase
-from report_pages import EVENTS, NEXT_DAY, cells, report_on, table
+from report_pages import EVENTS, NEXT_DAY, cells, of_profiles, report_on, table
 
 from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.report.rollout import rollout_report
@@ -15,11 +15,8 @@ from vpanalysis.report.sections import tables
 from vpanalysis.report.sections.reasons import finding
 from vpanalysis.report.window_report import WindowReport
 
-PROFILES = ("rollout", "sustained")
 
-
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("window", [*SCENARIOS, "small", "all-failed", "snapshot"])
+@pytest.mark.parametrize(("window", "profile"), of_profiles([*SCENARIOS, "small", "all-failed", "snapshot"]))
 def test_every_check_stands_in_one_table_what_decided_worst_first(window: str, profile: str) -> None:
     report = report_on(window, profile)
     piece, verdict = tables.reasons(report), report.verdict

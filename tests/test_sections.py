@@ -12,9 +12,19 @@ from typing import Any
 import pytest
 from command_line import run_command
 from conftest import NOON, RuntimeDatabase
-from report_pages import DEGENERATE, EVENTS, HOSTILE, NEXT_DAY, cells, of_a_window, one_mission, report_on, table
+from report_pages import (
+    EVENTS,
+    HOSTILE,
+    NEXT_DAY,
+    WINDOWS,
+    cells,
+    of_a_window,
+    of_profiles,
+    one_mission,
+    report_on,
+    table,
+)
 
-from vpanalysis.data.sample import SCENARIOS
 from vpanalysis.report import blocks
 from vpanalysis.report.piece import MIME, Piece
 from vpanalysis.report.rollout import rollout_report
@@ -24,7 +34,6 @@ from vpanalysis.report.window_report import WindowReport
 PIECES: dict[str, Callable[[WindowReport], Piece]] = {
     name: make for name, make in of_a_window(tables).items() if name != "in_words"
 }
-WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "10,000-missions")]
 FELL_BACK = (*EVENTS[:2], "vp.mission.fallback", EVENTS[2])
 #: Controls but for line breaks, and bidirectional marks: they hide or reorder what is read.
 INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -392,8 +401,7 @@ def test_the_checklists_snapshot_is_of_the_verdicts_own_missions(
     assert saved["fallback"]["missions_considered"] == report.verdict.missions_considered
 
 
-@pytest.mark.parametrize("profile", ["rollout", "sustained"])
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(("window", "profile"), of_profiles(WINDOWS))
 def test_one_action_has_one_command(window: str, profile: str) -> None:
     report = report_on(window, profile)
     text = " ".join(make(report).text for name, make in PIECES.items() if name != "recent_events")
