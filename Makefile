@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Hundreds of short processes: where no byte code is kept, each compiles the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup report test quick coverage lowest newest lint docs bench clean
+.PHONY: setup report test thorough quick coverage lowest newest lint docs bench clean
 
 setup: .venv/ready
 
@@ -18,10 +18,14 @@ report: setup
 	$(BIN)/vpanalysis report --source sample
 
 test: lint docs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env tests notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not thorough" --nbval --nbval-current-env tests notebooks
+
+# Of products, such as windows and notebooks, also the combinations that differ in numbers only.
+thorough: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
 
 quick: setup
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not thorough"
 
 # What tests reach without starting a process of their own.
 coverage: setup
