@@ -19,7 +19,7 @@ from conftest import LANE, NOON, RuntimeDatabase
 from test_gateway_answer import NOW, OTHER, write_hostile_database
 
 import vpanalysis as vp
-from vpanalysis.data import archive
+from vpanalysis.data import archive, duck
 from vpanalysis.data.source import SqliteSource
 from vpanalysis.data.table_source import TableSource
 from vpanalysis.data.tables import Tables
@@ -210,7 +210,7 @@ def test_row_ids_below_zero(fresh_database: RuntimeDatabase, tmp_path: Path) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from vpanalysis.data import archive
+from vpanalysis.data import archive, duck
 from vpanalysis.data.source import SqliteSource
 settle, left = archive._settle, [int(sys.argv[3])]
 def settle_until(*given):
@@ -382,5 +382,6 @@ def test_extensions_and_the_network_are_not_needed(
         return connect(config=config | nowhere)
 
     monkeypatch.setattr(duckdb, "connect", locked)
+    monkeypatch.setattr(duck, "_databases", {})
     archived(fresh_database.path, tmp_path / "a")
     assert_same_lane(tmp_path / "a", fresh_database.path)

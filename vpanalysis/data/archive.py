@@ -194,23 +194,23 @@ def _place(reading: SqliteReading, old: Manifest, table: str, columns: tuple[str
         reading.fetch("rows_now", table, present or ("event_id",), "1", count=False)
     texts = {name: name if name in present else "NULL::VARCHAR" for name in ("vp_id", "created_at", "mission_id")}
     reading.execute(
-        f"CREATE OR REPLACE TABLE places AS SELECT rid, {texts['created_at']} AS created_at, "
+        f"CREATE OR REPLACE TEMP TABLE places AS SELECT rid, {texts['created_at']} AS created_at, "
         f"{texts['mission_id']} AS mission_id, coalesce({texts['vp_id']}, '') AS lane FROM rows_now"
     )
     reading.read_times("places", ["created_at"])
     lanes = [row["lane"] for row in reading.rows("SELECT DISTINCT lane FROM places")]
     reading.execute(
-        "CREATE OR REPLACE TABLE lanes AS SELECT unnest(?::VARCHAR[]) AS lane, unnest(?::VARCHAR[]) AS folder",
+        "CREATE OR REPLACE TEMP TABLE lanes AS SELECT unnest(?::VARCHAR[]) AS lane, unnest(?::VARCHAR[]) AS folder",
         [lanes, list(map(safe_name, lanes))],
     )
     day = "'latest'" if table == "vp_sessions" else "coalesce(strftime(created_at, '%Y-%m-%d'), 'undated')"
     reading.execute(
-        f"CREATE OR REPLACE TABLE places AS SELECT rid, mission_id, folder, {day} AS day "
+        f"CREATE OR REPLACE TEMP TABLE places AS SELECT rid, mission_id, folder, {day} AS day "
         "FROM places JOIN lanes USING (lane)"
     )
     if table == "vp_missions":
         reading.execute(
-            "CREATE OR REPLACE TABLE homes AS SELECT mission_id, min(folder) AS folder, min(day) AS day "
+            "CREATE OR REPLACE TEMP TABLE homes AS SELECT mission_id, min(folder) AS folder, min(day) AS day "
             "FROM places WHERE mission_id <> '' GROUP BY mission_id"
         )
         if paths := old.paths(table):  # late events of missions that only the archive has belong there
@@ -222,16 +222,19 @@ def _place(reading: SqliteReading, old: Manifest, table: str, columns: tuple[str
             )
     elif table == "vp_events":  # an event lies with its mission, whatever lane it names
         reading.execute(
-            "CREATE OR REPLACE TABLE places AS SELECT rid, coalesce(homes.folder, places.folder) AS folder, "
+            "CREATE OR REPLACE TEMP TABLE places AS SELECT rid, coalesce(homes.folder, places.folder) AS folder, "
             "coalesce(homes.day, places.day) AS day FROM places LEFT JOIN homes USING (mission_id)"
         )
     reading.execute(
-        f"CREATE OR REPLACE TABLE placed AS SELECT home.folder AS home_folder, home.day AS home_day, rid AS rowid, "
+        "CREATE OR REPLACE TEMP TABLE placed AS "
+        "SELECT home.folder AS home_folder, home.day AS home_day, rid AS rowid, "
         f"{values(table, columns, set(stored(table, present)))} "
         "FROM rows_now JOIN (SELECT rid, {folder: folder, day: day} AS home FROM places) USING (rid) "
         "ORDER BY home_folder, home_day, rowid"
     )
-    reading.execute(f"CREATE OR REPLACE TABLE ids_now AS SELECT DISTINCT {identity(table, columns)} AS id FROM placed")
+    reading.execute(
+        f"CREATE OR REPLACE TEMP TABLE ids_now AS SELECT DISTINCT {identity(table, columns)} AS id FROM placed"
+    )
     reading.execute("DROP TABLE rows_now")
 
 
@@ -280,7 +283,7 @@ def _write_table(
         rows = f"SELECT {names} FROM placed WHERE home_folder = {here[0]} AND home_day = {here[1]}"
         if name is not None:
             rows += f" UNION ALL {_gone(reading, old.folder / name, table, columns)}"
-        reading.execute(f"CREATE OR REPLACE TABLE day_rows AS {rows}")
+        reading.execute(f"CREATE OR REPLACE TEMP TABLE day_rows AS {rows}")
         [found] = reading.rows(f"SELECT {marks} FROM day_rows")
         if name is not None and old.files[name]["fingerprint"] == found["fingerprint"]:
             files[name] = old.files[name]

@@ -67,7 +67,7 @@ class RowsReading(Reading):
                 row = f"rowid::HUGEINT * {_PLACES} + place AS rowid"
                 selects.append(f"SELECT {row}, {wanted} FROM {part} WHERE {' AND '.join(('true', *earlier))}")
             keys = ", ".join(f"{compared(name)} AS {name}" for name in KEYS if name in columns)
-            self.execute(f"CREATE VIEW {table} AS SELECT * REPLACE ({keys}) FROM ({' UNION ALL '.join(selects)})")
+            self.execute(f"CREATE TEMP VIEW {table} AS SELECT * REPLACE ({keys}) FROM ({' UNION ALL '.join(selects)})")
 
     def close(self) -> None:
         """Closes DuckDB and lets go of it."""
@@ -78,7 +78,7 @@ class RowsReading(Reading):
         """Creates ``into`` from ``vp_sessions``: each column as text, and ``type of X`` as SQLite named it."""
         keys = ", ".join(f"{_read(name)} AS {name}" for name in KEYS if name in self.columns["vp_sessions"])
         self.execute(
-            f"CREATE OR REPLACE TABLE {into} AS SELECT rowid AS rid, * EXCLUDE (rowid) REPLACE ({keys}) "
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT rowid AS rid, * EXCLUDE (rowid) REPLACE ({keys}) "
             f"FROM vp_sessions {rest}"
         )
 
@@ -91,7 +91,7 @@ class RowsReading(Reading):
             for name, expression in expressions.items()
         ]
         copied = f"SELECT rowid AS rid, {', '.join(values)} FROM {table} {rest}"
-        self.execute(f"CREATE OR REPLACE TABLE {into} AS WITH copied AS ({copied}) {select}")
+        self.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS WITH copied AS ({copied}) {select}")
 
 
 def _read(name: str, expression: str = "") -> str:
@@ -183,11 +183,11 @@ class ArchiveSource(MergedSource):
         paths, view = manifest.paths(table), f"part_{position}_{table}"
         if not paths:
             nothing = values(table, manifest.columns[table], ())
-            reading.execute(f"CREATE TABLE {view} AS SELECT 0::BIGINT AS rowid, 0 AS place, {nothing} WHERE false")
+            reading.execute(f"CREATE TEMP TABLE {view} AS SELECT 0::BIGINT AS rowid, 0 AS place, {nothing} WHERE false")
             return view
         names = ", ".join(map(quote, stored(table, manifest.columns[table])))
         place = f"(file_index + 1) * {_FILE} + file_row_number + {position * _SOURCE} AS place"
-        reading.execute(f"CREATE VIEW {view} AS SELECT rowid, {place}, {names} FROM {parquet(paths)}")
+        reading.execute(f"CREATE TEMP VIEW {view} AS SELECT rowid, {place}, {names} FROM {parquet(paths)}")
         return view
 
 

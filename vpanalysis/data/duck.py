@@ -1,5 +1,8 @@
 """DuckDB as this package uses it: in memory, with nothing to reach outside and nothing to be changed."""
 
+import os
+from threading import Lock
+
 import duckdb
 
 #: No file, network or extension; no spill folder (it would lie in the working folder, with rows in it).
@@ -9,18 +12,45 @@ _CONFIG = {
     "autoload_known_extensions": "false",
     "temp_directory": "",
 }
+#: One database for each way to use it: starting one costs as much as ten statements.
+_databases: dict[tuple[bool, bool], duckdb.DuckDBPyConnection] = {}
+_lock = Lock()
 
 
 def connect(*, files: bool = False, nulls_first: bool = False) -> duckdb.DuckDBPyConnection:
-    """Returns a connection to an empty database, times shown in UTC, its configuration locked.
+    """Returns a connection of its own, times shown in UTC, its configuration locked.
+
+    Others have the same database: what is made there has to be ``TEMP``, which no other sees and ends with it.
 
     Args:
         files: Lets it read and write files (Parquet); extensions stay locked out.
         nulls_first: Sorts NULL as SQLite does: before everything else.
     """
-    connection = duckdb.connect(config={**_CONFIG, "enable_external_access": "true" if files else "false"})
-    connection.execute("SET TimeZone = 'UTC'")
+    with _lock:
+        try:
+            connection = _databases[files, nulls_first].cursor()
+            connection.execute("SELECT 1").fetchall()
+        except (KeyError, duckdb.Error):  # none yet, or an error of DuckDB's own has left it unusable
+            _databases[files, nulls_first] = _start(files, nulls_first)
+            connection = _databases[files, nulls_first].cursor()
+        return connection
+
+
+def _start(files: bool, nulls_first: bool) -> duckdb.DuckDBPyConnection:
+    database = duckdb.connect(config={**_CONFIG, "enable_external_access": "true" if files else "false"})
+    database.execute("SET GLOBAL TimeZone = 'UTC'")
     if nulls_first:
-        connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
-    connection.execute("SET lock_configuration = true")
-    return connection
+        database.execute("SET GLOBAL default_null_order = 'nulls_first_on_asc_last_on_desc'")
+    database.execute("SET lock_configuration = true")
+    return database
+
+
+def _close_all() -> None:
+    """Ends the databases that nobody uses: a forked process would have them without their threads."""
+    _lock.acquire()
+    while _databases:
+        _databases.popitem()[1].close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_all, after_in_parent=_lock.release, after_in_child=_lock.release)

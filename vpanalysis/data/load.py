@@ -92,7 +92,7 @@ def name_windows(reading: Reading, windows: Sequence[RolloutWindow]) -> None:
         texts = texts if window.last_missions is None else ["NULL::VARCHAR"] * 2  # their dates may be any
         rows.append(f"({number}, {', '.join([*times, *texts])})")
     reading.execute(
-        f"CREATE OR REPLACE TABLE windows AS FROM (VALUES {', '.join(rows)}) "
+        f"CREATE OR REPLACE TEMP TABLE windows AS FROM (VALUES {', '.join(rows)}) "
         'v(w, "start", "end", as_of, text_from, text_until)'
     )
 
@@ -162,7 +162,7 @@ WITHIN = (
     "AND created_at <= as_of"
 )
 #: Each window's missions, with its moment of judgement, decided on parsed times; a condition follows.
-CHOSEN = "CREATE OR REPLACE TABLE chosen AS SELECT w, m.*, as_of FROM mission_rows m CROSS JOIN windows"
+CHOSEN = "CREATE OR REPLACE TEMP TABLE chosen AS SELECT w, m.*, as_of FROM mission_rows m CROSS JOIN windows"
 _SESSION_EVENTS = """
 SELECT event_id, vp_id, event_type, payload_json, created_at, created_at_text
 FROM session_event_rows

@@ -102,7 +102,7 @@ def fetch_events(
         past = f"last <= {moment(as_of)}"
         newest = f"SELECT last FROM packed WHERE {past} ORDER BY 1 DESC LIMIT 1 OFFSET {MAX_EVENT_LIMIT - 1}"
         plain = f"FROM packed WHERE {past} AND last < ({newest})"
-    reading.execute(f"CREATE OR REPLACE TABLE plain_missions AS {plain}")
+    reading.execute(f"CREATE OR REPLACE TEMP TABLE plain_missions AS {plain}")
     if packed and reading.beside:
         condition = "mission_id IN (SELECT mission_id FROM packed ANTI JOIN plain_missions USING (mission_id))"
     _fetch_rows(reading, "event_rows", vp_id, "0" if packed and not reading.beside else condition)
@@ -123,7 +123,7 @@ def _pack(reading: Reading, vp_id: str, condition: str, windows: bool) -> bool:
         return reading.fetch_packed("packed", vp_id, condition, _LETTERS, _TOLD)
     if not windows or "event_type" not in reading.columns.get("vp_events", ()):
         return False
-    reading.execute(f"CREATE OR REPLACE TABLE packed AS {_TOLD_BESIDE.replace('LANE', literal(vp_id))}")
+    reading.execute(f"CREATE OR REPLACE TEMP TABLE packed AS {_TOLD_BESIDE.replace('LANE', literal(vp_id))}")
     return True
 
 
@@ -136,7 +136,7 @@ def _fetch_rows(reading: Reading, into: str, vp_id: str, condition: str) -> None
 def fetch_shown(reading: Reading, newest: int, among: str = "mission_events") -> None:
     """Creates ``shown``: events that a report lists (the newest) or groups (fallbacks and failures), with payloads."""
     reading.execute(
-        f"CREATE OR REPLACE TABLE recent AS SELECT rid FROM {among} "
+        f"CREATE OR REPLACE TEMP TABLE recent AS SELECT rid FROM {among} "
         f"ORDER BY created_at DESC NULLS LAST, rid DESC LIMIT {newest}"
     )
     wanting = (
@@ -157,7 +157,7 @@ def fetch_shown(reading: Reading, newest: int, among: str = "mission_events") ->
 
 #: Every event of the chosen missions that happened by their window's ``as_of``, but those of plain missions.
 MISSION_EVENTS = """
-CREATE OR REPLACE TABLE mission_events AS
+CREATE OR REPLACE TEMP TABLE mission_events AS
 SELECT w, e.* FROM event_rows e JOIN (SELECT DISTINCT w, mission_id, as_of FROM chosen) USING (mission_id)
 WHERE created_at IS NULL OR created_at <= as_of
 """

@@ -101,7 +101,7 @@ class Reading(ABC):
         if present is None:
             nothing = (f"NULL::VARCHAR AS {quote(name)}, NULL::BLOB AS {quote('lost ' + name)}" for name in columns)
             copied = f"SELECT 0 AS rid, {', '.join(nothing)} WHERE false"
-            self.execute(f"CREATE OR REPLACE TABLE {into} AS WITH copied AS ({copied}) {select}")
+            self.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS WITH copied AS ({copied}) {select}")
         else:
             read = {column: quote(column) if column in present else "NULL" for column in columns}
             self._select(into, table, read | dict(replacing or {}), f"WHERE {where} {order}", select)
@@ -132,7 +132,9 @@ class Reading(ABC):
 
     def read_times(self, table: str, columns: Sequence[str]) -> None:
         """Replaces each column of a table in DuckDB by ``X_text`` and ``X``, as `fetch` does with its ``times``."""
-        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {_with_times(columns)} FROM {table} ORDER BY rowid")
+        self.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {_with_times(columns)} FROM {table} ORDER BY rowid"
+        )
         self._look_over(table, columns)
 
     def _look_over(self, table: str, times: Sequence[str], counted: Sequence[str] = (), label: str = "") -> None:
@@ -140,23 +142,26 @@ class Reading(ABC):
 
         Of the ``counted`` columns, ``label``'s, it counts what is no UTF-8 and what is no time stamp.
         """
-        odd = {column: f"{column} IS NULL AND {column}_text IS NOT NULL" for column in times}
-        wanted = [f"list(DISTINCT {column}_text) FILTER ({odd[column]}) AS {column}" for column in times]
+        wanted = [f"count({column}_text) > count({column}) AS {column}" for column in times]
         wanted += [f"count({quote('lost ' + column)}) AS {quote('lost ' + column)}" for column in counted]
         if not wanted:
             return
         [found] = self.rows(f"SELECT {', '.join(wanted)} FROM {table}")
         for column in times:
-            if not (texts := found[column]):
+            if not found[column]:
                 continue
+            odd = f"{column} IS NULL AND {column}_text IS NOT NULL"
+            texts = [
+                row["text"] for row in self.rows(f"SELECT DISTINCT {column}_text AS text FROM {table} WHERE {odd}")
+            ]
             moments = [parse_time(text) for text in texts]
             self.execute(
                 f"UPDATE {table} SET {column} = odd.moment FROM (SELECT unnest(?::VARCHAR[]) AS text, "
                 f"CAST(unnest(?::VARCHAR[]) AS TIMESTAMPTZ) AS moment) odd "
-                f"WHERE {odd[column]} AND {column}_text = odd.text",
+                f"WHERE {odd} AND {column}_text = odd.text",
                 [texts, [moment.isoformat() if moment else None for moment in moments]],
             )
-            [left] = self.rows(f"SELECT count(*) AS n FROM {table} WHERE {odd[column]} AND trim({column}_text) <> ''")
+            [left] = self.rows(f"SELECT count(*) AS n FROM {table} WHERE {odd} AND trim({column}_text) <> ''")
             if counted and left["n"]:
                 self.unreadable[f"{label}.{column}"] += left["n"]
         self.undecodable.update({f"{label}.{column}": n for column in counted if (n := found["lost " + column])})
@@ -272,7 +277,7 @@ class SqliteReading(Reading):
         self._duck.register("stream", stream)
         try:
             self._duck.execute(
-                f"CREATE OR REPLACE TABLE {into} AS WITH copied AS (SELECT rid, {lost} FROM "
+                f"CREATE OR REPLACE TEMP TABLE {into} AS WITH copied AS (SELECT rid, {lost} FROM "
                 f"(SELECT rid, {texts} FROM stream WHERE sentinel = 0)) {select}"
             )
         finally:

@@ -101,7 +101,7 @@ def _fetch_signs(reading: Reading, lane: str, dates: str, windows: Sequence[Roll
     judged_in = ", ".join(sorted({f"'{window.as_of:%Y-%m-%dT%H}'" for window in windows})) or "''"
     reading.execute(  # a stamp's form is looked at for the last one of an hour, seldom for all of them
         f"""
-        CREATE OR REPLACE TABLE signs AS
+        CREATE OR REPLACE TEMP TABLE signs AS
         WITH past AS (SELECT created_at, left(created_at, 13) AS hour FROM vp_events WHERE {lane} AND {dates}),
           lasts AS MATERIALIZED (
             SELECT created_at, hour, hour NOT IN ({judged_in}) AND {exact} AS enough
