@@ -99,7 +99,7 @@ def test_what_changed_since_the_window_before() -> None:
     found = entries("a", "HWWH")
     found[3] = replace(found[3], policy="playbook 2")
     page = render(found, START)
-    assert column(page, "Every report", "changed") == ["was WATCH, other policy", "", "was HEALTHY", "first"]
+    assert column(page, "Every report", "changed") == ["was WATCH, other policy", "", "was HEALTHY", "first report"]
     [heading] = re.findall(r'<tr class="group">(.*?)</tr>', page, re.DOTALL)
     assert "4 reports · 2 changes of status" in heading
     assert 'aria-label="Fallback rates so far: 0.0' in heading
@@ -110,7 +110,7 @@ def test_factories_of_one_lane_name_are_told_apart() -> None:
     page = render(entries("a", "HW") + entries("a", "HH", factory="beta"), START)
     assert column(page, "Reports that need you", "lane") == ["a (alpha)"]
     assert [(row["lane"], row["changed"]) for row in rows(page, "Every report")] == [
-        ("a (alpha)", "was HEALTHY"), ("a (alpha)", "first"), ("a (beta)", ""), ("a (beta)", "first"),
+        ("a (alpha)", "was HEALTHY"), ("a (alpha)", "first report"), ("a (beta)", ""), ("a (beta)", "first report"),
     ]  # fmt: skip
 
 
@@ -122,6 +122,18 @@ def test_an_overdue_look_is_said(profile: str, minutes: int, late: bool) -> None
     one = [replace(entry, profile=profile) for entry in entries("a", "HH")]
     page = render(one, START + timedelta(hours=2, minutes=minutes))
     assert ("next look overdue by 60.0\N{NO-BREAK SPACE}s" in page) is late
+
+
+def test_of_many_overdue_lanes_the_longest_overdue_are_told_first() -> None:
+    lanes = [
+        replace(entry, lane=f"l{place:02d}", name=f"l{place}") for place, entry in enumerate(entries("a", "H" * 12))
+    ]
+    lanes.append(replace(lanes[0], name="again", judged=(START + timedelta(hours=12, minutes=30)).isoformat()))
+    page = render(lanes, START + timedelta(hours=14))
+    notes = re.findall(r"(l\d+) \(alpha\): last judged", page)
+    assert notes == [f"l{place:02d}" for place in (*range(1, 12), 0)]
+    assert "<summary>2 more</summary>" in page
+    assert "12 lanes overdue" in page
 
 
 def test_another_report_costs_one_more_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +203,7 @@ def test_the_index_filters_and_sorts_without_a_network(tmp_path: Path, browser: 
     search.fill("reason W19")
     assert [text.split("\n")[0] for text in shown.all_inner_texts()] == ["b", "01 19:00"]
     search.fill("")
-    head = table.locator("thead button").filter(has_text="Rate")
+    head = table.locator("thead button").filter(has_text="Fallback")
     head.click()
     head.click()
     assert "19.0" in shown.first.inner_text()

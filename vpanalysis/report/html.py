@@ -126,7 +126,7 @@ def _sections(cells: Iterable[NotebookNode]) -> list[Section]:
         images = [block for block in section.blocks if block.title]
         if images and section.title and all(block.kind != "piece" for block in section.blocks):
             first = images[0]  # what it shows is what its section found
-            section.finding, section.tone, first.title = first.title, "quiet" if first.folded else "plain", ""
+            section.finding, first.title = first.title, ""
     return [section for section in sections if section.blocks or section.title]
 
 

@@ -30,6 +30,8 @@ _FORMAT = 1  # raised with every change of `Entry` or of what it is made from
 _TREND = 12
 #: Characters of a window's label: its column is as wide as its longest text.
 _LABEL = 40
+#: Lanes that are overdue and told at once; the others are folded.
+_LATE = 10
 #: The playbook's cadence (§7.1): at most 60 minutes apart in a rollout, at least twice a day in steady state.
 _CADENCE = {"rollout": timedelta(minutes=60), "sustained": timedelta(hours=12)}
 
@@ -120,12 +122,16 @@ def render(entries: Sequence[Entry], now: datetime) -> str:
     count = formatting.need_you(len(worst), len(entries))
     tone = TONES[worst[0].status] if worst else "good"  # type: ignore[index]
     newest = {entry.series[:2]: entry for entry in sorted(entries, key=lambda entry: entry.judged)}
-    late = [note for entry in newest.values() if (note := _overdue(entry, now))]
+    oldest_first = sorted(newest.values(), key=lambda entry: entry.judged)
+    late = [note for entry in oldest_first if (note := _overdue(entry, now))]
     several = len({entry.source for entry in entries}) > 1
     places = {entry.name: (one, place) for one in series for place, entry in enumerate(one)}
     needing = [_rows("Reports that need you, worst first", [_row(*places[entry.name], several) for entry in worst])]
     heading = Section("need", "Reports", count, tone, needing if worst else [])
-    due = [Shown("piece", {"kind": "blocks", "content": {"blocks": [blocks.notes(("watch", "", n) for n in late)]}})]
+    listed_late = [blocks.notes(("watch", "", note) for note in part) for part in (late[:_LATE], late[_LATE:]) if part]
+    if len(late) > _LATE:
+        listed_late[1] = blocks.folded(f"{len(late) - _LATE:,} more", listed_late[1])
+    due = [Shown("piece", {"kind": "blocks", "content": {"blocks": listed_late}})]
     dues = [Section("due", "Looks due", f"{formatting.count(len(late), 'lane')} overdue", "watch", due)] if late else []
     listed: list[dict[str, Any]] = []
     for one in sorted(series, key=_severity_of_series):
@@ -174,9 +180,8 @@ def _overdue(newest: Entry, now: datetime) -> str:
     if judged is None or cadence is None or newest.notebook != "rollout_window" or now - judged <= cadence:
         return ""
     late = formatting.duration((now - judged - cadence).total_seconds())
-    return (
-        f"{newest.lane} ({newest.source}): last judged {formatting.time(judged)}, next look overdue by {late} (§7.1)."
-    )
+    last = f"{newest.lane} ({newest.source}): last judged {formatting.time(judged)}"
+    return f"{last}, next look overdue by {late} (playbook §7.1)."
 
 
 def _heading(one: Sequence[Entry], several: bool, needing: int) -> dict[str, Any]:
@@ -225,7 +230,7 @@ def _trends(entries: Sequence[Entry]) -> dict[str, Any]:
 def _changed(before: Entry | None, entry: Entry) -> str:
     """What is different from the lane's window before: its status, or the policy that judged."""
     if before is None:
-        return "first"
+        return "first report"
     changes = [f"was {before.status.replace('_', ' ')}"] if before.status != entry.status else []
     changes += ["other policy"] if before.policy != entry.policy else []
     return ", ".join(changes)

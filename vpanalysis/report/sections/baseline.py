@@ -59,8 +59,8 @@ def table(report: WindowReport) -> Piece:
         _share_row(
             f"Slower than {seconds_limit(found.slow_after.seconds)}",
             found.slow,
-            found.slow_before.share if found.slow_before else None,
-            found.slow_after.share,
+            formatting.percent(found.slow_before.share if found.slow_before else None),
+            formatting.percent(found.slow_after.share),
         ),
     ]
     for name, change in quantiles:
@@ -93,17 +93,19 @@ def _failed(side: Metrics | None) -> int | None:
     return None if side is None or side.account.counts is None else side.account.count("failed")
 
 
-def _rate(side: Metrics | None) -> float | None:
-    return side.fallback.rate if side is not None and side.fallback.missions_considered else None
+def _rate(side: Metrics | None) -> str:
+    rate = side.fallback.rate if side is not None and side.fallback.missions_considered else None
+    least = side is not None and side.quality.truncated_events and rate is not None
+    return "at least " * bool(least) + formatting.percent(rate)
 
 
-def _share_row(name: str, change: ShareDifference | None, before: float | None, after: float | None) -> list[Any]:
+def _share_row(name: str, change: ShareDifference | None, before: str, after: str) -> list[Any]:
     if change is None or change.interval.low is None or change.interval.high is None:
-        return [name, formatting.percent(before), formatting.percent(after), ""]
+        return [name, before, after, ""]
     low, high = change.interval.low, change.interval.high
     moved = f"{formatting.points(change.change)} points ({formatting.points(low)} to {formatting.points(high)})"
     tone: Tone = "watch" if low > 0 else "plain"
-    return [name, formatting.percent(change.before), formatting.percent(change.after), blocks.marked(tone, moved)]
+    return [name, before, after, blocks.marked(tone, moved)]
 
 
 def baseline_comparison(report: WindowReport, ax: Axes | None = None) -> Axes:

@@ -17,6 +17,7 @@ _EXCUSES = {
     "elsewhere": ("dormant", "but dormant here and alive in another source"),
     "not enabled": ("dormant", "but dormant and not enabled"),
 }
+_CALM = "Each verdict says continue, or shows no more than chance does among so many lanes, or is of a dormant source."
 _ABSENT = "enabled, but no source has anything of it"
 
 
@@ -54,7 +55,7 @@ def banner(report: FleetReport) -> Piece:
         "status": report.lane_status.replace("_", " "),
         "tone": tone,
         "badges": badges,
-        "why": why[:_NAMED] or ["Each verdict says continue, or shows no more than chance does among so many lanes."],
+        "why": why[:_NAMED] or [_CALM if set(calm) - {"healthy"} else "Every lane is healthy."],
         "others": f"Also: {more:,} more" if more > 0 else "",
         "next": _next(report),
         "facts": [{"name": name, "parts": parts} for name, parts in facts],

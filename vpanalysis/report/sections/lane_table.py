@@ -16,16 +16,16 @@ from vpanalysis.report.sections.tile import sparkline
 
 #: Parts of a lane's missions whose troubled shares its trend shows.
 _PARTS = 8
-#: Characters of a session's status, which a database may make long.
-_STATUS_CHARACTERS = 24
+#: Characters of a session's status: those of the contract have ten at most, a database may make them long.
+_STATUS_CHARACTERS = 12
 _ALL = "all missions"
 
 
 def side_by_side(report: FleetReport) -> Piece:
     """Returns the table of all lanes, those that need somebody first; enabled ones that are absent at its end."""
     columns: list[Column] = [
-        "Lane", ("Status", "short"), ("Missions", "number"), ("Fallback rate", "number"), ("Failed", "number"),
-        ("p95", "number"), "Session", ("Sign of life", "number"), "Trouble",
+        ("Lane", "wide"), ("Status", "short"), ("Missions", "number"), ("Fallback rate", "number"),
+        ("Failed", "number"), ("p95", "number"), "Session, sign of life", "Trouble",
     ]  # fmt: skip
     rows = [_row(report, lane) for lane in report.lanes]
     rows += [[lane, blocks.marked("watch", "absent"), *[""] * (len(columns) - 2)] for lane in report.absent]
@@ -77,6 +77,7 @@ def evidence_rows(report: FleetReport) -> Piece:
     ]
     columns: list[Column] = ["Lane", "Decision", "Claim: rarely falls back", "Claim: rarely fails", "Policy"]
     lines = formatting.visible("\n".join(report.rows))
+    lanes = formatting.count(len(rows), "lane")
     shown = sum(lane.verdict.evidence.strength == "supports" for lane in report.lanes)
     return blocks.piece(
         blocks.folded(
@@ -84,7 +85,7 @@ def evidence_rows(report: FleetReport) -> Piece:
             blocks.table("Decision and evidence of each lane", columns, rows),
             blocks.command("The rows, in the same order:", lines),
         ),
-        found=Finding(f"Shown to fall back rarely: {shown:,} of {formatting.count(len(rows), 'lane')}", "plain"),
+        found=Finding(f"Fallback rate shown to be below the watch line: {shown:,} of {lanes}", "plain"),
     )
 
 
@@ -102,6 +103,8 @@ def _row(report: FleetReport, lane: Lane) -> list[Any]:
     trend = shares(lane)
     in_words = "Trouble in eighths of the window: " + ", ".join(map(formatting.percent, trend))
     since = (report.as_of - life).total_seconds() if report.as_of and life else None
+    alive = "no sign of life" if since is None else f"{formatting.duration(since)} ago"
+    session = drawing.short_name(metrics.session_status or "unknown", _STATUS_CHARACTERS)
     failed = account.count("failed") / account.finished if account.finished else None
     return [
         report.label(lane.key),
@@ -110,8 +113,7 @@ def _row(report: FleetReport, lane: Lane) -> list[Any]:
         _marked(lane, _rate(lane), "fallback_rate", "rolling_fallback", "recent_change"),
         _marked(lane, formatting.percent(failed), "failures"),
         _marked(lane, formatting.duration(metrics.latency_seconds.p95_seconds), "latency", "slow_share"),
-        _marked(lane, drawing.short_name(metrics.session_status or "unknown", _STATUS_CHARACTERS), "session"),
-        _marked(lane, formatting.duration(since), "freshness"),
+        _marked(lane, f"{session}, {alive}", "session", "freshness"),
         blocks.trend(sparkline(trend, 1.0), in_words),
     ]
 

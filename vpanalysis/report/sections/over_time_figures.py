@@ -84,7 +84,7 @@ def _rate(report: HistoryReport, ax: Axes) -> str:
         return drawing.nothing(ax, "There is no mission, so there is no rate")
     limits = (policy.fallback_watch, policy.fallback_critical)
     rates, logged = live["fallback_rate"], _logged(report, ax, "rate")
-    drawing.titled(ax, _beyond("fallback rate", rates, limits[0], percent_limit, formatting.percent))
+    drawing.titled(ax, _beyond("fallback rate", rates, limits, percent_limit, formatting.percent))
     _series(ax, live, "fallback_rate", "rate_low", "rate_high", limits, percent_limit)
     drawing.limits(ax, *limits, percent_limit)
     highs = live["rate_high"].quantile(0.9) if len(live) > 9 else live["rate_high"].median()
@@ -112,8 +112,8 @@ def _failures(report: HistoryReport, ax: Axes) -> str:
     failed, missions = int(live["failures"].sum()), int(live["missions"].sum())
     if not failed:
         return drawing.nothing(ax, f"None of {formatting.count(missions, 'mission')} failed")
-    most = f"most in the window of {worst['window_start']:%d %b}: {formatting.percent(float(share.max()))}"
-    drawing.titled(ax, f"{formatting.share(failed, missions, 'mission')} failed; {most}")
+    most = f"; most in the window of {worst['window_start']:%d %b}: {formatting.percent(float(share.max()))}"
+    drawing.titled(ax, f"{formatting.share(failed, missions, 'mission')} failed{most if len(live) > 1 else ''}")
     ax.bar(
         live["window_start"], share, live["window_end"] - live["window_start"], align="edge", color=ORANGE.light,
         linewidth=0, alpha=0.8,
@@ -140,7 +140,7 @@ def _p95(report: HistoryReport, ax: Axes) -> str:
     limits = (policy.p95_watch_seconds, policy.p95_critical_seconds)
     judged = limits if policy.profile == "sustained" else limits[1:]  # no gate of a rollout asks for the watch line
     p95s, logged = live["p95_seconds"], _logged(report, ax, "p95_seconds")
-    drawing.titled(ax, _beyond("p95 run time", p95s, judged[0], seconds_limit, formatting.duration))
+    drawing.titled(ax, _beyond("p95 run time", p95s, judged, seconds_limit, formatting.duration))
     _series(ax, live, "p95_seconds", "p95_low", "p95_high", judged, seconds_limit)
     drawing.limits(ax, *limits, seconds_limit)
     low, high = float(p95s.min()), float(p95s.max())
@@ -180,13 +180,17 @@ def _guardrail(report: HistoryReport, ax: Axes) -> str:
 
 
 def _beyond(
-    what: str, values: "pd.Series[float]", limit: float, worded: Callable[[float], str], shown: Callable[[float], str]
-) -> str:
-    over, of, peak = int((values >= limit).sum()), len(values), shown(float(values.max()))
+    what: str, values: "pd.Series[float]", limits: Sequence[float], worded: Callable[[float], str],
+    shown: Callable[[float], str],
+) -> str:  # fmt: skip
+    of, highest = len(values), float(values.max())
     if of == 1:
-        return f"The {what} of the only window is {peak}, {'at or above' if over else 'below'} {worded(limit)}"
-    stood = f"was {worded(limit)} or more in {over:,} of" if over else f"stayed below {worded(limit)} in all"
-    return f"The {what} {stood} {of:,} windows; the highest was {peak}"
+        limit = max((limit for limit in limits if highest >= limit), default=limits[0])
+        stood = "at or above" if highest >= limit else "below"
+        return f"The {what} of the only window is {shown(highest)}, {stood} {worded(limit)}"
+    over, least = int((values >= limits[0]).sum()), worded(limits[0])
+    stood = f"was {least} or more in {over:,} of" if over else f"stayed below {least} in all"
+    return f"The {what} {stood} {of:,} windows; the highest was {shown(highest)}"
 
 
 def _series(
@@ -205,19 +209,17 @@ def _series(
         worded: Words a limit.
     """
     middle = live["window_start"] + (live["window_end"] - live["window_start"]) / 2
+    known = live[low].notna() & live[high].notna()
+    label = "95 % interval" if known.any() else ""
     if len(live) > _DENSE:
-        ax.fill_between(middle, live[low], live[high], color=BAND.light, linewidth=0, label="95 % interval")
+        ax.fill_between(middle, live[low], live[high], color=BAND.light, linewidth=0, label=label)
         ax.plot(middle, live[value], color=BLUE.light, linewidth=1.0)
     else:
-        known = live[low].notna() & live[high].notna()
-        ax.vlines(
-            middle[known], live[low][known], live[high][known], color=BAND.light, linewidth=3,
-            label="95 % interval" if known.any() else "",
-        )  # fmt: skip
+        ax.vlines(middle[known], live[low][known], live[high][known], color=BAND.light, linewidth=3, label=label)
         ax.plot(middle, live[value], color=BLUE.light, linewidth=0.8, alpha=0.5)
     marks = 9 if len(live) > _DENSE else 26
     left = live[value].notna()
-    for limit, marker, ink in list(zip(limits[::-1], "s^", (CRITICAL, WATCH), strict=False)):
+    for limit, marker, ink in zip(limits[::-1], "s^", (CRITICAL, WATCH), strict=False):
         some = left & (live[value] >= limit)
         left &= ~some
         ax.scatter(middle[some], live[value][some], s=marks * 1.6, marker=marker, color=ink.light, linewidths=0,
