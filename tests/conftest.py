@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from vpanalysis.data import duck
-
 LANE = "vp.coder.primary"
 NOON = datetime(2026, 2, 16, 12, 0, tzinfo=UTC)
 
@@ -56,7 +54,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    duck._CONFIG["threads"] = "1"
     if MADE not in os.environ:  # a worker inherits it
         os.environ[MADE] = tempfile.mkdtemp(prefix="vpanalysis-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(MADE)))
