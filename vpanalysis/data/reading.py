@@ -300,7 +300,7 @@ def open_reading(
         uri: The database, as SQLite wants it.
         name: What errors call it.
         opened: Is called when the transaction has begun.
-        duck: Where tables are made; ``None``: in a DuckDB of its own, which ends with it.
+        duck: Where tables are made; ``None``: in a connection of its own; they end with it.
         files: Whether that one may write files.
     """
     reading = SqliteReading(uri, duck, files=files)

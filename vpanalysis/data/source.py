@@ -191,7 +191,7 @@ class SqliteSource(TableSource):
         *,
         files: bool = False,
     ) -> _T:
-        """Returns what ``use`` makes of one transaction, its tables made in ``duck`` or a DuckDB of its own.
+        """Returns what ``use`` makes of one transaction, its tables made in ``duck`` or a connection of its own.
 
         ``files`` lets that one write files.
         """
