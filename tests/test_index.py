@@ -27,9 +27,9 @@ def entries(lane: str, statuses: str, *, factory: str = "alpha", policy: str = "
         made.append(
             Entry(
                 name=f"{factory}_{lane}_{start:%dT%H}", source=factory, lane=lane, notebook="rollout_window",
-                window=f"{start:%d %H:%M}", start=start.isoformat(), end=end.isoformat(), judged=end.isoformat(),
-                decision="HOLD_SHADOW", status=STATUSES[letter], action="continue" if letter == "H" else "hold",
-                provisional=False, reason=f"reason {letter}{hour}", rate=hour / 100, p95=30.0, profile="rollout",
+                window=f"{start:%d %H:%M}", end=end.isoformat(), judged=end.isoformat(),
+                status=STATUSES[letter], action="continue" if letter == "H" else "hold",
+                reason=f"reason {letter}{hour}", rate=hour / 100, p95=30.0, profile="rollout",
                 policy=policy,
             )
         )  # fmt: skip
@@ -40,8 +40,9 @@ def twin(folder: Path, entry: Entry) -> None:
     """A report's page, as far as links go into it, and its JSON, as far as the index reads it."""
     content = {
         "verdict": {
-            "vp_id": entry.lane, "window_start": entry.start, "window_end": entry.end, "generated_at": entry.judged,
-            "decision": entry.decision, "lane_status": entry.status, "action": entry.action, "provisional": False,
+            "vp_id": entry.lane, "window_end": entry.end, "generated_at": entry.judged,
+            "window_start": (datetime.fromisoformat(entry.end) - timedelta(hours=1)).isoformat(),
+            "lane_status": entry.status, "action": entry.action,
             "reasons": [{"sentence": entry.reason}], "missions_considered": 20, "fallback_rate": entry.rate,
             "latency_seconds": {"p95_seconds": entry.p95},
             "policy": {"profile": entry.profile, "name": "playbook", "hash": "1"},

@@ -66,7 +66,7 @@ def test_an_incident_and_its_recovery(report: Callable[..., HistoryReport]) -> N
     assert found.signatures["first_seen"].tolist() == [midnight + 2 * DAY, midnight + 4 * DAY]
     assert found.signatures["count"].tolist() == [1, 38]
     # 12 of the first 20 missions of day 4 fell back, 16 and 10 of days 5 and 7; 1 of day 2.
-    assert found.rolling.fillna(-1).tolist()[2:9] == pytest.approx([0.05, 0.0, 0.6, 0.8, -1, 0.5, 0.0])
+    assert found.rolling_fallback.fillna(-1).tolist()[2:9] == pytest.approx([0.05, 0.0, 0.6, 0.8, -1, 0.5, 0.0])
 
 
 def test_incidents_that_come_again_and_again_are_no_recovery(report: Callable[..., HistoryReport]) -> None:

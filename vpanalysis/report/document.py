@@ -1,12 +1,8 @@
 """The report's JSON twin: the same facts as the HTML, for programs."""
 
-import math
-from dataclasses import asdict, is_dataclass
-from datetime import datetime
 from typing import Any
 
-import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.snapshot import LatencySeconds, Strict
@@ -14,6 +10,7 @@ from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.history_document import history_document
 from vpanalysis.report.history_report import HistoryReport
 from vpanalysis.report.lanes_document import lanes_document
+from vpanalysis.report.twin import fields
 from vpanalysis.report.window_report import WindowReport
 
 SCHEMA_VERSION = "1"
@@ -69,46 +66,24 @@ class ReportDocument(Strict):
 
 def document(report: WindowReport) -> ReportDocument:
     """Returns the JSON twin of a report: each field is what the report, its metrics or its verdict call so."""
-    found = _of(ReportDocument, report.verdict, report.metrics, report)
+    found = fields(ReportDocument, report.verdict, report.metrics, report)
     del found["latency"]["curve"]
     found["session_event_counts"] = found["session_event_counts"] or {}
-    return ReportDocument(**found, provenance=Provenance(**_of(Provenance, report.tables, report)))
-
-
-def _of(model: type[BaseModel], *places: object) -> dict[str, Any]:
-    """Returns a model's required fields as the last of ``places`` that has them holds them."""
-    names = [name for name, field in model.model_fields.items() if field.is_required()]
-    return {name: _plain(getattr(place, name)) for name in names for place in places if hasattr(place, name)}
-
-
-def _plain(value: Any) -> Any:
-    """Returns a result as plain JSON values; NaN and NaT become null, times ISO 8601 in UTC."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is pd.NaT or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value.isoformat() if isinstance(value, datetime) else value
+    return ReportDocument(**found, provenance=Provenance(**fields(Provenance, report.tables, report)))
 
 
 class Published:
     """Carries a report's JSON in a cell's output, from where ``vpanalysis report`` takes it; shows one line."""
 
     def __init__(self, report: WindowReport | HistoryReport | FleetReport) -> None:
+        content: Strict
         if isinstance(report, HistoryReport):
-            found: str = report.story
-            self._content = history_document(report).model_dump(mode="json")
+            found, content = str(report.story), history_document(report)
         elif isinstance(report, FleetReport):
-            found = report.headline
-            self._content = lanes_document(report).model_dump(mode="json")
+            found, content = report.headline, lanes_document(report)
         else:
-            found = report.verdict.decision
-            self._content = document(report).model_dump(mode="json")
+            found, content = report.verdict.decision, document(report)
+        self._content = content.model_dump(mode="json")
         self._line = f"{found}: the report's JSON has {len(self._content)} parts."
 
     def __repr__(self) -> str:

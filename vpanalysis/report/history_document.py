@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Any, Literal
 
-import pandas as pd
 from pydantic import Field
 
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.snapshot import Strict
 from vpanalysis.report.history_report import HistoryReport, Story
+from vpanalysis.report.twin import fields
 
 
 class HistoryWindow(Strict):
@@ -106,30 +106,5 @@ class HistoryDocument(Strict):
 
 def history_document(report: HistoryReport) -> HistoryDocument:
     """Returns the JSON twin of a lane's history."""
-    return HistoryDocument(
-        sample=report.kind == "sample",
-        story=report.story,
-        verdict=report.verdict,
-        evidence_row=report.row,
-        windows=[HistoryWindow(**row) for row in _records(report.windows)],
-        rolling_fallback=_records(report.rolling.to_frame("share"), "share"),
-        incidents=[HistoryIncident(**vars(incident)) for incident in report.incidents],
-        signatures=[FirstError(**row) for row in _records(report.signatures)],
-        log=[LoggedRow(**row) for row in _records(report.log)],
-        missed_looks=list(report.missed),
-        provenance=HistoryProvenance(
-            source=report.source,
-            kind=report.kind,
-            parameters=dict(report.parameters),
-            command=report.command,
-            policy=report.policy.model_dump(mode="json"),
-            versions=dict(report.versions),
-        ),
-    )
-
-
-def _records(frame: pd.DataFrame, column: str = "") -> list[Any]:
-    """Returns a frame's rows as mappings, or one column's values; what is missing is ``None``."""
-    plain = frame.astype(object)
-    plain = plain.where(plain.notna(), None)
-    return plain[column].tolist() if column else plain.to_dict("records")
+    made = HistoryProvenance(**fields(HistoryProvenance, report))
+    return HistoryDocument(**fields(HistoryDocument, report, provenance=made))

@@ -58,17 +58,18 @@ class HistoryReport:
 
     Attributes:
         windows: What `~vpanalysis.analysis.history.history` returns.
-        rolling: The highest fallback share over 20 missions that ended within each window; NaN without 20 so far.
+        rolling_fallback: The highest fallback share over 20 missions that ended within each window; NaN without 20
+            so far.
         incidents: Oldest first.
         signatures: Errors by first appearance, oldest first: ``first_seen`` (its window's start), ``kind``,
             ``signature``, ``count``.
         log: Rows of the evidence log as `~vpanalysis.report.log.evidence_log` gives them, with ``step`` (one of
             `STEPS`; ``""``), dated ones only, oldest first; empty without a log.
-        missed: Looks that the cadence of the playbook's §7.1 asked for and the log lacks, a sentence each.
+        missed_looks: Looks that the cadence of the playbook's §7.1 asked for and the log lacks, a sentence each.
         session_unknown: Windows that were not healthy only because the session's state is unknown.
         story: The history in a word.
         verdict: On the newest window; ``None`` without any.
-        row: Its row for the evidence log; ``""`` without any.
+        evidence_row: Its row for the evidence log; ``""`` without any.
         policy: The policy that judged.
         vp_id: The lane.
         source: What was read.
@@ -79,15 +80,15 @@ class HistoryReport:
     """
 
     windows: pd.DataFrame
-    rolling: "pd.Series[float]"
+    rolling_fallback: "pd.Series[float]"
     incidents: tuple[Incident, ...]
     signatures: pd.DataFrame
     log: pd.DataFrame
-    missed: tuple[str, ...]
+    missed_looks: tuple[str, ...]
     session_unknown: int
     story: Story
     verdict: Verdict | None
-    row: str
+    evidence_row: str
     policy: Policy
     vp_id: str
     source: str
@@ -95,6 +96,11 @@ class HistoryReport:
     parameters: Mapping[str, Any]
     command: str
     versions: Mapping[str, str]
+
+    @property
+    def sample(self) -> bool:
+        """Whether it is of the built-in sample."""
+        return self.kind == "sample"
 
     @property
     def flips(self) -> pd.DataFrame:

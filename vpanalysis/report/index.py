@@ -25,7 +25,7 @@ from vpanalysis.report.sections.tile import sparkline
 
 INDEX = "index.html"
 _FACTS = ".index.json"
-_FORMAT = 1  # raised with every change of `Entry` or of what it is made from
+_FORMAT = 2  # raised with every change of `Entry` or of what it is made from
 #: Windows of a lane whose rates and p95 a sparkline shows.
 _TREND = 12
 #: Characters of a window's label: its column is as wide as its longest text.
@@ -46,13 +46,10 @@ class Entry:
         lane: The lane.
         notebook: What kind of report it is: a lane's windows are compared within a kind, profile and policy.
         window: The window in words.
-        start: Its start, ISO 8601 in UTC; ``""``: unknown.
-        end: Its end, or the moment of judgement while it is open.
+        end: Its end, ISO 8601 in UTC, or the moment of judgement while it is open.
         judged: The moment of judgement.
-        decision: The playbook's code.
         status: The lane status.
         action: What to do.
-        provisional: The verdict may still change.
         reason: What decided, in a sentence.
         rate: The fallback rate; ``None``: unknown, or no mission.
         p95: Seconds; ``None``: unknown.
@@ -65,13 +62,10 @@ class Entry:
     lane: str
     notebook: str
     window: str
-    start: str
     end: str
     judged: str
-    decision: str
     status: str
     action: str
-    provisional: bool
     reason: str
     rate: float | None
     p95: float | None
@@ -278,13 +272,10 @@ def _entry(path: Path) -> Entry | None:
             lane=str(verdict["vp_id"]),
             notebook=command[2] if len(command) > 2 else "rollout_window",
             window=_window(verdict, given),
-            start=verdict["window_start"] or "",
             end=verdict["window_end"] or verdict["generated_at"] or "",
             judged=verdict["generated_at"] or "",
-            decision=str(verdict["decision"]),
             status=str(verdict["lane_status"]),
             action=str(verdict["action"]),
-            provisional=bool(verdict["provisional"]),
             reason=str(verdict["reasons"][0]["sentence"]) if verdict["reasons"] else "",
             rate=verdict["fallback_rate"] if verdict["missions_considered"] else None,
             p95=verdict["latency_seconds"]["p95_seconds"],

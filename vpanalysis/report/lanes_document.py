@@ -11,6 +11,7 @@ from vpanalysis.analysis.verdict import LaneStatus, Verdict
 from vpanalysis.data.snapshot import Strict
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.sections.lane_table import shares
+from vpanalysis.report.twin import fields
 
 
 class LaneEntry(Strict):
@@ -76,38 +77,22 @@ def lanes_document(report: FleetReport) -> LanesDocument:
     """Returns the JSON twin of an overview."""
     lanes = [
         LaneEntry(
-            source=lane.source,
-            vp_id=lane.vp_id,
-            needs_you=lane.needs,
-            excuse=lane.excuse,
-            p_value=lane.p_value,
-            adjusted_p_value=lane.adjusted,
-            verdict=lane.verdict,
-            failed=lane.metrics.account.count("failed") if lane.metrics.account.counts else None,
-            finished=lane.metrics.account.finished,
-            queue_wait_p95_seconds={tier.tier: tier.p95_seconds for tier in tiers(lane.metrics)},
-            session_status=lane.metrics.session_status,
-            last_activity=lane.metrics.last_activity,
-            trouble=shares(lane),
-            evidence_row=row,
-            content_hash=digest,
+            **fields(
+                LaneEntry,
+                lane.metrics.account,
+                lane.metrics,
+                lane,
+                needs_you=lane.needs,
+                adjusted_p_value=lane.adjusted,
+                failed=lane.metrics.account.count("failed") if lane.metrics.account.counts else None,
+                queue_wait_p95_seconds={tier.tier: tier.p95_seconds for tier in tiers(lane.metrics)},
+                trouble=shares(lane),
+                evidence_row=row,
+                content_hash=digest,
+            )
         )
         for lane, row, digest in zip(report.lanes, report.rows, report.hashes, strict=True)
     ]
-    return LanesDocument(
-        sample=report.sample,
-        headline=report.headline,
-        lane_status=report.lane_status,
-        as_of=report.as_of,
-        lanes=lanes,
-        absent=list(report.absent),
-        enabled=list(report.enabled),
-        incidents=[
-            IncidentEntry(**{name: getattr(incident, name) for name in IncidentEntry.model_fields})
-            for incident in report.incidents
-        ],
-        sources=[SourceEntry(**vars(file), dormant=file in report.dormant) for file in report.files],
-        parameters=dict(report.parameters),
-        command=report.command,
-        versions=dict(report.versions),
-    )
+    incidents = [IncidentEntry(**fields(IncidentEntry, incident)) for incident in report.incidents]
+    sources = [SourceEntry(**vars(file), dormant=file in report.dormant) for file in report.files]
+    return LanesDocument(**fields(LanesDocument, report, lanes=lanes, incidents=incidents, sources=sources))

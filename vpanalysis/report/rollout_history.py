@@ -21,6 +21,7 @@ from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations
+from vpanalysis.report.history_document import LoggedRow
 from vpanalysis.report.history_report import ROLLING, STEPS, HistoryReport, Incident, Story
 from vpanalysis.report.rollout import check_types, command, versions
 from vpanalysis.report.row import evidence_row
@@ -94,15 +95,15 @@ def history_report(
     incidents = _incidents(windows, unknown)
     return HistoryReport(
         windows=windows,
-        rolling=_rolling([missions for _, missions, *_ in found]),
+        rolling_fallback=_rolling([missions for _, missions, *_ in found]),
         incidents=incidents,
         signatures=_first_seen(windows, [errors for _, _, errors, _ in found]),
         log=rows,
-        missed=missed,
+        missed_looks=missed,
         session_unknown=sum(unknown),
         story=_story(windows, incidents),
         verdict=verdict,
-        row=evidence_row(verdict, window_label="Newest window", scope=vp_id, ref=f"{name}: vp.history")
+        evidence_row=evidence_row(verdict, window_label="Newest window", scope=vp_id, ref=f"{name}: vp.history")
         if verdict
         else "",
         policy=rules,
@@ -116,21 +117,7 @@ def history_report(
 
 
 def _no_log() -> pd.DataFrame:
-    return pd.DataFrame(
-        columns=[
-            "date",
-            "window",
-            "scope",
-            "missions",
-            "rate",
-            "p95_seconds",
-            "decision",
-            "status",
-            "policy_hash",
-            "line",
-            "step",
-        ]
-    )
+    return pd.DataFrame(columns=list(LoggedRow.model_fields))
 
 
 def _log(path: str, policy: Policy) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -57,7 +57,7 @@ tables = SimpleNamespace(
     lane_rows=lane_table.evidence_rows,
     outages=outages.table,
     roll_call=roll_call.table,
-    fleet_provenance=roll_call.provenance,
+    fleet_provenance=roll_call.made,
 )
 plots = SimpleNamespace(
     fallback_over_time=fallback.fallback_over_time,

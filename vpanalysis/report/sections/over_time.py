@@ -10,6 +10,7 @@ from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import TONES, Finding
 from vpanalysis.report.history_report import GUARDRAIL, STEPS, HistoryReport
 from vpanalysis.report.piece import MARKS, Piece, Tone
+from vpanalysis.report.sections import provenance
 
 _TONES: dict[str, Tone] = {
     "NO_TRAFFIC": "quiet", "GETTING_WORSE": "critical", "IN_INCIDENT": "critical", "RECURRING": "watch",
@@ -81,7 +82,6 @@ def banner(report: HistoryReport) -> Piece:
     """Returns the banner: the story in a word, what happened, and what to do next."""
     windows, tone = report.windows, _TONES[report.story]
     newest = windows.iloc[-1] if len(windows) else None
-    sample = report.kind == "sample"
     status = "NO TRAFFIC" if newest is None else f"NEWEST WINDOW {newest['lane_status'].replace('_', ' ')}"
     why, story = gist(report), report.story.replace("_", " ")
     span = [] if newest is None else [_day(windows["window_start"].iloc[0]), f"to {_day(newest['window_end'])}"]
@@ -95,7 +95,7 @@ def banner(report: HistoryReport) -> Piece:
             [f"{report.source},", f"{report.policy.name} {report.policy.version} ({report.policy.profile})"],
         ),
     ]
-    badges = ["SAMPLE: no basis for any rollout"] if sample else []
+    badges = ["SAMPLE: no basis for any rollout"] if report.sample else []
     content = {
         "page_title": f"{story}: history of {report.vp_id}",
         "name": "Rollout history",
@@ -115,7 +115,7 @@ def banner(report: HistoryReport) -> Piece:
 
 def in_words(report: HistoryReport) -> Piece:
     """Returns the history as plain text, which is the same on every machine."""
-    lines = ["SAMPLE: no basis for any rollout."] if report.kind == "sample" else []
+    lines = ["SAMPLE: no basis for any rollout."] if report.sample else []
     lines += [report.story.replace("_", " "), *gist(report)]
     for row in report.windows.tail(_SHOWN).to_dict("records"):
         status = row["lane_status"]
@@ -197,10 +197,10 @@ def steps(report: HistoryReport) -> Piece:
         else "No row of the log names the policy that judged it."
     )  # fmt: skip
     shown = [blocks.table("Steps as the log names them", columns, rows), blocks.sentence(sentence)]
-    if report.missed:
-        shown.append(blocks.notes([("watch", "Look missed", text) for text in report.missed[-_MISSED:]]))
+    if report.missed_looks:
+        shown.append(blocks.notes([("watch", "Look missed", text) for text in report.missed_looks[-_MISSED:]]))
     furthest = f"Furthest step: {rows[-1][0]}" if rows else "No step named"
-    missed = f"; {formatting.count(len(report.missed), 'look')} missed" if report.missed else ""
+    missed = f"; {formatting.count(len(report.missed_looks), 'look')} missed" if report.missed_looks else ""
     return blocks.piece(*shown, found=Finding(f"{furthest}{missed}", "watch" if missed else "plain"))
 
 
@@ -263,10 +263,10 @@ def first_errors(report: HistoryReport) -> Piece:
 
 def guardrail(report: HistoryReport) -> Finding:
     """Returns where the highest rolling share stands against the revert guardrail."""
-    over = int((report.rolling > GUARDRAIL).sum())
-    if report.rolling.notna().sum() == 0:
+    over = int((report.rolling_fallback > GUARDRAIL).sum())
+    if report.rolling_fallback.notna().sum() == 0:
         return Finding("Fewer than 20 missions: no rolling share yet", "quiet")
-    peak = formatting.percent(float(report.rolling.max()))
+    peak = formatting.percent(float(report.rolling_fallback.max()))
     if over:
         return Finding(f"Broken in {formatting.count(over, 'window')}; the highest share was {peak}", "watch")
     return Finding(f"Never broken; the highest share of 20 missions was {peak}", "good")
@@ -299,12 +299,5 @@ def table(report: HistoryReport) -> Piece:
 
 def made(report: HistoryReport) -> Piece:
     """Returns how the report was made."""
-    rows = [[name, str(value)] for name, value in report.parameters.items() if value not in ("", 0)]
-    rows.append(["policy hash", report.policy.hash])
-    rows.append(["versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())])
-    return blocks.piece(
-        blocks.command("This report again, from the same source:", report.command),
-        blocks.folded(
-            "Parameters, policy and versions", blocks.table("Made with", [("Name", "short"), ("Value", "wide")], rows)
-        ),
-    )
+    data = [["Source", f"{report.source} ({report.kind})"]]
+    return provenance.made(report, "Parameters, data, policy and versions", data, [report.policy])

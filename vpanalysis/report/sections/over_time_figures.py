@@ -158,12 +158,12 @@ def guardrail(report: HistoryReport, ax: Axes | None = None) -> Axes:
 
 
 def _guardrail(report: HistoryReport, ax: Axes) -> str:
-    known = report.rolling.notna()
+    known = report.rolling_fallback.notna()
     found = over_time.guardrail(report)
     if not known.any():
         return drawing.nothing(ax, found.words)
     drawing.titled(ax, f"The {percent_limit(GUARDRAIL)} guardrail over {ROLLING} missions: {found.words.lower()}")
-    windows, rolling = report.windows[known], report.rolling[known]
+    windows, rolling = report.windows[known], report.rolling_fallback[known]
     over = rolling > GUARDRAIL
     for some, ink in ((~over, BLUE), (over, CRITICAL)):
         ax.bar(

@@ -1,37 +1,65 @@
 """How this was made: command, parameters, data, versions and the policy's settings."""
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 from vpanalysis import formatting
+from vpanalysis.analysis.policy import Policy
 from vpanalysis.report import blocks
-from vpanalysis.report.blocks import Column
+from vpanalysis.report.blocks import Block, Column
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.window_report import WindowReport
 
 
+class Made(Protocol):
+    """Whatever a command makes again: a window's report, a history, an overview."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """As given."""
+
+    @property
+    def command(self) -> str:
+        """Makes it again."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of Python and of the packages that made it."""
+
+
 def table(report: WindowReport) -> Piece:
     """Returns how the report was made: the command, parameters, data, versions and the policy's settings."""
-    given = [[name, str(value)] for name, value in report.parameters.items() if value not in ("", 0)]
-    left_out = [name for name, value in report.parameters.items() if value in ("", 0)]
-    policy = report.policy
-    made = [
+    rows = [
         ["Source", f"{report.metrics.source} ({report.metrics.kind})"],
         ["Rows", ", ".join(f"{table} {number:,}" for table, number in report.row_counts.items())],
         ["Content hash (SHA-256)", report.content_hash],
-        ["Policy", f"{policy.name} {policy.version}, profile {policy.profile}, hash {policy.hash}"],
-        ["Versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())],
     ]
-    settings = policy.model_dump(mode="json", exclude={"name", "version", "profile"})
+    settings = report.policy.model_dump(mode="json", exclude={"name", "version", "profile"})
+    gates = blocks.pairs("Thresholds and gates of the policy", _settings(settings), ("Setting", "Value"))
+    return made(report, "Parameters, data, versions and the policy's settings", rows, [report.policy], gates)
+
+
+def made(report: Made, summary: str, rows: list[list[str]], policies: Iterable[Policy], *more: Block) -> Piece:
+    """Returns how a page was made: the command; folded, parameters, ``rows`` of names and values, policies, versions.
+
+    Args:
+        report: What the page shows.
+        summary: What is folded, in a few words.
+        rows: What else there is to say.
+        policies: Those that judged; equal ones are told once.
+        more: Blocks at the end of the fold.
+    """
+    given = [[name, str(value)] for name, value in report.parameters.items() if value not in ("", 0)]
+    left_out = [name for name, value in report.parameters.items() if value in ("", 0)]
+    judged = {f"{one.name} {one.version}, profile {one.profile}, hash {one.hash}": None for one in policies}
+    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    rows = [*rows, ["Policy" if len(judged) == 1 else "Policies", "; ".join(judged)], ["Versions", versions]]
     columns: list[Column] = [("Name", "short"), ("Value", "wide")]
     note = f"Not given: {', '.join(left_out)}." if left_out else ""
+    parameters = blocks.table("Parameters", columns, given, note=note)
     return blocks.piece(
         blocks.command("This report again, from the same source:", report.command),
-        blocks.folded(
-            "Parameters, data, versions and the policy's settings",
-            blocks.table("Parameters", columns, given, note=note),
-            blocks.table("Data, policy and versions", columns, made),
-            blocks.pairs("Thresholds and gates of the policy", _settings(settings), ("Setting", "Value")),
-        ),
+        blocks.folded(summary, parameters, blocks.table("Data, policy and versions", columns, rows), *more),
     )
 
 

@@ -6,6 +6,7 @@ from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import Finding
 from vpanalysis.report.fleet_report import FleetReport, SourceFile
 from vpanalysis.report.piece import Piece, Tone
+from vpanalysis.report.sections import provenance
 
 
 def table(report: FleetReport) -> Piece:
@@ -29,28 +30,13 @@ def table(report: FleetReport) -> Piece:
     return blocks.piece(sources, found=Finding(found[:1].upper() + found[1:], tone))
 
 
-def provenance(report: FleetReport) -> Piece:
+def made(report: FleetReport) -> Piece:
     """Returns how the overview was made: the command, parameters, data, versions and policies."""
-    given = [[name, str(value)] for name, value in report.parameters.items() if value not in ("", 0)]
-    policies = {
-        f"{lane.policy.name} {lane.policy.version}, profile {lane.policy.profile}, hash {lane.policy.hash}": None
-        for lane in report.lanes
-    }
-    made = [
-        ["Policies", "; ".join(policies)],
-        ["Versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())],
-    ]
     hashes = [[report.label(lane.key), text] for lane, text in zip(report.lanes, report.hashes, strict=True)]
-    wide: list[Column] = [("Name", "short"), ("Value", "wide")]
-    return blocks.piece(
-        blocks.command("This overview again, from the same sources:", report.command),
-        blocks.folded(
-            "Parameters, policies, versions and data",
-            blocks.table("Parameters", wide, given),
-            blocks.table("Policies and versions", wide, made),
-            blocks.table("Content hash of each lane's data (SHA-256)", wide, hashes),
-        ),
-    )
+    columns: list[Column] = [("Name", "short"), ("Value", "wide")]
+    data = blocks.table("Content hash of each lane's data (SHA-256)", columns, hashes)
+    policies = [lane.policy for lane in report.lanes]
+    return provenance.made(report, "Parameters, policies, versions and data", [], policies, data)
 
 
 def _state(file: SourceFile, dormant: bool) -> str:
