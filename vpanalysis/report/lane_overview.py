@@ -17,11 +17,10 @@ from vpanalysis.analysis.verdict import Profile
 from vpanalysis.data.schema import ENABLED_ENVIRONMENT
 from vpanalysis.data.source import SAMPLE, Source, open_source
 from vpanalysis.data.tables import Tables
-from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations
 from vpanalysis.report.fleet_report import FleetReport, SourceFile
-from vpanalysis.report.rollout import bounds, call, check_types, command, content_hash, versions
+from vpanalysis.report.rollout import bounds, call, check_types, command, content_hash, versions, window_of
 from vpanalysis.report.row import evidence_row
 
 
@@ -79,14 +78,7 @@ def lane_overview(
             alive = []
             asked = _asked(source, wanted, patterns)
             for lane in asked:
-                window = RolloutWindow(
-                    lane,
-                    start=window_start or None,
-                    end=window_end or None,
-                    last_missions=last_missions or None,
-                    as_of=moment,
-                )
-                tables = source.load(window)
+                tables = source.load(window_of(lane, given, moment))
                 moment = moment or (tables.as_of if tables.snapshot is None else None)
                 judged.append(_judged(name, tables, locations.real(policy), profile))
                 hashes[judged[-1].key] = content_hash(tables)

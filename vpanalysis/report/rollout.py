@@ -5,6 +5,7 @@ import json
 import platform
 import shlex
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -17,12 +18,13 @@ from vpanalysis.analysis.events import event_profile
 from vpanalysis.analysis.gates.data_quality import judge_quality
 from vpanalysis.analysis.metrics import Metrics, summarize
 from vpanalysis.analysis.outlook import outlook
-from vpanalysis.analysis.policy import PROFILES, Policy
+from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.recovery_checklist import ReenableVerdict, recovery_checklist, reenable
 from vpanalysis.analysis.run_times import latency_profile
 from vpanalysis.analysis.sessions import session_story
 from vpanalysis.analysis.signatures import group_signatures
 from vpanalysis.analysis.trends import compare, past_windows, rolling_fallback
+from vpanalysis.analysis.verdict import Profile
 from vpanalysis.data.schema import DEFAULT_VP_ID, MAX_MISSION_LIMIT
 from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.data.source import Source, open_source
@@ -52,7 +54,7 @@ def rollout_report(
     as_of: str = "",
     window_label: str = "",
     scope: str = "",
-    profile: str = "rollout",
+    profile: Profile = "rollout",
     policy: str = "playbook",
     event_limit: int = 200,
     baseline_start: str = "",
@@ -83,16 +85,8 @@ def rollout_report(
     given = dict(locals())
     given.pop("notebook")
     check_types(given)
-    if profile not in PROFILES:
-        raise InputError(f"There is no profile {profile!r}: choose rollout or sustained.")
     rules = Policy.load(locations.real(policy), profile=profile)
-    window = RolloutWindow(
-        vp_id,
-        start=window_start or None,
-        end=window_end or None,
-        last_missions=last_missions or None,
-        as_of=as_of or None,
-    )
+    window = window_of(vp_id, given, as_of or None)
     with open_source(locations.real(source)) as opened:
         tables, others, gateway = read_window(opened, window, baseline_start, baseline_end)
     metrics = summarize(tables).overdue_after(rules.overdue_seconds)
@@ -140,6 +134,12 @@ def rollout_report(
         banner=banner,
         versions=versions(),
     )
+
+
+def window_of(vp_id: str, given: Mapping[str, Any], as_of: datetime | str | None) -> RolloutWindow:
+    """Returns the window of a lane that a notebook's parameters name."""
+    start, end, newest = (given[name] or None for name in ("window_start", "window_end", "last_missions"))
+    return RolloutWindow(vp_id, start=start, end=end, last_missions=newest, as_of=as_of)
 
 
 def check_types(given: Mapping[str, Any]) -> None:

@@ -12,9 +12,10 @@ from vpanalysis.analysis.gates.rolling_fallback import considered
 from vpanalysis.analysis.history import frame_of, row_of, timedelta_of
 from vpanalysis.analysis.intervals import compare_shares
 from vpanalysis.analysis.metrics import summarize
-from vpanalysis.analysis.policy import PROFILES, Policy
+from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.replay import past_windows
 from vpanalysis.analysis.signatures import group_signatures
+from vpanalysis.analysis.verdict import Profile
 from vpanalysis.data.schema import DEFAULT_VP_ID
 from vpanalysis.data.source import open_source
 from vpanalysis.data.tables import Tables
@@ -43,7 +44,7 @@ def history_report(
     window_start: str = "",
     window_end: str = "",
     log: str = "",
-    profile: str = "rollout",
+    profile: Profile = "rollout",
     policy: str = "playbook",
 ) -> HistoryReport:
     """Reads a lane's past, and the evidence log beside it; a read-only operation.
@@ -64,8 +65,6 @@ def history_report(
     """
     given = dict(locals())
     check_types(given)
-    if profile not in PROFILES:
-        raise InputError(f"There is no profile {profile!r}: choose rollout or sustained.")
     if every and last_missions:
         raise InputError("Give either every or last_missions, not both.")
     rules, step = Policy.load(locations.real(policy), profile=profile), timedelta_of(every or None)
