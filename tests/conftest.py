@@ -4,12 +4,13 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 
 LANE = "vp.coder.primary"
 NOON = datetime(2026, 2, 16, 12, 0, tzinfo=UTC)
@@ -57,6 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if MADE not in os.environ:  # a worker inherits it
         os.environ[MADE] = tempfile.mkdtemp(prefix="vpanalysis-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(MADE)))
+
+
+def some_of(cases: Iterable[Any], every: int) -> list[ParameterSet]:
+    """Returns cases as parameters: one of so many for `make test`, the others for `make thorough` only."""
+    return [pytest.param(case, marks=[] if at % every == 0 else pytest.mark.thorough) for at, case in enumerate(cases)]
 
 
 def need(program: str) -> str:

@@ -141,8 +141,7 @@ def test_the_docs_workflow_follows_githubs_schema_and_uses_inputs_that_exist(tmp
     ("source", "start", "end", "fail_on", "exit_code"),
     [
         ("critical.db", "", "", "critical no-traffic", 3),
-        ("critical.db", "", "", "", 0),
-        ("coder_vp_state.db", "2026-03-05", "2026-03-06", "watch", 0),
+        ("critical.db", "2026-03-05", "2026-03-06", "", 0),
     ],
 )
 def test_the_workflows_script_reports_and_fails_as_asked(

@@ -27,7 +27,9 @@ from vpanalysis.report.packaged import find_notebook, needs_no_kernel
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 #: Every notebook where much is shown, and the main one where little is.
-SHOWN = [*((name, "failing") for name in NOTEBOOKS), ("rollout_window", "no-traffic")]
+SHOWN = [*((name, "failing") for name in NOTEBOOKS)]
+SHOWN += [pytest.param("rollout_window", "no-traffic", marks=pytest.mark.thorough)]
+GOES_ON = "raises-exception"  # the tag of a cell whose error does not end the run
 WHO = "type(get_ipython().kernel).__name__"
 
 Write = Callable[..., Path]
@@ -155,12 +157,17 @@ CASES = {
     "await": ["import asyncio\nawait asyncio.sleep(0)\n'awaited'", "async def f():\n    return 5\nawait f()"],
     "warnings": ["import warnings\nwarnings.warn_explicit('one', UserWarning, 'f.py', 3)"],
     "logging": ["import logging\nlogging.getLogger('a').warning('careful')\nlogging.getLogger('a').info('not shown')"],
-    "allowed error": [("1 / 0", "raises-exception"), "'goes on'"],
+    "allowed error": [("1 / 0", GOES_ON), "'goes on'"],
     "error": ["def f(n):\n    return 1 / n\n\nf(1)", "print('so far')\nf(0)", "'never'"],
-    "chained error": ["try:\n    {}['a']\nexcept KeyError as error:\n    raise ValueError('two\\nlines') from error"],
-    "syntax error": ["1 +"],
-    "error of the package": ["import vpanalysis as vp\nvp.rollout_report(source='nowhere.db')", "1"],
-    "error in a repr": ["class Bad:\n    def __repr__(self):\n        raise RuntimeError('no words')\nBad()", "1"],
+    "chained error": [
+        ("try:\n    {}['a']\nexcept KeyError as error:\n    raise ValueError('two\\nlines') from error", GOES_ON)
+    ],
+    "syntax error": [("1 +", GOES_ON)],
+    "error of the package": [("import vpanalysis as vp\nvp.rollout_report(source='nowhere.db')", GOES_ON), "1"],
+    "error in a repr": [
+        ("class Bad:\n    def __repr__(self):\n        raise RuntimeError('no words')\nBad()", GOES_ON),
+        "1",
+    ],
     "exit 0": ["import sys\nsys.exit(0)", "1"],
     "exit 2": ["raise SystemExit('refused')", "1"],
 }
@@ -183,6 +190,10 @@ TOGETHER = (
     "logging",
     "allowed error",
     "magics",
+    "chained error",
+    "syntax error",
+    "error of the package",
+    "error in a repr",
 )
 ALONE = [(name,) for name in CASES if name not in TOGETHER]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import LANE, NOON, RuntimeDatabase
+from conftest import LANE, NOON, RuntimeDatabase, some_of
 from test_bad_lanes import BAD, HEALTHY, Lane
 
 import vpanalysis as vp
@@ -69,12 +69,12 @@ def assert_as_alone(path: Path | str, **windows: Any) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize("windows", [{"every": DAY}, {"every": 7 * HOUR}, {"last_missions": 23}])
+@pytest.mark.parametrize("windows", [{"every": DAY}, {"every": 31 * HOUR}, {"last_missions": 37}])
 def test_the_sample_window_by_window(windows: dict[str, Any]) -> None:
     assert assert_as_alone("sample:degraded-session", **windows) >= 6
 
 
-@pytest.mark.parametrize("name", [*BAD, *HEALTHY][::3])  # all hold; a third keeps the suite quick
+@pytest.mark.parametrize("name", some_of([*BAD, *HEALTHY], 7))
 def test_hostile_lanes_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(TableSource, "now", lambda source: NOON)
     case = (BAD | HEALTHY)[name]

@@ -32,15 +32,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / "source" / name)
-    run(sys.executable, "-m", "venv", "env", cwd=folder)
+    run(sys.executable, "-m", "venv", "--without-pip", "env", cwd=folder)
     commands = folder / "env" / "bin"
     constraints = folder / "constraints.txt"
     pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     constraints.write_text("\n".join(pin for pin in pins if not pin.startswith("duckdb==")), "utf-8")
-    pip = (str(commands / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check")
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", str(commands / "python"))
     run(*pip, "wheel", "--no-deps", "--wheel-dir", "wheels", "./source", cwd=folder)
     [wheel] = (folder / "wheels").glob("vpanalysis-*.whl")
-    run(*pip, "install", "-c", str(constraints), str(wheel), OLDEST_DUCKDB, cwd=folder)
+    run(*pip, "install", "--no-compile", "-c", str(constraints), str(wheel), OLDEST_DUCKDB, cwd=folder)
     return commands
 
 

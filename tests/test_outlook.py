@@ -19,7 +19,7 @@ from vpanalysis.analysis.verdict import CAUTION
 SESSION = {"vp_id": LANE, "status": "active", "updated_at": NOON.isoformat()}
 POLICY = Policy.load("playbook")
 Rows = list[dict[str, Any]]
-MOST_TRIED = 20
+MOST_TRIED = 12
 #: What the next missions may do, in the outlook's words.
 KINDS: dict[str, dict[str, Any]] = {
     "falling back": {"fallback": True},
@@ -74,7 +74,7 @@ def told(text: str) -> list[tuple[int, str, str, str]]:
     return found
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8), st.data())
 def test_the_sentence_tells_what_trying_finds(newest: list[tuple[bool, bool]], data: st.DataObject) -> None:
     older = data.draw(st.sampled_from([0, 3, 30]))

@@ -382,8 +382,13 @@ LIMIT = NOON + timedelta(seconds=60)
 
 
 @pytest.mark.parametrize(("late", "found"), [(timedelta(0), 0), (TICK, 1)])
-@pytest.mark.parametrize("row", ["mission", "east", "start", "end", "event", "session event"])
-@pytest.mark.parametrize("as_of", [None, NOON - timedelta(minutes=5), NOON])
+@pytest.mark.parametrize(
+    ("row", "as_of"),
+    [
+        *((row, None) for row in ("mission", "east", "start", "end", "event", "session event")),
+        *(("mission", as_of) for as_of in (NOON - timedelta(minutes=5), NOON)),
+    ],
+)
 def test_stamps_over_a_minute_after_the_moment_of_reading_are_counted(
     fresh_database: RuntimeDatabase,
     monkeypatch: pytest.MonkeyPatch,
