@@ -5,9 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 #: pyproject.toml says duckdb >= 1.5; the pinned environment has 2.0.
@@ -23,7 +27,7 @@ def run(*command: str, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of commands of a virtual environment that holds the wheel and nothing of the checkout."""
+    """The folder of commands of a virtual environment that holds the wheel, what it says it needs, and nothing else."""
     folder = tmp_path_factory.mktemp("install")
     tracked = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, cwd=ROOT, check=True
@@ -34,14 +38,38 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, folder / "source" / name)
     run(sys.executable, "-m", "venv", "--without-pip", "env", cwd=folder)
     commands = folder / "env" / "bin"
-    constraints = folder / "constraints.txt"
-    pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    constraints.write_text("\n".join(pin for pin in pins if not pin.startswith("duckdb==")), "utf-8")
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", str(commands / "python"))
     run(*pip, "wheel", "--no-deps", "--wheel-dir", "wheels", "./source", cwd=folder)
     [wheel] = (folder / "wheels").glob("vpanalysis-*.whl")
-    run(*pip, "install", "--no-compile", "-c", str(constraints), str(wheel), OLDEST_DUCKDB, cwd=folder)
+    run(*pip, "install", "--no-deps", "--no-compile", str(wheel), OLDEST_DUCKDB, cwd=folder)
+    [packages] = (folder / "env").glob("lib/python*/site-packages")
+    [own] = distributions(name="vpanalysis", path=[str(packages)])
+    link(needed_by(own, {"duckdb"}), packages)
     return commands
+
+
+def needed_by(one: Distribution, known: set[str]) -> list[Distribution]:
+    """What a distribution needs, and what that needs, but for what is known: as it is installed here."""
+    found: list[Distribution] = []
+    for requirement in map(Requirement, one.requires or []):
+        extras = {"extra": ""}
+        if canonicalize_name(requirement.name) in known or (
+            requirement.marker and not requirement.marker.evaluate(extras)
+        ):
+            continue
+        known.add(canonicalize_name(requirement.name))
+        needed = distribution(requirement.name)
+        assert needed.version in requirement.specifier, requirement
+        found += [needed, *needed_by(needed, known)]
+    return found
+
+
+def link(needed: Iterable[Distribution], packages: Path) -> None:
+    """Lets an environment have distributions of this one, by links to their modules."""
+    for one in needed:
+        for name in {file.parts[0] for file in one.files or []} - {"..", "__pycache__"}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(Path(str(one.locate_file(name))))
 
 
 def test_the_wheel_reports_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
