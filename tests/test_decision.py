@@ -340,6 +340,15 @@ def test_an_open_window_takes_more_missions_for_the_same_evidence(n: int, status
         assert "1 more clean mission" in verdict.next_step
 
 
+def test_a_window_too_small_for_the_evidence_says_so_in_the_next_step() -> None:
+    held = RolloutWindow(LANE, last_missions=20, as_of=NOON)
+    metrics = metrics_of([mission(-9000.0 + 60 * at) for at in range(20)], session=SESSION, window=held)
+    assert classify(metrics, Policy.load("playbook")).next_step.endswith(
+        "Keep the cohort small until the evidence is there. 0 of 20: a window of 20 missions is too small to show a "
+        "fallback rate below 5 %."
+    )
+
+
 def test_the_failure_claim_is_required_too(sure: Policy) -> None:
     """6 of 100 are below the gate's 10 %, but the 95 % bound is 11.5 %."""
     rows = [

@@ -25,6 +25,7 @@ from vpanalysis.data.window import RolloutWindow
 POLICY = Policy.load("playbook")
 CLOSED = RolloutWindow(LANE, start=NOON - timedelta(hours=6), end=NOON - timedelta(hours=1), as_of=NOON)
 OPEN = RolloutWindow(LANE, last_missions=1000, as_of=NOON)
+GROWING = RolloutWindow(LANE, start=NOON - timedelta(hours=6), as_of=NOON)
 
 
 def lane(n: int, fallbacks: int = 0, failures: int = 0, window: RolloutWindow = CLOSED, **columns: Any) -> Metrics:
@@ -49,6 +50,26 @@ def stated(k: Any, n: Any, finished: Any = None, **latency: Any) -> Evidence:
 
 
 # --- a claim
+
+
+@pytest.mark.parametrize(
+    ("fell_back", "missions", "size", "needed"),
+    [
+        ((), 40, 100, 25),  # of none that fell back the claim takes 65
+        ((50,), 100, 100, 51),  # of one it takes 148, more than the window holds: the 51st has to leave
+        ((0,), 120, 200, 28),  # here nothing leaves before 80 more have come
+        ((0, 1, 190), 200, 200, 1),  # 3 take 233 missions, 2 take 193
+        ((), 20, 64, None),
+    ],
+)
+def test_as_new_missions_come_the_oldest_leave_a_window_of_the_newest(
+    fell_back: tuple[int, ...], missions: int, size: int, needed: int | None
+) -> None:
+    rows = [mission(-9000.0 + at, fallback=at in fell_back) for at in range(missions)]
+    found = weigh(metrics_of(rows, window=RolloutWindow(LANE, last_missions=size, as_of=NOON)), POLICY)
+    assert (found.strength, found.missions_needed) == ("insufficient", needed)
+    if needed is None:
+        assert found.distance == "0 of 20: a window of 64 missions is too small to show a fallback rate below 5 %."
 
 
 @settings(max_examples=150, deadline=None)
@@ -340,7 +361,7 @@ def test_missing_events_can_hide_fallbacks_but_not_make_them() -> None:
     clean = [mission(-9000.0 + at) for at in range(100)]
     found = weigh(metrics_of(clean, quality=lost), POLICY)
     assert found.strength == "insufficient"
-    assert found.distance == "Not all events are known, so more missions may have fallen back."
+    assert found.distance == "Not all events are known, so more missions may have fallen back: nothing is shown."
     for quality in (DataQuality(), DataQuality(truncated_events=False)):
         assert weigh(metrics_of(clean, quality=quality), POLICY).strength == "supports"
     fell_back = [mission(-9000.0 + at, fallback=True) for at in range(10)]
@@ -408,7 +429,7 @@ def test_run_times_that_are_none_are_left_out() -> None:
 
 
 def test_looks_at_an_open_window() -> None:
-    metrics = lane(1, window=OPEN)
+    metrics = lane(1, window=GROWING)
     assert metrics.provisional
     assert weigh(metrics, POLICY).caveat == "Provisional: more missions may still join the window."
     assert weigh(metrics, POLICY, looks=0).caveat == weigh(metrics, POLICY).caveat
@@ -417,6 +438,10 @@ def test_looks_at_an_open_window() -> None:
     assert found.caveat.endswith(
         " 1 earlier look at it in the evidence log: the claims hold however often one looks, the verdict's own "
         "thresholds do not."
+    )
+    assert weigh(lane(1, window=OPEN), POLICY, looks=1).caveat.endswith(
+        ": the claims hold for each look alone, because old missions leave the window, the verdict's own thresholds do "
+        "not."
     )
     assert "12 earlier looks" in weigh(metrics, POLICY, looks=12).caveat
     assert weigh(lane(1), POLICY, looks=3).caveat == ""  # closed and settled: nothing will change

@@ -239,18 +239,18 @@ def test_p95_by_the_table(p95: float | None, rollout: str, sustained: str, brief
 @pytest.mark.parametrize(
     ("runs", "caution", "in_sentence"),
     [
-        ([10.0] * 8 + [90.0] * 2, "WATCH", "at the critical line of 90 s; 2 missions took 90 s or longer."),
+        ([10.0] * 8 + [90.0] * 2, "WATCH", "at the watch line of 90 s; 2 missions took 90 s or longer."),
         (
             [10.0] * 8 + [89.9, 95.0],
             "HEALTHY",
-            "above the critical line of 90 s, but only 1 mission took that long; it takes 2.",
+            "above the watch line of 90 s, but only 1 mission took that long; it takes 2.",
         ),
-        ([10.0] * 98 + [95.0] * 2, "HEALTHY", "is 10.0 s, below the critical line of 90 s."),
+        ([10.0] * 98 + [95.0] * 2, "HEALTHY", "is 10.0 s, below the watch line of 90 s."),
         ([95.0], "HEALTHY", "but only 1 mission took that long; it takes 2."),
-        ([95.0, 96.0], "WATCH", "above the critical line of 90 s; 2 missions took 90 s or longer."),
-        ([89.999999, 90.0], "HEALTHY", "at the critical line of 90 s, but only 1 mission"),  # at, by one
-        ([90.0, 90.0], "WATCH", "at the critical line of 90 s; 2 missions took 90 s or longer."),  # at, by two
-        ([89.999999, 89.999999], "HEALTHY", ", below the critical line of 90 s."),
+        ([95.0, 96.0], "WATCH", "above the watch line of 90 s; 2 missions took 90 s or longer."),
+        ([89.999999, 90.0], "HEALTHY", "at the watch line of 90 s, but only 1 mission"),  # at, by one
+        ([90.0, 90.0], "WATCH", "at the watch line of 90 s; 2 missions took 90 s or longer."),  # at, by two
+        ([89.999999, 89.999999], "HEALTHY", ", below the watch line of 90 s."),
     ],
 )
 def test_latency_needs_two_missions_that_slow(runs: list[float], caution: str, in_sentence: str) -> None:

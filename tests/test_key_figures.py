@@ -13,7 +13,7 @@ from report_pages import EVENTS, NEXT_DAY, WINDOWS, of_a_window, of_profiles, pa
 from scipy.stats import beta
 
 from vpanalysis.analysis.verdict import CAUTION, Reason
-from vpanalysis.report.finding import TONES, incomplete
+from vpanalysis.report.finding import TONES, thin
 from vpanalysis.report.rollout import rollout_report
 from vpanalysis.report.sections import plots, tables
 from vpanalysis.report.sections.tile import gauge, sparkline
@@ -62,7 +62,7 @@ def test_key_figures_are_those_counted_by_hand(small_lane: WindowReport) -> None
     assert failed["limits"] == "watch from 10 % (3 or more), 3 in a row, or 5 of the newest 20"
     latency = tile(small_lane, "Run time p95")
     assert latency["value"] == "18.0 s"  # the value at index round(18 * 0.95) = 17 of 1..19
-    assert latency["detail"] == "p50 10.0 s, longest 19.0 s"
+    assert latency["detail"] == "p50 10.0 s, longest finished run 19.0 s"
     assert tile(small_lane, "Queue wait p95")["value"] == "1.00 s"
     failed = tile(small_lane, "Failed or timed out")
     assert (failed["value"], failed["detail"]) == ("2 of 20", "17 completed, 1 pending")
@@ -174,9 +174,16 @@ def test_tiles_are_as_severe_as_their_gates_and_the_banner_as_every_tile(window:
         gate = GATE_OF.get(one["name"], one["name"].lower().replace(" ", "_"))
         cautions = [reason.caution for reason in judged(report, gate) if reason.caution]
         expected = TONES[max(cautions, key=CAUTION.index)] if cautions else "plain"
-        proves_nothing = incomplete(report) or report.verdict.evidence.signal == "not recorded"
+        proves_nothing = thin(report) or report.verdict.evidence.signal == "not recorded"
         if one["name"] == "Fallback rate" and expected == "good" and proves_nothing:
             expected = "quiet"  # no tick at a rate that is not to be trusted
+        if one["name"] == "Queue wait p95":  # which no gate judges, but what waits may be overdue
+            expected = {
+                "queue-stuck": "watch",
+                "empty-window": "quiet",
+                "no-traffic": "quiet",
+                "snapshot": "quiet",
+            }.get(window, "plain")
         assert one["tone"] == expected, one["name"]
     tones = [one["tone"] for one in shown]
     assert max(map(SEVERITY.index, tones)) <= max(banner, SEVERITY.index("quiet"))
@@ -199,16 +206,20 @@ def test_the_heading_names_the_tiles_that_stand_out_and_no_other(window: str, pr
     report = report_on(window, profile)
     piece = tables.key_figures(report)
     held = [tile for tile in tiles(report) if tile["tone"] in ("watch", "critical")]
-    beyond = ", ".join(tile["name"].lower() for tile in held if tile["value"] != "n/a")
-    unknown = ", ".join(tile["name"].lower() for tile in held if tile["value"] == "n/a")
+    known = [tile for tile in held if tile["value"] not in ("n/a", "at least 0.0 %")]
+    beyond = ", ".join(tile["name"].lower() for tile in known)
+    unknown = ", ".join(tile["name"].lower() for tile in held if tile not in known)
     words = [text for text in (beyond and f"Beyond a limit: {beyond}", unknown and f"Unknown: {unknown}") if text]
     assert piece.finding == ("; ".join(words) or "None beyond a limit")
 
 
 def test_slow_missions_beside_a_fast_p95_are_in_the_heading() -> None:
     heading = tables.latency(report_on("stalled")).finding
-    slow = tile(report_on("stalled"), "Slow missions")["value"]  # missions that hang: p95 knows nothing of them
-    assert heading.endswith(f"below the watch line of 45 s, but {slow} took over 90 s")
+    slow = tile(report_on("stalled"), "Slow missions")  # missions that hang: p95 knows nothing of them
+    assert slow["value"] == "7 of 97"
+    unfinished = "took over 90 s, 7 of them still unfinished (their age counts)"
+    assert slow["detail"] == unfinished
+    assert heading.endswith(f"below the watch line of 90 s, but 7 of 97 {unfinished}")
     assert "but" not in tables.latency(report_on("critical")).finding
 
 
@@ -241,14 +252,36 @@ def test_a_deciding_gate_without_a_fixed_tile_gets_one_with_its_numbers() -> Non
     rolling = tile(report, "Rolling fallback")
     assert (rolling["value"], rolling["tone"]) == ("25.0 %", "watch")  # 5 of 20
     assert rolling["limits"] == "watch over 10 %"
+    assert rolling["detail"] == "of the newest 20 missions fell back"
+    assert tile(report_on("stalled"), "Completions")["detail"] == "overdue among the newest 60, 7 of all 100"
     assert len(tiles(report_on("healthy"))) == 6
 
 
 # --- gauges
 
+LINES = {"watch": 0.05, "critical": 0.20}
+
+
+def test_a_run_time_is_shown_against_the_lines_that_its_gate_judges_by() -> None:
+    """In a rollout 90 s are where it holds and 45 s nothing; when sustained, 45 s watch and 90 s force the fallback."""
+    for policy, profile, limits, tone in (
+        ("playbook", "rollout", "watch from 90 s (2 missions or more)", "watch"),
+        ("playbook", "sustained", "watch from 45 s, critical from 90 s", "critical"),
+        ("capture", "rollout", "no limit in this policy", "plain"),
+    ):
+        report = report_on("load-pressure", profile, policy)  # p95 is 2 min 44 s
+        shown, drawn = tile(report, "Run time p95"), plots.latency_over_time(report)
+        assert shown["limits"] == limits
+        if policy == "playbook":
+            assert shown["tone"] == tables.latency(report).tone == tone
+        marked = [name for name, _ in shown["gauge"]["limits"]] if shown["gauge"] else []
+        labels = [text.get_text() for text in drawn.texts if text.get_text().endswith("0 s") or "45" in text.get_text()]
+        assert [text.split()[0] for text in labels if text.startswith(("watch", "critical"))] == marked
+        assert ("critical" in tables.latency(report).finding) == (tone == "critical")
+
 
 def test_a_gauge_ends_a_third_beyond_the_critical_limit() -> None:
-    scale = gauge(0.15, 0.05, 0.20, 0.08, 0.25)
+    scale = gauge(0.15, LINES, 0.08, 0.25)
     assert scale is not None
     assert scale["value"] == pytest.approx(200 * 0.15 / (0.20 * 4 / 3), abs=0.1)
     assert (scale["low"], scale["high"]) == (60.0, 187.5)
@@ -256,7 +289,7 @@ def test_a_gauge_ends_a_third_beyond_the_critical_limit() -> None:
 
 
 def test_an_interval_beyond_the_scale_stretches_it() -> None:
-    scale = gauge(0.10, 0.05, 0.20, 0.02, 0.80)
+    scale = gauge(0.10, LINES, 0.02, 0.80)
     assert scale == {"value": 25.0, "low": 5.0, "high": 200.0, "limits": [["watch", 12.5], ["critical", 50.0]]}
 
 
@@ -269,7 +302,7 @@ SHARE = st.floats(0, 1, allow_subnormal=False)
 @example([1.0, 1.0, 1.0])
 def test_a_gauge_never_cuts_its_interval_or_its_mark(ends: list[float]) -> None:
     low, value, high = ends
-    scale = gauge(value, 0.05, 0.20, low, high)
+    scale = gauge(value, LINES, low, high)
     assert scale is not None
     end = max(0.20 * 4 / 3, high)
     assert scale["low"] == pytest.approx(200 * low / end, abs=0.05001)
@@ -281,8 +314,9 @@ def test_a_gauge_never_cuts_its_interval_or_its_mark(ends: list[float]) -> None:
 
 
 def test_what_is_unknown_has_no_gauge() -> None:
-    assert gauge(None, 45, 90, None, None) is None
-    scale = gauge(30, 45, 90, None, None)
+    assert gauge(None, LINES, None, None) is None
+    assert gauge(30, {}, None, None) is None
+    scale = gauge(30, {"watch": 45, "critical": 90}, None, None)
     assert scale is not None
     assert (scale["low"], scale["high"]) == (None, None)
 
@@ -321,6 +355,36 @@ def test_a_tile_without_a_number_says_why(window: str) -> None:
     for tile in tables.key_figures(report_on(window)).content["tiles"]:
         assert "n/a" not in tile["detail"]
         assert tile["value"] != "n/a" or tile["detail"].startswith(("no mission", "the source does not tell"))
+
+
+def test_evidence_too_thin_to_rule_out_a_critical_rate_is_marked_in_the_banner_and_the_tile() -> None:
+    report = report_on("one-mission")
+    assert report.verdict.decision.startswith("READY")
+    assert (
+        "THIN EVIDENCE: 1 settled mission, too few to rule out a fallback rate of 20 %"
+        in (tables.verdict(report).content["badges"])
+    )
+    assert tile(report, "Fallback rate")["tone"] == tables.fallback(report).tone == "quiet"
+    assert tables.verdict(report).content["others"] == ("Not assessed: rolling fallback, recent change, slow share.")
+    assert not any("THIN" in badge for badge in tables.verdict(report_on("healthy")).content["badges"])
+
+
+def test_a_queue_that_nobody_can_see_or_that_does_not_move_does_not_look_fine() -> None:
+    unknown, stuck = (tile(report_on(name), "Queue wait p95") for name in ("snapshot", "queue-stuck"))
+    assert (unknown["value"], unknown["tone"]) == ("n/a", "quiet")
+    assert stuck["tone"] == "watch"
+    assert stuck["detail"].endswith("; 12 still waiting, up to 8 h 57 min")
+    titles = [plots.queue_beside_run(report_on(name)).get_title(loc="left") for name in ("snapshot", "queue-stuck")]
+    assert "how long they waited is unknown" in " ".join(titles[0].split())
+    assert "12 still waiting, up to 8 h 57 min" in " ".join(titles[1].split())
+
+
+def test_where_none_completed_nothing_is_said_of_how_long_missions_take() -> None:
+    report = report_on("all-failed")
+    assert "slow_share" in {reason.gate for reason in report.verdict.not_assessed}
+    assert tile(report, "Slow missions")["tone"] == "plain"
+    assert tile(report, "Run time p95")["tone"] == tables.latency(report).tone == "watch"
+    assert report.verdict.evidence.p95.strength != "supports"
 
 
 def test_one_is_written_in_the_singular() -> None:

@@ -15,6 +15,8 @@ from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.outlook import outlook
 from vpanalysis.analysis.policy import PROFILES, Policy
 from vpanalysis.analysis.verdict import CAUTION
+from vpanalysis.data.tables import DataQuality
+from vpanalysis.data.window import RolloutWindow
 
 SESSION = {"vp_id": LANE, "status": "active", "updated_at": NOON.isoformat()}
 POLICY = Policy.load("playbook")
@@ -42,19 +44,25 @@ def lane(n: int, fallbacks: int = 0, failures: int = 0, **session: Any) -> Metri
     return metrics_of(rows, session=SESSION | session)
 
 
-def with_next(rows: Rows, kind: str, number: int) -> Metrics:
+def newest(rows: Rows, size: int, **session: Any) -> Metrics:
+    """The window of the newest ``size`` of these missions."""
+    held = RolloutWindow(LANE, last_missions=size, as_of=NOON)
+    return metrics_of(rows[-size:], session=SESSION | session, window=held)
+
+
+def with_next(rows: Rows, kind: str, number: int, size: int) -> Metrics:
     """The window when so many more missions have just ended; they took 10 s, in time to be seen as fast."""
     more = [mission(-100.0 - at / 1000, mission_id=f"next {at}", **KINDS[kind]) for at in range(number)]
-    return metrics_of(rows + more, session=SESSION)
+    return newest(rows + more, size)
 
 
-def by_trying(rows: Rows, policy: Policy) -> dict[str, tuple[int, str]]:
+def by_trying(rows: Rows, policy: Policy, size: int) -> dict[str, tuple[int, str]]:
     """The smallest number of each kind that turns the verdict, and the new one, by trying 1, 2, 3 and so on."""
-    now = judge(metrics_of(rows, session=SESSION), policy).status
+    now = judge(newest(rows, size), policy).status
     found = {}
     for kind in KINDS:
         for number in range(1, MOST_TRIED + 1):
-            status = judge(with_next(rows, kind, number), policy).status
+            status = judge(with_next(rows, kind, number, size), policy).status
             if status != now:
                 found[kind] = (number, status)
                 break
@@ -76,13 +84,14 @@ def told(text: str) -> list[tuple[int, str, str, str]]:
 
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8), st.data())
-def test_the_sentence_tells_what_trying_finds(newest: list[tuple[bool, bool]], data: st.DataObject) -> None:
+def test_the_sentence_tells_what_trying_finds(recent: list[tuple[bool, bool]], data: st.DataObject) -> None:
     older = data.draw(st.sampled_from([0, 3, 30]))
     policy = Policy.load("playbook", data.draw(st.sampled_from(PROFILES)))
-    rows = window([False] * older + [one for one, _ in newest], [False] * older + [other for _, other in newest])
-    metrics = metrics_of(rows, session=SESSION)
+    rows = window([False] * older + [one for one, _ in recent], [False] * older + [other for _, other in recent])
+    size = data.draw(st.sampled_from([1000, len(rows) + 2]))
+    metrics = newest(rows, size)
     now = judge(metrics, policy).status
-    expected = by_trying(rows, policy)
+    expected = by_trying(rows, policy, size)
     text = outlook(metrics, policy)
     if text.startswith("No course"):
         assert not expected
@@ -139,6 +148,31 @@ def test_the_sentence_tells_what_trying_finds(newest: list[tuple[bool, bool]], d
 )
 def test_sentences_counted_by_hand(n: int, fallbacks: int, failures: int, text: str) -> None:
     assert outlook(lane(n, fallbacks, failures), POLICY) == text
+
+
+def test_the_oldest_missions_leave_a_full_window_of_the_newest() -> None:
+    """The 1st and the 11th of 20 fell back. When both have left none has; 11 more make 2 of 31, were they to stay."""
+    full = newest(window([at in (0, 10) for at in range(20)], [False] * 20), 20)
+    assert outlook(full, POLICY) == (
+        "The next 11 missions completing without a fallback would turn WATCH into HEALTHY; "
+        "the next 3 missions falling back would turn WATCH into FORCE FALLBACK."  # 4 of 20: the first one has left
+    )
+
+
+def test_what_lies_before_the_oldest_mission_left_is_no_degradation_of_the_window() -> None:
+    """Of 60 missions a minute apart the session degraded beside the 5th, three times, which 60 explain no longer."""
+    rows = window([False] * 60, [False] * 60)
+    events = [("vp.session.degraded", rows[4]["created_at"])] * 3
+    held = RolloutWindow(LANE, last_missions=60, as_of=NOON)
+    metrics = metrics_of(rows, session=SESSION, session_events=events, window=held)
+    assert outlook(metrics, POLICY).startswith("The next 5 missions completing without a fallback would turn WATCH")
+
+
+def test_nothing_is_foretold_where_events_are_missing() -> None:
+    assert (
+        outlook(metrics_of(window([False] * 20, [False] * 20), quality=DataQuality(truncated_events=True)), POLICY)
+        == ""
+    )
 
 
 def test_clean_missions_lower_a_critical_p95() -> None:

@@ -142,7 +142,7 @@ def test_snapshot_names_the_database_to_read():
     metrics = metrics_from_snapshot({"fallback": rate, "latency_seconds": seconds, "vp_id": LANE})
     snapshot, errors, *_ = steps_of(metrics)
     assert '--source "$UA_CODER_VP_DB_PATH"' in snapshot.command
-    assert errors.text == "The source shows no payloads: read the events in the database."
+    assert (errors.title, errors.text) == ("Read the errors in the database", "The source shows no payloads.")
 
 
 # -- the way back ------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_truncated_probes_justify_nothing_under_any_policy():
         assert not found.justified
         assert "its fallback rate is not to be trusted" in found.sentence
     errors = steps_of(lane(20, quality=DataQuality(truncated_events=True)))[1]
-    assert errors.text == "The snapshot lacks events of these missions: read them in the database."
+    assert errors.text == "The snapshot lacks events of these missions."
 
 
 def test_window_before_without_missions_leaves_the_probes_to_speak():

@@ -154,7 +154,7 @@ def test_where_no_fallback_can_be_recorded_a_rate_of_zero_is_no_reason() -> None
     assert report.verdict.lane_status == "HEALTHY"
     why = " ".join(tables.verdict(report).content["why"])
     assert "does not report fallbacks" in why
-    assert "below the watch line" not in why
+    assert "below the watch line of 5 %" not in why
     assert "p95 run time" in why
 
 
@@ -273,7 +273,8 @@ def test_errors_are_grouped_and_counted() -> None:
 
 def test_sequences_and_deviations_are_counted(small_lane: WindowReport) -> None:
     shown = tables.events(small_lane)
-    assert shown.finding.startswith("2 of 20 missions failed or timed out")
+    # 17 completed, three of which fell back on their way
+    assert shown.finding == "2 of 20 missions failed or timed out; 14 of the 17 completed went as expected"
     sequences = next(block for block in shown.content["blocks"] if "Sequence" in str(block["columns"]))["rows"]
     assert sum(int(number) for _, number in sequences) == 20
     assert [number for name, number in sequences if "fallback" in name] == ["3"]
@@ -281,8 +282,7 @@ def test_sequences_and_deviations_are_counted(small_lane: WindowReport) -> None:
 
 def test_where_all_failed_no_mission_is_as_expected() -> None:
     piece = tables.events(report_on("all-failed"))
-    assert piece.finding.startswith("25 of 25 missions failed or timed out")
-    assert "25 went as expected" not in piece.finding
+    assert piece.finding == "25 of 25 missions failed or timed out, none completed"
 
 
 def test_the_session_is_told_by_its_numbers(make_database: Callable[..., RuntimeDatabase]) -> None:
@@ -356,12 +356,22 @@ def test_the_queue_wait_is_one_number_on_a_page_and_says_who_still_waits() -> No
 
 def test_a_snapshot_without_all_events_is_not_trusted() -> None:
     report = report_on("snapshot")
-    assert cells(tables.baseline(report), "This window")["Fallback rate"][:2] == ["n/a", "at least 0.0 %"]
-    assert "not to be trusted" in tables.fallback(report).finding
+    assert tables.fallback(report).finding == (
+        "Unknown: 0 of 60 (0.0 %) are seen to have fallen back, but events are missing"
+    )
     assert tables.fallback(report).tone == "watch"
     shown = next(tile for tile in tables.key_figures(report).content["tiles"] if tile["name"] == "Fallback rate")
-    assert "not to be trusted" in shown["detail"]
-    assert shown["tone"] not in ("good", "critical")
+    assert (shown["value"], shown["tone"], shown["gauge"]) == ("at least 0.0 %", "watch", None)
+    assert shown["detail"].endswith("events are missing; 0 of 60 missions seen to fall back")
+    assert cells(tables.baseline(report), "This window")["Fallback rate"] == ["n/a", "at least 0.0 %", ""]
+    assert cells(tables.fallback(report), "The true")["True rate, at 95 % at most (at each look alone)"] == ["n/a"]
+    judged = {reason.gate: reason for reason in (*report.verdict.reasons, *report.verdict.passed)}
+    assert (judged["fallback_rate"].caution, judged["fallback_rate"].value) == ("WATCH", None)
+    assert {"rolling_fallback", "recent_change"} == {reason.gate for reason in report.verdict.not_assessed}
+    assert report.verdict.evidence.fragility == ""
+    assert tables.verdict(report).content["others"] == (
+        "Also: fallback rate. Not assessed: rolling fallback, recent change."
+    )
     assert tables.quality(report).tone == "watch"
     assert tables.quality(report).finding.startswith("1 fault in the data")
 

@@ -225,7 +225,7 @@ def test_twenty_missions_with_times_are_enough():
     timed = [mission(-4000 - i) for i in range(19)]
     found = compare(metrics_of(untimed + timed), lane(20), slow_seconds=SLOW)
     assert found.conclusion == "not_enough_data"
-    assert "20 missions with a known time before and 19 now; either side needs 20" in found.sentence
+    assert "20 missions with a known time before and 19 now; each side needs 20" in found.sentence
 
 
 def test_all_missions_may_have_fallen_back():
@@ -252,7 +252,7 @@ def test_few_missions_conclude_nothing(n):
     for before, after in ((lane(n), lane(80)), (lane(80), lane(n)), (lane(n), lane(n))):
         found = compare(after, before, slow_seconds=SLOW)
         assert found.conclusion == "not_enough_data"
-        assert "either side needs 20" in found.sentence
+        assert "each side needs 20" in found.sentence
 
 
 def test_few_missions_that_show_both_rises_conclude_degradation():

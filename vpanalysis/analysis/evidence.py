@@ -1,7 +1,11 @@
 """How far a window's settled missions carry the claims that its lane rarely falls back, rarely fails and is fast."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.analysis import intervals
@@ -11,11 +15,12 @@ from vpanalysis.analysis.chance import (
     clean_missions_needed,
     log_e_above,
     log_e_below,
+    smallest,
 )
 from vpanalysis.analysis.gates.data_quality import contradiction, judge_quality
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.run_times import SLOW_LIMIT, durations, matured_slow, p95_sentence
+from vpanalysis.analysis.run_times import SLOW_LIMIT, durations, matured_slow, p95_sentence, slowness
 from vpanalysis.analysis.verdict import Basis, Claim, Evidence, Signal, Strength
 
 #: An e-process that reaches 1 / 0.05 shows its claim at 95 % (Ville's inequality).
@@ -48,7 +53,7 @@ def weigh(metrics: Metrics, policy: Policy, looks: int | None = None) -> Evidenc
     )
 
 
-def claim(k: int, n: int, below: float, basis: Basis, noun: str = "rate") -> Claim:
+def claim(k: int, n: int, below: float, basis: Basis, noun: str = "rate", moving: "_Moving | None" = None) -> Claim:
     """Returns how far ``n`` missions, ``k`` of which count against it, carry the claim that the rate is below a share.
 
     A fixed basis rests on the one-sided 95 % Clopper-Pearson bounds; an anytime one on the e-processes of
@@ -60,16 +65,19 @@ def claim(k: int, n: int, below: float, basis: Basis, noun: str = "rate") -> Cla
         below: The share claimed, above 0.
         basis: ``fixed`` or ``anytime``.
         noun: What the rate is of, for the sentence: ``fallback rate``.
+        moving: The window, when its oldest missions leave it as new ones come; ``None``: every mission stays.
     """
     certain = below >= 1  # no rate can be above: nothing to show
+    needed = None
+    if not certain:
+        needed = (clean_missions_needed if moving is None else moving.clean_missions_needed)(k, n, below, basis)
     if n == 0:
-        needed = None if certain else clean_missions_needed(0, 0, below, basis)
         return Claim(
             claim_below=below,
             missions=0,
             against=0,
             missions_needed=needed,
-            distance=_distance("none", 0, 0, needed, below, noun),
+            distance=_distance("none", 0, 0, needed, below, noun, moving),
         )
     strength: Strength = "insufficient"
     if basis == "fixed":
@@ -82,7 +90,8 @@ def claim(k: int, n: int, below: float, basis: Basis, noun: str = "rate") -> Cla
         if not certain:
             supports, refutes = log_e_below(k, n, below) >= _SHOWN, log_e_above(k, n, below) >= _SHOWN
             strength = "supports" if supports else "refutes" if refutes else "insufficient"
-    needed = None if certain else 0 if strength == "supports" else clean_missions_needed(k, n, below, basis)
+    if strength == "supports" and not certain:
+        needed = 0
     shown = intervals.wilson(k, n)
     assert shown is not None
     return Claim(
@@ -95,8 +104,34 @@ def claim(k: int, n: int, below: float, basis: Basis, noun: str = "rate") -> Cla
         lower_bound=lower,
         upper_bound=upper,
         missions_needed=needed,
-        distance=_distance(strength, k, n, needed, below, noun),
+        distance=_distance(strength, k, n, needed, below, noun, moving),
     )
+
+
+@dataclass(frozen=True)
+class _Moving:
+    """A window of the newest ``size`` missions, oldest first: which can show a claim, and which count against it."""
+
+    size: int
+    counted: np.ndarray[Any, Any]
+    against: np.ndarray[Any, Any]
+
+    def clean_missions_needed(self, k: int, n: int, below: float, basis: Basis) -> int | None:
+        """As the function of that name; ``None`` when the window is too small to show the claim."""
+
+        def shown(more: int) -> bool:
+            gone = max(0, len(self.counted) + more - self.size)
+            left = int(self.against[gone:].sum()), int(self.counted[gone:].sum()) + more
+            return clean_missions_needed(*left, below, basis) == 0
+
+        return smallest(shown, 0) if shown(self.size) else None
+
+
+def _moving(metrics: Metrics, counted: "pd.Series[Any]", against: "pd.Series[Any]") -> _Moving | None:
+    size = metrics.window.last_missions
+    if size is None or not metrics.is_open or not metrics.known.missions:
+        return None
+    return _Moving(size, counted.to_numpy(bool), against.to_numpy(bool))
 
 
 def signal(metrics: Metrics) -> Signal:
@@ -125,9 +160,12 @@ def _fallback(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
             "cannot record one. Read the claim on failures."
         )
         return Claim(claim_below=below, missions=0, against=0, distance=text)
-    found = claim(k, max(account.recordable, k), below, basis, "fallback rate")
-    if found.strength == "supports" and metrics.quality.truncated_events is True:
-        return _weaker(found, "Not all events are known, so more missions may have fallen back.")
+    missions = metrics.missions
+    moving = _moving(metrics, missions["settled"] & missions["recordable"], missions["fell_back"])
+    found = claim(k, max(account.recordable, k), below, basis, "fallback rate", moving)
+    if found.strength != "refutes" and metrics.quality.truncated_events is True:
+        found = found.model_copy(update={"interval_high": None, "upper_bound": None})
+        return _weaker(found, "Not all events are known, so more missions may have fallen back: nothing is shown.")
     if found.strength == "supports" and contradiction(metrics):
         return _weaker(found, _CONTRADICTORY)
     return found
@@ -137,13 +175,19 @@ def _failure(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
     settled, below = metrics.account.settled, policy.failure_share
     if settled is None:
         return Claim(claim_below=below, distance="How the missions ended is unknown: nothing is shown.")
-    found = claim(metrics.account.count("failed"), settled, below, basis, "failure rate")
+    moving = _moving(metrics, metrics.missions["settled"], metrics.missions["outcome"] == "failed")
+    found = claim(metrics.account.count("failed"), settled, below, basis, "failure rate", moving)
     return _weaker(found, _CONTRADICTORY) if found.strength == "supports" and contradiction(metrics) else found
 
 
 def _slow(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
     slow = matured_slow(metrics, policy.p95_critical_seconds)
-    return claim(slow.slow, slow.matured, SLOW_LIMIT, basis, "share of slow missions")
+    slower = slowness(metrics, policy.p95_critical_seconds)
+    moving = _moving(metrics, slower.notna(), slower.fillna(False))
+    found = claim(slow.slow, slow.matured, SLOW_LIMIT, basis, "share of slow missions", moving)
+    if found.strength == "supports" and not metrics.account.count("completed"):
+        return _weaker(found, "No mission has completed, so how long one takes is unknown.")
+    return found
 
 
 def _doubted(found: Claim) -> Claim:
@@ -156,17 +200,22 @@ def _weaker(found: Claim, why: str) -> Claim:
     return found.model_copy(update={"strength": "insufficient", "missions_needed": None, "distance": why})
 
 
-def _distance(strength: Strength, k: int, n: int, needed: int | None, below: float, noun: str) -> str:
+def _distance(
+    strength: Strength, k: int, n: int, needed: int | None, below: float, noun: str, moving: _Moving | None
+) -> str:
     """Such as "0 of 4: 61 more clean missions would show a fallback rate below 5 % with 95 % confidence."."""
     limit = formatting.percent_limit(below)
     if strength == "supports":
         return f"{k:,} of {n:,} show a {noun} below {limit} with 95 % confidence."
     if strength == "refutes":
         return f"{k:,} of {n:,} show a {noun} of {limit} or more with 95 % confidence."
+    so_far = f"{k:,} of {n:,}" if n else "No settled mission yet"
+    if needed is None and moving is not None and below < 1:
+        small = f"a window of {formatting.count(moving.size, 'mission')} is too small to show"
+        return f"{so_far}: {small} a {noun} below {limit}."
     if needed is None:
         return f"{k:,} of {n:,}: no number of missions can show a {noun} below {limit}."
     clean = formatting.count(needed, "more clean mission" if n else "clean mission")
-    so_far = f"{k:,} of {n:,}" if n else "No settled mission yet"
     return f"{so_far}: {clean} would show a {noun} below {limit} with 95 % confidence."
 
 
@@ -193,7 +242,8 @@ def _caveat(metrics: Metrics, looks: int | None) -> str:
     text = f"Provisional: {why}."
     if not looks:
         return text
-    return (
-        f"{text} {formatting.count(looks, 'earlier look')} at it in the evidence log: the claims hold however often "
-        "one looks, the verdict's own thresholds do not."
-    )
+    hold = "the claims hold however often one looks"
+    if metrics.window.last_missions is not None:
+        hold = "the claims hold for each look alone, because old missions leave the window"
+    earlier = formatting.count(looks, "earlier look")
+    return f"{text} {earlier} at it in the evidence log: {hold}, the verdict's own thresholds do not."

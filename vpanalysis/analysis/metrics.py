@@ -188,6 +188,12 @@ def degraded_since(session_events: pd.DataFrame, start: datetime | None) -> pd.D
     return degraded if start is None else degraded[degraded["created_at"].isna() | (degraded["created_at"] >= start)]
 
 
+def leaving(metrics: Metrics, joining: int) -> int:
+    """Returns how many missions leave a window of the newest ones as ``joining`` more come; 0 for a range of time."""
+    size = metrics.window.last_missions
+    return 0 if size is None else max(0, len(metrics.missions) + joining - size)
+
+
 def _bounds(tables: Tables) -> tuple[datetime | None, datetime | None]:
     """Returns the window's first moment (``None`` when unknown) and its end, or ``as_of`` while it is open."""
     window, as_of = tables.window, tables.as_of

@@ -42,10 +42,11 @@ def next_step(profile: Profile, status: LaneStatus, worst: Reason, evidence: Evi
     step = _SETTLED[profile, status]
     if status == "FORCE_FALLBACK":
         return step.format(look=_look(worst, evidence))
-    if status == "HEALTHY" and evidence.strength == "insufficient" and evidence.missions_needed:
-        more = formatting.count(evidence.missions_needed, "more clean mission")
+    if status == "HEALTHY" and evidence.strength == "insufficient":
+        more = evidence.missions_needed
+        needed = f": {formatting.count(more, 'more clean mission')}." if more else f". {evidence.distance}"
         thin = "Keep the cohort small until" if profile == "rollout" else "Watch closely until"
-        return f"{step} {thin} the evidence is there: {more}."
+        return f"{step} {thin} the evidence is there{needed}"
     return step
 
 

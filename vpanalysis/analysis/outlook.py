@@ -11,7 +11,7 @@ import pandas as pd
 
 from vpanalysis.analysis.account import accounted, with_outcomes
 from vpanalysis.analysis.decision import judge
-from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.metrics import Metrics, degraded_since, leaving
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.verdict import CAUTION, LaneStatus
 from vpanalysis.data.schema import COMPLETED, FAILED, FALLBACK
@@ -31,14 +31,14 @@ _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 def outlook(metrics: Metrics, policy: Policy) -> str:
     """Returns, in a sentence, how few of the next missions would change the verdict.
 
-    Empty where the window has no missions, or is over.
+    Empty where the window has no missions, or is over, or lacks events, so that nobody knows how it stands.
 
     Each of three courses is looked at alone: all of the next missions fall back, all fail, or all complete without a
     fallback. Named is the smallest number that turns the verdict into a more cautious one, and the one that turns it
     into a less cautious one.
     """
     known = metrics.fallback.missions_considered and metrics.known.missions and metrics.generated_at is not None
-    if not known or not metrics.is_open:
+    if not known or not metrics.is_open or metrics.quality.truncated_events:
         return ""
     now = judge(metrics, policy).status
     nearest: dict[bool, tuple[int, str, LaneStatus]] = {}  # by whether the verdict turns more cautious
@@ -71,7 +71,10 @@ def _status_after(course: Callable[[int], Metrics], policy: Policy, number: int)
 
 
 def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metrics]:
-    """Returns the window by how many more missions of one kind it has, up to `MOST`, run just now in median time."""
+    """Returns the window by how many more missions of one kind it has, up to `MOST`, run just now in median time.
+
+    As they come, the oldest leave a window of the newest missions that is full.
+    """
     assert metrics.generated_at is not None
     now, share = metrics.generated_at, metrics.fallback
     seconds = metrics.latency_seconds.p50_seconds or 0.0
@@ -89,9 +92,15 @@ def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metric
     grown = pd.concat([metrics.missions, rows[metrics.missions.columns]], ignore_index=True)
 
     def of(number: int) -> Metrics:
-        missions = grown.iloc[: len(metrics.missions) + number]
-        considered = (share.missions_considered or 0) + number
-        fell_back = (share.missions_with_fallback or 0) + (number if kind == "fallback" else 0)
+        gone = min(leaving(metrics, number), len(metrics.missions))
+        left, missions = metrics.missions[:gone], grown[gone : len(metrics.missions) + number]
+        named = left[left["mission_id"].fillna("") != ""]
+        considered = (share.missions_considered or 0) + number - len(named)
+        fell_back = (share.missions_with_fallback or 0) - int(named["fell_back"].sum())
+        fell_back += number if kind == "fallback" else 0
+        degraded = metrics.degraded_events
+        if gone and degraded is not None:
+            degraded = len(degraded_since(metrics.session_events, missions["created_at"].min().to_pydatetime()))
         return replace(
             metrics,
             account=accounted(missions, account.overdue_seconds),
@@ -99,6 +108,7 @@ def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metric
             latency_seconds=latency(missions["duration_seconds"].dropna()),
             mission_counts=count_names(missions["status"]),
             event_counts=metrics.event_counts and Counter(metrics.event_counts) + Counter({event: number}),
+            degraded_events=degraded,
             last_activity=now,
         )
 

@@ -90,8 +90,7 @@ def recovery_checklist(
         ),
         Step(
             2,
-            "Inspect the top fallback errors",
-            _errors(metrics),
+            *_errors(metrics),
             f"jq '.recent_events[] | {errors}' snapshot.json",
             True,
         ),
@@ -137,18 +136,21 @@ def _window_options(metrics: Metrics) -> str:
     return " ".join([*options, "--event-limit 500"])
 
 
-def _errors(metrics: Metrics) -> str:
-    found = group_signatures(metrics.events)
+def _errors(metrics: Metrics) -> tuple[str, str]:
+    """What to inspect, by what the window holds, and what is known of it."""
+    found, read = group_signatures(metrics.events), "Read the errors in the database"
     if not metrics.known.events:
-        return "The source shows no payloads: read the events in the database."
+        return read, "The source shows no payloads."
     if not found and metrics.quality.truncated_events:
-        return "The snapshot lacks events of these missions: read them in the database."
+        return read, "The snapshot lacks events of these missions."
     if not found:
-        return "No fallback and no failure left a payload in this window: look at the session and at hanging missions."
+        left = "No fallback and no failure left a payload in this window"
+        return "Look at the session and at hanging missions", f"{left}, so there is no error to inspect."
     fallbacks_first = sorted(found, key=lambda each: each.kind != "fallback")
     top = "; ".join(f"{each.signature} ({each.kind}, {each.count:,}×)" for each in fallbacks_first[:3])
     more = f"; {len(found) - 3:,} more" if len(found) > 3 else ""
-    return f"Most frequent first: {top}{more}."
+    kinds = " and ".join(dict.fromkeys(each.kind for each in fallbacks_first))
+    return f"Inspect the {kinds} errors", f"Most frequent first: {top}{more}."
 
 
 def _forcing(verdict: Verdict, policy: Policy) -> str:

@@ -276,5 +276,6 @@ def _finding(metrics: Metrics, slow: SlowShare, running: int, waits: list[float]
         word = "proven fast" if slow.proven_fast else "not proven fast"
         limit = formatting.seconds_limit(slow.seconds)
         bound = f"at 95 % at most {formatting.percent(slow.upper_bound)}"
-        shown = f"{word}: {formatting.share(slow.slow, slow.matured)} over {limit}, {bound}"
+        finished = ", finished or not" if running else ""
+        shown = f"{word}: {formatting.share(slow.slow, slow.matured)} over {limit}{finished}, {bound}"
     return f"{', '.join(parts)}; {shown}."

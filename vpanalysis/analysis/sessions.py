@@ -153,5 +153,7 @@ def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float
         slowest = f", the slowest in {formatting.duration(max(recovery_seconds))}" if recovery_seconds else ""
         parts.append(f"{resumed} since the lane began{slowest}")
     if longest is not None:
-        parts.append(f"one open for {formatting.duration(longest)}")
+        left = metrics.recovery.attempts - metrics.recovery.successes if metrics.recovery else 1
+        since = "" if left == 1 else ", the oldest"
+        parts.append(f"{left:,} not resumed{since} for {formatting.duration(longest)}")
     return "; ".join(parts) + "."

@@ -284,7 +284,7 @@ def _missing(before: Metrics | None, after: Metrics) -> str:
         ),
     ):
         if min(counts) < LEAST_MISSIONS:
-            return f"{counts[0]:,} {what} before and {counts[1]:,} now; either side needs {LEAST_MISSIONS}"
+            return f"{counts[0]:,} {what} before and {counts[1]:,} now; each side needs {LEAST_MISSIONS}"
     return ""
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vpanalysis.data.snapshot import LatencySeconds, Strict
+from vpanalysis.data.snapshot import FallbackShare, LatencySeconds, Strict
 
 Profile = Literal["rollout", "sustained"]
 LaneStatus = Literal["HEALTHY", "NO_TRAFFIC", "WATCH", "FORCE_FALLBACK"]
@@ -154,3 +154,8 @@ class Verdict(Strict):
     signatures: list[SignatureCount] = Field(
         default_factory=list, description="The three most frequent fallback and failure errors."
     )
+
+    @property
+    def fallback(self) -> FallbackShare:
+        """How many of the missions considered fell back, as the endpoint says it."""
+        return FallbackShare(self.missions_considered, self.missions_with_fallback, self.fallback_rate)

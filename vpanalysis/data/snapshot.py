@@ -117,6 +117,11 @@ class FallbackShare:
     missions_with_fallback: int | None
     rate: float | None
 
+    @property
+    def of_any(self) -> float | None:
+        """The rate, or ``None`` without missions, of which the contract says 0."""
+        return self.rate if self.missions_considered else None
+
 
 @dataclass(frozen=True)
 class Numbers:

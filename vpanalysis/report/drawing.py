@@ -1,7 +1,7 @@
 """What the figures have in common: how one is made, its title, limits, rows and scales, and dense data made few."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -60,10 +60,12 @@ def nothing(ax: Axes, sentence: str) -> str:
     return ""
 
 
-def limits(ax: Axes, watch: float, critical: float, write: Callable[[float], str], *, vertical: bool = False) -> None:
-    """Draws the policy's two limits with their names and values, told apart by their dashes as well."""
-    limit(ax, watch, f"watch {write(watch)}", WATCH, vertical=vertical)
-    limit(ax, critical, f"critical {write(critical)}", CRITICAL, vertical=vertical)
+def limits(ax: Axes, lines: Mapping[str, float], write: Callable[[float], str], *, vertical: bool = False) -> str:
+    """Draws limits by their names, told apart by their dashes as well; returns what the lines mark, in a sentence."""
+    for name, at in lines.items():
+        limit(ax, at, f"{name} {write(at)}", CRITICAL if name == "critical" else WATCH, vertical=vertical)
+    marked = " and ".join(f"{name} at {write(at)}" for name, at in lines.items())
+    return f"{'Lines mark' if lines.keys() > {'watch'} else 'A line marks'} {marked}." if lines else ""
 
 
 def limit(ax: Axes, value: float, text: str, ink: Ink, *, vertical: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+from vpanalysis import formatting
 from vpanalysis.analysis.gates import BY_NAME
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import CAUTION, Evidence, LaneStatus, Verdict
@@ -48,6 +49,13 @@ def incomplete(report: Judged) -> bool:
     return report.metrics.quality.truncated_events is True
 
 
+def fallback_rate(metrics: Metrics) -> str:
+    """Returns the fallback rate in words; where events are missing it is the least that it can be."""
+    rate = metrics.fallback.of_any
+    least = "at least " if metrics.quality.truncated_events and rate is not None else ""
+    return least + formatting.percent(rate)
+
+
 def place(value: float, watch: tuple[float, str], critical: tuple[float, str]) -> Finding:
     """Where a value stands between its two limits, each with its text."""
     if value >= critical[0]:
@@ -62,6 +70,13 @@ def gate_tone(report: Judged, *gates: str) -> Tone:
     judged = [*report.verdict.reasons, *report.verdict.passed]
     cautions = [reason.caution for reason in judged if reason.gate in gates and reason.caution]
     return TONES[max(cautions, key=CAUTION.index)] if cautions else "plain"
+
+
+def thin(report: WindowReport) -> bool:
+    """Whether the settled missions are so few that they do not even rule out a critical rate."""
+    evidence = report.verdict.evidence
+    bound = (evidence.failure if evidence.signal == "not recorded" else evidence).upper_bound
+    return bound is None or bound >= report.policy.fallback_critical
 
 
 def strength(evidence: Evidence) -> str:

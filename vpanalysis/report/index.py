@@ -15,6 +15,7 @@ from typing import Any
 
 from vpanalysis import formatting
 from vpanalysis.analysis.verdict import CAUTION
+from vpanalysis.data.snapshot import FallbackShare
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.errors import InputError
 from vpanalysis.report import blocks
@@ -277,7 +278,7 @@ def _entry(path: Path) -> Entry | None:
             status=str(verdict["lane_status"]),
             action=str(verdict["action"]),
             reason=str(verdict["reasons"][0]["sentence"]) if verdict["reasons"] else "",
-            rate=verdict["fallback_rate"] if verdict["missions_considered"] else None,
+            rate=FallbackShare(verdict["missions_considered"], None, verdict["fallback_rate"]).of_any,
             p95=verdict["latency_seconds"]["p95_seconds"],
             profile=str(verdict["policy"]["profile"]),
             policy=f"{verdict['policy']['name']} {verdict['policy']['hash']}",

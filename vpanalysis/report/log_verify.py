@@ -125,7 +125,7 @@ def _compare(row: LogRow, metrics: Metrics, policy: Policy | None) -> Iterator[s
     ):
         if logged is not None and logged != number:
             yield _words(name, logged, formatting.known_count(number))
-    rate = fallback.rate if fallback.missions_considered else None
+    rate = fallback.of_any
     if not _agrees(row.rate, rate) and not (rate is None and row.rate and row.rate.value == 0):
         yield _words("fallback rate", row.cells[4], formatting.rate(rate))
     if not _agrees(row.p95, seconds.p95_seconds):

@@ -34,13 +34,12 @@ def evidence_row(verdict: "Verdict", *, window_label: str, scope: str, ref: str)
         scope: What traffic the window covers.
         ref: Where the numbers come from; shown in a code span.
     """
-    rate = verdict.fallback_rate if verdict.missions_considered else None
     cells = (
         formatting.time(verdict.generated_at),
         text_cell(f"SAMPLE {window_label}" if verdict.sample else window_label),
         text_cell(scope),
         code_span(ref),
-        formatting.rate(rate),
+        formatting.rate(verdict.fallback.of_any),
         formatting.log_seconds(verdict.latency_seconds.p95_seconds),
         text_cell(verdict.decision),
         _notes(verdict),

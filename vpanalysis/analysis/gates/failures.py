@@ -58,6 +58,8 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     flags = (in_order_of_end(metrics.missions)["outcome"] == "failed").tolist()[-settings.newest :]
     newest, row, limit = sum(flags), longest_run(flags), settings.limit(len(flags))
     tail = f"{newest:,} of the newest {len(flags):,}, at most {row:,} in a row"
+    if newest == 0:
+        tail = f"none of the newest {len(flags):,}"
     if not metrics.known.missions:
         tail = "their order is unknown"
     elif newest == len(flags) > 1:

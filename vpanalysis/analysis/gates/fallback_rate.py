@@ -18,6 +18,8 @@ def table(metrics: Metrics, policy: Thresholds) -> Finding:
     known = share.missions_considered is not None and share.missions_with_fallback is not None
     shown = formatting.share(share.missions_with_fallback, share.missions_considered, "mission")
     subject = f"{shown} fell back" if known else f"The fallback rate is {formatting.percent(rate)}"
+    if metrics.quality.truncated_events and known:
+        subject = f"At least {subject}"
     for limit, status, line, word in (
         (policy.fallback_critical, FORCE, "critical", "high"),
         (policy.fallback_watch, WATCH, "watch", "elevated"),
@@ -33,8 +35,12 @@ def table(metrics: Metrics, policy: Thresholds) -> Finding:
 
 
 def judge(metrics: Metrics, settings: None, policy: Thresholds) -> Finding:
-    """Judges as the table does."""
-    return table(metrics, policy)
+    """Judges as the table does; where events are missing, a rate below its thresholds is unknown."""
+    row = table(metrics, policy)
+    if row.caution != "HEALTHY" or not metrics.quality.truncated_events:
+        return row
+    sentence = "The fallback rate is unknown: events are missing, and fallbacks with them."
+    return Finding(WATCH, None, policy.fallback_watch, "fallback rate unknown", sentence)
 
 
 def behind(metrics: Metrics, settings: None, policy: Thresholds) -> "pd.Series[Any]":

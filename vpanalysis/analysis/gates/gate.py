@@ -11,6 +11,9 @@ from vpanalysis import formatting
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import LaneStatus, Profile, Reason, Unit
 
+#: Why a gate that found few fallbacks has not found few.
+EVENTS_MISSING = "Events are missing, so it is unknown which missions fell back."
+
 
 class Settings(BaseModel):
     """A gate's keys in a policy file."""

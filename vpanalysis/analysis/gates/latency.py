@@ -17,6 +17,16 @@ class LatencyGate(Settings):
     missions: int = Field(default=2, ge=1)
 
 
+def lines(settings: LatencyGate | None, policy: Thresholds) -> dict[str, float]:
+    """Returns the p95 run times in seconds from which the verdict changes, by what it is from there on.
+
+    In a rollout the only one is `p95_critical_seconds`, from which it holds; without the gate there is none.
+    """
+    if policy.profile == "sustained":
+        return {"watch": policy.p95_watch_seconds, "critical": policy.p95_critical_seconds}
+    return {} if settings is None else {"watch": policy.p95_critical_seconds}
+
+
 def table(metrics: Metrics, policy: Thresholds) -> Finding:
     """Judges p95 by the table's rules: unknown is no health; its thresholds count in ``sustained`` only."""
     value, limit = metrics.latency_seconds.p95_seconds, policy.p95_watch_seconds
@@ -46,10 +56,10 @@ def judge(metrics: Metrics, settings: LatencyGate | None, policy: Thresholds) ->
         return row
     if value < limit:
         brief = f"p95 latency within target ({value:.3f}s < {limit:.3f}s)"
-        sentence = f"{_subject(value)}, below the critical line of {formatting.seconds_limit(limit)}."
+        sentence = f"{_subject(value)}, below the watch line of {formatting.seconds_limit(limit)}."
         return Finding("HEALTHY", value, limit, brief, sentence)
     slow, brief = _as_slow(metrics, limit), f"p95 latency high ({value:.3f}s >= {limit:.3f}s)"
-    above = f"{_subject(value)}, {_above(value, limit, 'critical')}"
+    above = f"{_subject(value)}, {_above(value, limit, 'watch')}"
     if slow >= settings.missions:
         sentence = f"{above}; {formatting.count(slow, 'mission')} took {formatting.seconds_limit(limit)} or longer."
         return Finding(WATCH, value, limit, brief, sentence)
@@ -94,8 +104,9 @@ GATE = Gate(
     settings=LatencyGate,
     behind=behind,
     limits=lambda settings, policy: (
-        (f"watch from {formatting.seconds_limit(policy.p95_watch_seconds)}, " if policy.profile == "sustained" else "")
-        + f"critical from {formatting.seconds_limit(policy.p95_critical_seconds)}"
+        ", ".join(f"{name} from {formatting.seconds_limit(at)}" for name, at in lines(settings, policy).items())
+        + (f" ({settings.missions} missions or more)" if settings and policy.profile == "rollout" else "")
+        or "no limit in this policy"
     ),
     table=table,
 )

@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import Field
 
 from vpanalysis import formatting
-from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
+from vpanalysis.analysis.gates.gate import EVENTS_MISSING, Finding, Gate, Settings, Thresholds, not_assessed
 from vpanalysis.analysis.intervals import lower_bound
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import WATCH
@@ -43,6 +43,8 @@ def judge(metrics: Metrics, settings: RecentChangeGate, policy: Thresholds) -> F
         share = formatting.percent(fell_back / size)
         sentence = f"{fell_back:,} of the newest {size:,} settled missions ({share}) fell back: a recent rate {line}."
         return Finding(WATCH, fell_back / size, watch, brief, sentence)
+    if metrics.quality.truncated_events:
+        return not_assessed(watch, EVENTS_MISSING)
     stretches = ", ".join(f"{size:,}" for size in sizes[:-1]) + (" or " if sizes[1:] else "") + f"{sizes[-1]:,}"
     brief = f"no recent change ({fell_back}/{size})"
     sentence = f"The newest {stretches} settled missions show no fallback rate {line}."

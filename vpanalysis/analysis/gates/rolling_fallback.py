@@ -6,7 +6,7 @@ import pandas as pd
 from pydantic import Field
 
 from vpanalysis import formatting
-from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, not_assessed
+from vpanalysis.analysis.gates.gate import EVENTS_MISSING, Finding, Gate, Settings, Thresholds, not_assessed
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import WATCH
 
@@ -33,6 +33,8 @@ def judge(metrics: Metrics, settings: RollingFallbackGate, policy: Thresholds) -
         brief = f"rolling fallback high ({share:.3f} > {settings.share:.3f})"
         sentence = f"{what}, which exceeds the {formatting.percent_limit(settings.share)} revert guardrail."
         return Finding(WATCH, share, settings.share, brief, sentence)
+    if metrics.quality.truncated_events:
+        return not_assessed(settings.share, EVENTS_MISSING)
     brief = f"rolling fallback within target ({share:.3f} <= {settings.share:.3f})"
     sentence = f"{what}, within the {formatting.percent_limit(settings.share)} revert guardrail."
     return Finding("HEALTHY", share, settings.share, brief, sentence)

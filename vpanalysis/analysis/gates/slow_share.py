@@ -51,6 +51,8 @@ def judge(metrics: Metrics, settings: SlowShareGate, policy: Thresholds) -> Find
     if found.share > settings.share and found.slow > most:
         brief = f"slow share high ({found.share:.3f} > {settings.share:.3f})"
         return Finding(WATCH, found.share, settings.share, brief, f"{what}, over {limit}{left_out}.")
+    if not metrics.account.count("completed"):
+        return not_assessed(settings.share, "No mission has completed, so how long one takes is unknown.")
     where = "but by no more than chance explains" if found.share > settings.share else f"within {limit}"
     relation = ">" if found.share > settings.share else "<="
     brief = f"slow share within target ({found.share:.3f} {relation} {settings.share:.3f})"

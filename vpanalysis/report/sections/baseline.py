@@ -13,7 +13,7 @@ from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.formatting import seconds_limit
 from vpanalysis.report import blocks, drawing
 from vpanalysis.report.blocks import Column
-from vpanalysis.report.finding import Finding
+from vpanalysis.report.finding import Finding, fallback_rate
 from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.style import BLUE, CRITICAL, MUTED
 from vpanalysis.report.window_report import WindowReport
@@ -55,7 +55,11 @@ def table(report: WindowReport) -> Piece:
             "",
         ],
         ["Failed or timed out", *(formatting.known_count(_failed(side)) for side in sides), ""],
-        _share_row("Fallback rate", found.fallback, *map(_rate, sides)),
+        _share_row(
+            "Fallback rate",
+            found.fallback,
+            *(fallback_rate(side) if side else formatting.NOT_AVAILABLE for side in sides),
+        ),
         _share_row(
             f"Slower than {seconds_limit(found.slow_after.seconds)}",
             found.slow,
@@ -91,12 +95,6 @@ def _created(side: Metrics | None, which: str) -> datetime | None:
 
 def _failed(side: Metrics | None) -> int | None:
     return None if side is None or side.account.counts is None else side.account.count("failed")
-
-
-def _rate(side: Metrics | None) -> str:
-    rate = side.fallback.rate if side is not None and side.fallback.missions_considered else None
-    least = side is not None and side.quality.truncated_events and rate is not None
-    return "at least " * bool(least) + formatting.percent(rate)
 
 
 def _share_row(name: str, change: ShareDifference | None, before: str, after: str) -> list[Any]:

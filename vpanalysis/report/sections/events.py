@@ -44,8 +44,11 @@ def finding(report: WindowReport) -> Finding:
     for outcome, text in (("overdue", "overdue"), ("unaccounted", "unaccounted for")):
         if account.count(outcome):
             words += f", {account.count(outcome):,} {text}"
-    if profile.as_expected is not None and not incomplete(report):
-        words += f", {profile.as_expected:,} went as expected" if profile.as_expected else ", none as expected"
+    completed = account.count("completed")
+    if not completed:
+        words += ", none completed"
+    elif profile.as_expected is not None and not incomplete(report):
+        words += f"; {profile.as_expected:,} of the {completed:,} completed went as expected"
     lost = ["data_quality"] if account.count("unaccounted") else []
     return Finding(words, gate_tone(report, "failures", "completions", *lost))
 

@@ -9,13 +9,12 @@ from vpanalysis import formatting
 from vpanalysis.analysis.gates.recent_change import since
 from vpanalysis.formatting import percent_limit
 from vpanalysis.report import blocks, drawing
-from vpanalysis.report.finding import Finding, gate_tone, incomplete, limits, place, strength
+from vpanalysis.report.finding import Finding, fallback_rate, gate_tone, incomplete, limits, place, strength, thin
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.sections.tile import Tile, gauge, sparkline
 from vpanalysis.report.style import BAND, BLUE, CRITICAL, DENSE, INK, ORANGE
 from vpanalysis.report.window_report import WindowReport
 
-_BASES = {"fixed": "Clopper–Pearson", "anytime": "however often one looks"}
 #: The missions that a rolling share is over (:func:`vpanalysis.analysis.trends.rolling_fallback`).
 _ROLLING = 20
 
@@ -34,17 +33,24 @@ def finding(report: WindowReport) -> Finding:
     )
     counted = formatting.share(share.missions_with_fallback, share.missions_considered)
     known = counted if counted != formatting.NOT_AVAILABLE else formatting.percent(share.rate)
-    if incomplete(report) and stands.tone == "good":
-        return Finding(f"{known}, not to be trusted: the source lacks events", "watch")
+    if incomplete(report):
+        if stands.tone == "good":
+            return Finding(f"Unknown: {known} are seen to have fallen back, but events are missing", "watch")
+        known = f"At least {known}"
     if report.verdict.evidence.signal == "not recorded":
         return Finding(f"{known}, which proves nothing: this lane does not report fallbacks", "quiet")
+    if stands.tone == "good" and thin(report):
+        critical = percent_limit(policy.fallback_critical)
+        return Finding(f"{known}: {stands.words}, but too few missions to rule out {critical}", "quiet")
     return Finding(f"{known}: {stands.words}", stands.tone)
 
 
 def table(report: WindowReport) -> Piece:
     """Returns what the data can say of the true fallback rate."""
     evidence, policy = report.verdict.evidence, report.policy
-    basis = _BASES[evidence.basis]
+    basis = "Clopper–Pearson"
+    if evidence.basis == "anytime":  # missions that leave the window take with them what they showed
+        basis = "however often one looks" if report.metrics.window.last_missions is None else "at each look alone"
     rows = [
         ["Settled missions that could record a fallback", formatting.share(evidence.against, evidence.missions)],
         [f"True rate, at 95 % at least ({basis})", formatting.percent(evidence.lower_bound)],
@@ -56,33 +62,38 @@ def table(report: WindowReport) -> Piece:
 
 def tile(report: WindowReport) -> Tile:
     """Returns the fallback rate with the bounds of the true one."""
-    share, evidence, policy = report.metrics.fallback, report.verdict.evidence, report.policy
-    rate = share.rate if share.missions_considered else None
+    share, evidence = report.metrics.fallback, report.verdict.evidence
+    before, unsure = report.baseline, incomplete(report)
     detail, tone = "the source does not tell how many", gate_tone(report, "fallback_rate")
     if share.missions_considered == 0:
         detail = "no mission in the window"
     elif share.missions_with_fallback is not None and share.missions_considered is not None:
         detail = f"{share.missions_with_fallback:,} of {formatting.count(share.missions_considered, 'mission')}"
         settled, against = evidence.missions, evidence.against
-        if settled and against is not None and settled < share.missions_considered:
+        if unsure:
+            detail = f"the source does not tell, for events are missing; {detail} seen to fall back"
+        elif settled and against is not None and settled < share.missions_considered:
             detail += f", {formatting.percent(against / settled)} of the {settled:,} that could record one"
     if evidence.signal == "not recorded" and tone == "good":
         detail, tone = f"{detail}; {strength(evidence)}", "quiet"
-    elif incomplete(report) and tone == "good":
-        detail, tone = f"{detail}; not to be trusted, events are missing", "quiet"
     elif evidence.upper_bound is not None:
         detail += f"; true rate at most {formatting.percent(evidence.upper_bound)} (95 %)"
-    before = report.baseline.fallback if report.baseline else None
+        tone = "quiet" if tone == "good" and thin(report) else tone
+    low, high = evidence.lower_bound, evidence.upper_bound
     return Tile(
         "Fallback rate",
-        formatting.percent(rate),
+        fallback_rate(report.metrics),
         detail,
         tone,
         limits(report, "fallback_rate"),
-        formatting.percent(before.rate) if before and before.missions_considered else "",
-        gauge(rate, policy.fallback_watch, policy.fallback_critical, evidence.lower_bound, evidence.upper_bound),
-        sparkline([*(past.fallback_rate for past in report.preceding), rate]),
+        fallback_rate(before) if before and before.fallback.missions_considered else "",
+        None if unsure else gauge(share.of_any, _lines(report), low, high),
+        sparkline([*(past.fallback_rate for past in report.preceding), share.of_any]),
     )
+
+
+def _lines(report: WindowReport) -> dict[str, float]:
+    return {"watch": report.policy.fallback_watch, "critical": report.policy.fallback_critical}
 
 
 def fallback_over_time(report: WindowReport, ax: Axes | None = None) -> Axes:
@@ -101,8 +112,8 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     peak, last = float(whole["rate"].max()), float(whole["rate"].iloc[-1])
     moved = f"peaked at {formatting.percent(peak)} and ends at" if peak > last else "is at its highest at the end,"
     moved = "is always" if peak == float(whole["rate"].min()) else moved
-    doubt = " (events are missing)" if incomplete(report) else ""
-    drawing.titled(ax, f"The fallback share of the {over} {moved} {formatting.percent(last)}{doubt}")
+    title = f"The fallback share of the {over} {moved} {formatting.percent(last)}"
+    drawing.titled(ax, title if not incomplete(report) else f"Events are missing; as far as they show: {title}")
     top = max(policy.fallback_critical * 1.3, float(whole["rate"].max()) * 1.12, evidence.upper_bound or 0)
     top = min(top, 1.05)
     early = rolling.head(_ROLLING if len(full) else 0)
@@ -124,21 +135,22 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     fallbacks = missions[missions["fell_back"] & missions["created_at"].notna()]
     _mark_fallbacks(ax, fallbacks["created_at"], -0.06 * top)
     drawing.tell(ax, report, fallbacks, pd.Series(-0.06 * top, fallbacks.index))
-    drawing.limits(ax, policy.fallback_watch, policy.fallback_critical, percent_limit)
+    marked = drawing.limits(ax, _lines(report), percent_limit)
     ax.set_ylim(-0.12 * top, top)
     _mark_change(ax, report)
     if share.rate is not None and evidence.lower_bound is not None and evidence.upper_bound is not None:
-        fewer = bool(evidence.missions and evidence.missions < (share.missions_considered or 0))
-        bounds = f"95 % bounds of the {evidence.missions:,} missions that could record one" if fewer else ""
-        _mark_window(ax, share.rate, evidence.lower_bound, evidence.upper_bound, bounds)
+        rate, name, bounds = share.rate, "window", ""
+        if evidence.missions and evidence.missions < (share.missions_considered or 0):  # the bounds are of these alone
+            rate, name = (evidence.against or 0) / evidence.missions, "recordable"
+            bounds = f"rate and 95 % bounds of the {evidence.missions:,} missions that could record one"
+        _mark_window(ax, rate, evidence.lower_bound, evidence.upper_bound, name, bounds)
     drawing.legend(ax)
     drawing.share_axis(ax, top)
     ax.set_ylabel("Fallback share")
     drawing.window_axis(ax, report, missions)
     return (
         f"Over the whole window {formatting.share(share.missions_with_fallback, share.missions_considered)} fell back. "
-        f"Lines mark watch at {percent_limit(policy.fallback_watch)} and critical at "
-        f"{percent_limit(policy.fallback_critical)}; triangles mark each fallback."
+        f"{marked.removesuffix('.')}; triangles mark each fallback."
     )
 
 
@@ -178,13 +190,13 @@ def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
         )  # fmt: skip
 
 
-def _mark_window(ax: Axes, rate: float, low: float, high: float, label: str) -> None:
-    """Draws the window's rate in the right margin, with the bounds of the true one; ``label`` is their legend."""
+def _mark_window(ax: Axes, rate: float, low: float, high: float, name: str, label: str) -> None:
+    """Draws the rate over the window in the right margin, with the true one's bounds; ``label`` is their legend."""
     across = ax.get_yaxis_transform()
     ax.plot([1.02, 1.02], [low, high], transform=across, clip_on=False, color=INK.light, linewidth=1.4, label=label)
     ax.plot([1.02], [rate], "o", transform=across, clip_on=False, color=INK.light, markersize=5)
     va = "center" if rate > ax.get_ylim()[1] / 8 else "bottom"
     ax.annotate(
-        f"window\n{formatting.percent(rate)}", (1.02, rate), (7, 0), ("axes fraction", "data"), "offset points", va=va,
+        f"{name}\n{formatting.percent(rate)}", (1.02, rate), (7, 0), ("axes fraction", "data"), "offset points", va=va,
         fontsize=8, annotation_clip=False,
     )  # fmt: skip

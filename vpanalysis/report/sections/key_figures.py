@@ -1,6 +1,9 @@
 """The key figures: a tile for each number that a reviewer looks for first, and for each gate that decided."""
 
+import re
+
 from vpanalysis import formatting
+from vpanalysis.analysis.verdict import Reason
 from vpanalysis.report.finding import TONES, limits
 from vpanalysis.report.piece import Piece, Tone, columns_of_text
 from vpanalysis.report.sections import events, fallback, latency, session
@@ -14,11 +17,11 @@ _SHOWN = ("fallback_rate", "latency", "failures", "slow_share", "session")
 _MEASURES = {
     "rolling_fallback": "of the newest missions fell back",
     "recent_change": "of the newest settled missions fell back",
-    "completions": "overdue missions",
+    "completions": "overdue",
     "freshness": "since the lane's last sign of life or mission",
     "data_quality": "serious faults in the data",
 }
-_ONE = _MEASURES | {"completions": "overdue mission", "data_quality": "serious fault in the data"}
+_ONE = _MEASURES | {"data_quality": "serious fault in the data"}
 
 
 def tiles(report: WindowReport) -> Piece:
@@ -29,9 +32,11 @@ def tiles(report: WindowReport) -> Piece:
     ]  # fmt: skip
     shown = [*fixed, *_deciding(report)]
     held = [tile for tile in shown if tile.tone in ("watch", "critical")]
+    lower_bound = any(reason.gate == "fallback_rate" and reason.value is None for reason in report.verdict.reasons)
+    unknown = [tile for tile in held if tile.value == formatting.NOT_AVAILABLE or (lower_bound and tile is fixed[0])]
     names = {
-        "Beyond a limit": [tile.name.lower() for tile in held if tile.value != formatting.NOT_AVAILABLE],
-        "Unknown": [tile.name.lower() for tile in held if tile.value == formatting.NOT_AVAILABLE],
+        "Beyond a limit": [tile.name.lower() for tile in held if tile not in unknown],
+        "Unknown": [tile.name.lower() for tile in unknown],
     }
     words = "; ".join(f"{what}: {', '.join(these)}" for what, these in names.items() if these) or "None beyond a limit"
     tone: Tone = "critical" if any(tile.tone == "critical" for tile in held) else "watch" if held else "plain"
@@ -41,16 +46,24 @@ def tiles(report: WindowReport) -> Piece:
 
 def _deciding(report: WindowReport) -> list[Tile]:
     """Tiles for the gates that tripped and have no fixed one."""
-    newest = " among the newest"
     return [
         Tile(
             name=reason.gate.replace("_", " ").capitalize(),
             value=measured(reason, "value"),
-            detail=(_ONE if reason.value == 1 else _MEASURES).get(reason.gate, "")
-            + (newest if newest in reason.sentence else ""),
+            detail=_detail(report, reason),
             tone=TONES[reason.caution],
             limits=limits(report, reason.gate) or f"limit {measured(reason, 'threshold')}",
         )
         for reason in report.verdict.reasons
         if reason.caution not in (None, "HEALTHY", "NO_TRAFFIC") and reason.gate not in _SHOWN
     ]
+
+
+def _detail(report: WindowReport, reason: Reason) -> str:
+    """What a deciding gate's value is, with how many missions it is of."""
+    detail, account = (_ONE if reason.value == 1 else _MEASURES).get(reason.gate, ""), report.metrics.account
+    newest = re.search(r"newest [\d,]+", reason.sentence)
+    if reason.gate == "completions":
+        overdue = f"{account.count('overdue'):,} of all {formatting.known_count(account.total)}"
+        return f"{detail} among the {newest[0]}, {overdue}" if newest else f"{detail}: {overdue}"
+    return detail.replace("newest", newest[0]) if newest else detail

@@ -9,7 +9,7 @@ from vpanalysis.analysis.incident import troubles
 from vpanalysis.analysis.run_times import TierWait, tiers, waiting
 from vpanalysis.report import blocks, drawing
 from vpanalysis.report.blocks import Column
-from vpanalysis.report.finding import STRENGTHS, TONES, Finding, gate_tone, incomplete, strength
+from vpanalysis.report.finding import STRENGTHS, TONES, Finding, fallback_rate, gate_tone, incomplete, strength
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.sections.tile import sparkline
@@ -126,14 +126,12 @@ def _marked(lane: Lane, text: str, *gates: str) -> Any:
 
 
 def _rate(lane: Lane) -> str:
-    verdict, evidence = lane.verdict, lane.verdict.evidence
+    evidence = lane.verdict.evidence
     if evidence.signal == "not recorded":
         return "not recorded"
-    rate = formatting.percent(verdict.fallback_rate if verdict.missions_considered else None)
-    if incomplete(lane):
-        return f"at least {rate}"
-    if evidence.lower_bound is None or evidence.upper_bound is None:
-        return rate
+    if incomplete(lane) or evidence.lower_bound is None or evidence.upper_bound is None:
+        return fallback_rate(lane.metrics)
+    rate = fallback_rate(lane.metrics)
     return f"{rate} ({100 * evidence.lower_bound:.1f} to {formatting.percent(evidence.upper_bound)})"
 
 

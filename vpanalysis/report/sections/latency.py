@@ -8,14 +8,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from vpanalysis import formatting
+from vpanalysis.analysis.gates.latency import judge, lines
 from vpanalysis.analysis.intervals import SurvivalCurve
-from vpanalysis.analysis.run_times import LatencyProfile, run_times
+from vpanalysis.analysis.run_times import LatencyProfile, run_times, slowness, waiting
 from vpanalysis.data.snapshot import LatencySeconds
 from vpanalysis.formatting import seconds_limit
 from vpanalysis.report import blocks, drawing
 from vpanalysis.report.blocks import Column
-from vpanalysis.report.finding import Finding, gate_tone, limits, place
-from vpanalysis.report.piece import Piece
+from vpanalysis.report.finding import Finding, gate_tone, limits
+from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.sections.tile import Tile, gauge, sparkline
 from vpanalysis.report.style import BAND, BLUE, DENSE, INK, MUTED, PURPLE, SURFACE, WATCH, Ink
 from vpanalysis.report.window_report import WindowReport
@@ -26,18 +27,26 @@ _RUN, _RUNS = 20, 30
 
 def finding(report: WindowReport) -> Finding:
     """Returns the run time's p95, and where that stands."""
-    p95, policy = report.metrics.latency_seconds.p95_seconds, report.policy
-    if p95 is None:
-        return Finding("No mission has a run time, so there is no p95", "quiet")
-    watch, critical = policy.p95_watch_seconds, policy.p95_critical_seconds
-    stands = place(p95, (watch, seconds_limit(watch)), (critical, seconds_limit(critical))).words
-    tone = gate_tone(report, "latency", "slow_share")
-    if tone == "good" and watch <= p95 < critical:  # no limit of a rollout
-        stands = f"below the critical line of {seconds_limit(critical)}"
-    if gate_tone(report, "slow_share") in ("watch", "critical") and p95 < critical:
+    run, policy = report.metrics.latency_seconds, report.policy
+    if run.p95_seconds is None:
+        tone = gate_tone(report, "latency")
+        return Finding("No mission has a run time, so there is no p95", "quiet" if tone == "plain" else tone)
+    words = judge(report.metrics, policy.gate("latency"), policy).sentence.rstrip(".").removeprefix("Not assessed: ")
+    if gate_tone(report, "slow_share") in ("watch", "critical") and run.p95_seconds < policy.p95_critical_seconds:
         slow = report.latency.slow
-        stands += f", but {slow.slow:,} of {slow.matured:,} took over {seconds_limit(slow.seconds)}"
-    return Finding(f"Run time p95 {formatting.duration(p95)}: {stands}", tone)
+        words += f", but {slow.slow:,} of {slow.matured:,} took over {seconds_limit(slow.seconds)}{_unfinished(report)}"
+    return Finding(words[:1].upper() + words[1:], gate_tone(report, "latency", "slow_share"))
+
+
+def _unfinished(report: WindowReport) -> str:
+    """How many of the slow missions have not finished; ``""`` for none."""
+    slower = slowness(report.metrics, report.latency.slow.seconds).fillna(False)
+    number = int((slower & (run_times(report.metrics)["state"] == "running")).sum())
+    return f", {number:,} of them still unfinished (their age counts)" if number else ""
+
+
+def _lines(report: WindowReport) -> dict[str, float]:
+    return lines(report.policy.gate("latency"), report.policy)
 
 
 def table(report: WindowReport) -> Piece:
@@ -67,41 +76,47 @@ def table(report: WindowReport) -> Piece:
 def run_time_tile(report: WindowReport) -> Tile:
     """Returns p95 of the run time."""
     run, evidence = report.metrics.latency_seconds, report.verdict.evidence
-    watch, critical = report.policy.p95_watch_seconds, report.policy.p95_critical_seconds
     before = report.baseline.latency_seconds.p95_seconds if report.baseline else None
     return Tile(
         "Run time p95",
         formatting.duration(run.p95_seconds),
-        _spread(run, "no mission has a run time"),
+        _spread(run, "no mission has a run time", "longest finished run"),
         gate_tone(report, "latency"),
         limits(report, "latency"),
         "" if before is None else formatting.duration(before),
-        gauge(run.p95_seconds, watch, critical, evidence.p95_low_seconds, evidence.p95_high_seconds),
+        gauge(run.p95_seconds, _lines(report), evidence.p95_low_seconds, evidence.p95_high_seconds),
         sparkline([*(past.p95_seconds for past in report.preceding), run.p95_seconds]),
     )
 
 
 def queue_wait_tile(report: WindowReport) -> Tile:
     """Returns p95 of the queue wait."""
-    queue, waiting, change = report.metrics.queue_wait_seconds, report.latency.waiting, report.comparison.queue_p95
+    queue, change = report.metrics.queue_wait_seconds, report.comparison.queue_p95
     if queue is None:
-        return Tile("Queue wait p95", formatting.NOT_AVAILABLE, "the source does not tell")
-    detail = _spread(queue, "no mission has started")
-    if waiting:
-        detail += f"; {waiting:,} still waiting"
+        return Tile("Queue wait p95", formatting.NOT_AVAILABLE, "the source does not tell", "quiet")
+    tone: Tone = "quiet" if queue.p95_seconds is None else "plain"
+    if (waiting(report.metrics)["outcome"] == "overdue").any():
+        tone = "watch" if gate_tone(report, "completions") == "watch" else "quiet"
     return Tile(
         "Queue wait p95",
         formatting.duration(queue.p95_seconds),
-        detail,
+        _spread(queue, "no mission has started", "longest") + _waiting(report),
+        tone,
         limits="no limit; overdue from 60 min",
         before="" if change.before is None else formatting.duration(change.before),
     )
 
 
-def _spread(stage: LatencySeconds, none: str) -> str:
+def _waiting(report: WindowReport) -> str:
+    """How many missions are still in the queue, and for how long; ``""`` for none."""
+    number, longest = report.latency.waiting, formatting.duration(report.latency.longest_waiting_seconds)
+    return f"; {number:,} still waiting, up to {longest}" if number else ""
+
+
+def _spread(stage: LatencySeconds, none: str, longest: str) -> str:
     if stage.p95_seconds is None:
         return none
-    return f"p50 {formatting.duration(stage.p50_seconds)}, longest {formatting.duration(stage.max_seconds)}"
+    return f"p50 {formatting.duration(stage.p50_seconds)}, {longest} {formatting.duration(stage.max_seconds)}"
 
 
 def slow_tile(report: WindowReport) -> Tile:
@@ -113,7 +128,7 @@ def slow_tile(report: WindowReport) -> Tile:
         formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}",
         f"no mission has had {over} to run"
         if slow.share is None
-        else f"took over {over}; {report.latency.running:,} still running",
+        else f"took over {over}{_unfinished(report) or f'; {report.latency.running:,} still running'}",
         gate_tone(report, "slow_share"),
         limits(report, "slow_share"),
         f"{before.slow:,} of {before.matured:,}" if before and before.matured else "",
@@ -144,10 +159,10 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
             end = (1, float(runs[q].iloc[-1]))
             drawing.label(ax, f"p{100 * q:.0f}", end, (4, 0), bold=True, va=va, xycoords=("axes fraction", "data"))
         low, high = (formatting.duration(float(value)) for value in (runs[0.95].min(), runs[0.95].max()))
-        drawing.titled(ax, f"Run time p95 moved between {low} and {high}; the longest run took {longest}")
+        drawing.titled(ax, f"Run time p95 moved between {low} and {high}; the longest finished run took {longest}")
     else:
-        drawing.titled(ax, f"The longest of {formatting.count(len(known), 'run')} took {longest}")
-    drawing.limits(ax, policy.p95_watch_seconds, policy.p95_critical_seconds, seconds_limit)
+        drawing.titled(ax, f"The longest of {formatting.count(len(known), 'finished run')} took {longest}")
+    marked = drawing.limits(ax, _lines(report), seconds_limit)
     least = float(seconds[seconds > 0].min()) if (seconds > 0).any() else 0.0
     drawing.seconds_axis(ax, "y", least, float(seconds.max()), policy.p95_critical_seconds)
     running = _mark_running(report, ax)
@@ -155,10 +170,7 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
         drawing.tell(ax, report, known, seconds)
     ax.set_ylabel("Run time")
     drawing.window_axis(ax, report, missions)
-    return (
-        f"Each of {formatting.count(len(known), 'dot')} is a mission.{running} Lines mark watch at "
-        f"{seconds_limit(policy.p95_watch_seconds)} and critical at {seconds_limit(policy.p95_critical_seconds)}."
-    )
+    return (f"Each of {formatting.count(len(known), 'dot')} is a mission.{running} {marked}").strip()
 
 
 def _mark_running(report: WindowReport, ax: Axes) -> str:
@@ -187,7 +199,7 @@ def latency_distribution(report: WindowReport, ax: Axes | None = None) -> Axes:
 
 
 def _latency_distribution(report: WindowReport, ax: Axes) -> str:
-    profile, policy = report.latency, report.policy
+    profile = report.latency
     curve = profile.curve
     if curve is None or profile.p50_seconds is None:
         return drawing.nothing(ax, "No mission completed, so there is no distribution of run times")
@@ -201,12 +213,9 @@ def _latency_distribution(report: WindowReport, ax: Axes) -> str:
             share = _finished_by(curve, value)
             ax.plot([value], [share], "o", color=INK.light, markersize=4.5, zorder=5)
             drawing.label(ax, f"{name} {formatting.duration(value)}", (value, share), (6, -4), bold=True, va="top")
-    _distribution_axes(ax, report, [curve])
-    return (
-        f"{profile.p95_sentence} {'The band is the 95 % interval. ' if curve.low is not None else ''}"
-        f"Lines mark watch at {seconds_limit(policy.p95_watch_seconds)} and critical at "
-        f"{seconds_limit(policy.p95_critical_seconds)}."
-    )
+    marked = _distribution_axes(ax, report, [curve])
+    band = "The band is the 95 % interval. " if curve.low is not None else ""
+    return f"{profile.p95_sentence} {band}{marked}".strip()
 
 
 def _draw_curve(ax: Axes, curve: SurvivalCurve, ink: Ink, band: Ink | None = BAND) -> Line2D:
@@ -224,8 +233,8 @@ def _finished_by(curve: SurvivalCurve, seconds: float) -> float:
     return (0.0, *curve.share_finished)[bisect_right(curve.seconds, seconds)]
 
 
-def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[SurvivalCurve]) -> None:
-    """Scales for curves up to the last finish: beyond it, running missions only make them flat."""
+def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[SurvivalCurve]) -> str:
+    """Scales for curves up to the last finish, for running missions only make them flat; what the lines mark."""
     finishes = [
         at
         for curve in curves
@@ -236,11 +245,12 @@ def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[Survival
     ]
     critical = report.policy.p95_critical_seconds
     drawing.seconds_axis(ax, "x", min(finishes, default=0.0), max(finishes, default=0.0), critical)
-    drawing.limits(ax, report.policy.p95_watch_seconds, critical, seconds_limit, vertical=True)
+    marked = drawing.limits(ax, _lines(report), seconds_limit, vertical=True)
     ax.set_ylim(0, 1.14)
     drawing.share_axis(ax, 1)
     ax.set_ylabel("Missions finished")
     ax.set_xlabel("Run time (started → completed)")
+    return marked
 
 
 def distributions_compared(report: WindowReport, ax: Axes | None = None) -> Axes:
@@ -293,14 +303,15 @@ def _queue_beside_run(report: WindowReport, ax: Axes) -> str:
         if metrics is not None and (stage := getattr(metrics, field)) is not None and stage.p95_seconds is not None
     ]
     if not any(now for _, _, now, _ in bars):
-        return drawing.nothing(ax, "No mission has a queue wait or a run time")
+        return drawing.nothing(ax, f"No mission has a queue wait or a run time{_waiting(report)}")
     queue, run = report.metrics.queue_wait_seconds, report.metrics.latency_seconds
     times = [
         f"{verb} up to {formatting.duration(stage.p95_seconds)}"
         for verb, stage in (("waited", queue), ("ran", run))
         if stage is not None and stage.p95_seconds is not None
     ]
-    drawing.titled(ax, f"95 % of missions {' and '.join(times)}")
+    unknown = "; how long they waited is unknown" if queue is None or queue.p95_seconds is None else ""
+    drawing.titled(ax, f"95 % of the missions that started {' and '.join(times)}{unknown}{_waiting(report)}")
     for row, ink, now, stage in bars:
         y, wide = row + (0.16 if now else -0.2), 8 if now else 3.5
         ax.plot(

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from vpanalysis import formatting
+from vpanalysis.analysis.gates.latency import lines
 from vpanalysis.formatting import percent_limit, seconds_limit
 from vpanalysis.report import drawing, style
 from vpanalysis.report.history_report import GUARDRAIL, ROLLING, STEPS, HistoryReport
@@ -86,7 +87,7 @@ def _rate(report: HistoryReport, ax: Axes) -> str:
     rates, logged = live["fallback_rate"], _logged(report, ax, "rate")
     drawing.titled(ax, _beyond("fallback rate", rates, limits, percent_limit, formatting.percent))
     _series(ax, live, "fallback_rate", "rate_low", "rate_high", limits, percent_limit)
-    drawing.limits(ax, *limits, percent_limit)
+    drawing.limits(ax, {"watch": limits[0], "critical": limits[1]}, percent_limit)
     highs = live["rate_high"].quantile(0.9) if len(live) > 9 else live["rate_high"].median()
     top = min(1.05, max(policy.fallback_critical * 1.25, max(rates.max(), logged) * 1.15, float(highs)))
     ax.set_ylim(-0.02 * top, top)
@@ -137,12 +138,12 @@ def _p95(report: HistoryReport, ax: Axes) -> str:
     live, policy = report.windows.dropna(subset=["p95_seconds"]), report.policy
     if live.empty:
         return drawing.nothing(ax, "No mission has finished, so there is no p95")
-    limits = (policy.p95_watch_seconds, policy.p95_critical_seconds)
-    judged = limits if policy.profile == "sustained" else limits[1:]  # no gate of a rollout asks for the watch line
+    held = lines(policy.gate("latency"), policy)
+    judged = tuple(held.values()) or (policy.p95_critical_seconds,)
     p95s, logged = live["p95_seconds"], _logged(report, ax, "p95_seconds")
     drawing.titled(ax, _beyond("p95 run time", p95s, judged, seconds_limit, formatting.duration))
     _series(ax, live, "p95_seconds", "p95_low", "p95_high", judged, seconds_limit)
-    drawing.limits(ax, *limits, seconds_limit)
+    drawing.limits(ax, held, seconds_limit)
     low, high = float(p95s.min()), float(p95s.max())
     drawing.seconds_axis(ax, "y", low if low > 0 else 0, max(high, logged), policy.p95_critical_seconds)
     _going_on(ax, live, "p95_high")

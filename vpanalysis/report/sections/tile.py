@@ -1,6 +1,6 @@
 """A tile: one number with its limits, its value before, and a gauge that shows where it stands."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,18 +40,18 @@ class Tile:
 
 
 def gauge(
-    value: float | None, watch: float, critical: float, low: float | None, high: float | None
+    value: float | None, limits: Mapping[str, float], low: float | None, high: float | None
 ) -> dict[str, Any] | None:
-    """Returns positions on a scale from zero to a third beyond the critical limit, or as far as value and bounds go."""
-    if value is None:
+    """Returns positions on a scale from zero to a third beyond the last limit, or as far as value and bounds go."""
+    if value is None or not limits:
         return None
-    end = max(critical * 4 / 3, value, high or 0.0)
+    end = max(max(limits.values()) * 4 / 3, value, high or 0.0)
     known = low is not None and high is not None
     return {
         "value": round(min(_WIDTH * value / end, _WIDTH - _MARK), 1),
         "low": round(_WIDTH * (low or 0) / end, 1) if known else None,
         "high": round(_WIDTH * (high or 0) / end, 1) if known else None,
-        "limits": [["watch", round(_WIDTH * watch / end, 1)], ["critical", round(_WIDTH * critical / end, 1)]],
+        "limits": [[name, round(_WIDTH * at / end, 1)] for name, at in limits.items()],
     }
 
 

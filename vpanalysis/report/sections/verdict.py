@@ -1,7 +1,7 @@
 """The banner: decision, status, why, and what to do next; the row for the evidence log; the report in words."""
 
 from vpanalysis import formatting
-from vpanalysis.report.finding import TONES, strength
+from vpanalysis.report.finding import TONES, strength, thin
 from vpanalysis.report.piece import MARKS, Piece
 from vpanalysis.report.row import COLUMNS, cells
 from vpanalysis.report.sections import baseline, data_quality, events, fallback, latency, reasons, session
@@ -28,7 +28,9 @@ def banner(report: WindowReport) -> Piece:
     others = [] if healthy else [reason.gate.replace("_", " ") for reason in verdict.reasons[1:]]
     if report.gateway_misleads and report.gateway_difference:
         shown.append(report.gateway_difference)
-    also = f"Also: {', '.join(others)}" if others else ""
+    unknown = list(dict.fromkeys(reason.gate.replace("_", " ") for reason in verdict.not_assessed))
+    named = (("Also", others), ("Not assessed", unknown))
+    also = " ".join(f"{what}: {', '.join(names)}." for what, names in named if names)
     kind = _NAMES.get(report.notebook, report.notebook.replace("_", " ").capitalize())
     label, lane = report.parameters["window_label"], verdict.vp_id or "lane unknown"
     name = f"{kind}: {label}" if label else kind
@@ -49,6 +51,11 @@ def banner(report: WindowReport) -> Piece:
     if verdict.provisional:
         why_open = "the window is still open" if metrics.is_open else "missions of it are pending"
         badges.append(f"PROVISIONAL: {why_open}")
+    if healthy and thin(report):
+        kind_of = "failure" if verdict.evidence.signal == "not recorded" else "fallback"
+        settled = formatting.count(metrics.account.settled or 0, "settled mission")
+        critical = formatting.percent_limit(report.policy.fallback_critical)
+        badges.append(f"THIN EVIDENCE: {settled}, too few to rule out a {kind_of} rate of {critical}")
     content = {
         "page_title": f"{verdict.decision}: {name}, {lane}",
         "name": name,
