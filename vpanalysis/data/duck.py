@@ -1,5 +1,6 @@
 """DuckDB as this package uses it: in memory, with nothing to reach outside and nothing to be changed."""
 
+import atexit
 import os
 from threading import Lock
 
@@ -53,5 +54,6 @@ def _close_all() -> None:
         _databases.popitem()[1].close()
 
 
+atexit.register(_databases.clear)  # what is left to the interpreter's end, DuckDB lists on stderr
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_close_all, after_in_parent=_lock.release, after_in_child=_lock.release)

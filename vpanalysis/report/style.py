@@ -59,6 +59,7 @@ _SETTINGS: dict[str, Any] = {
     "axes.titlepad": 12,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
+    "axes.titley": 1.0,  # nothing is above it: else all tick labels are measured again to make sure
     "figure.constrained_layout.use": True,
     "figure.dpi": 144,
     "figure.facecolor": SURFACE.light,
