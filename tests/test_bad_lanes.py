@@ -520,6 +520,22 @@ def fallbacks_that_name_another_lane_or_none(lane: Lane) -> None:
         )
 
 
+@lane(BAD)
+def fallbacks_among_the_sessions_events(lane: Lane) -> None:
+    lane.session()
+    for number, age in enumerate(every(600, 200)):
+        lane.mission(age)
+        if number % 4 == 0:
+            lane.session_event("vp.mission.fallback", age - 3)
+
+
+@lane(BAD)
+def fallbacks_and_failures_by_names_with_blanks_and_capitals(lane: Lane) -> None:
+    lane.session()
+    for number, age in enumerate(every(600, 200)):
+        lane.event(lane.mission(age), ("FALLBACK", "fallback ", "progress", "Failed")[number % 4], age - 3)
+
+
 @lane(BAD, "failure p95")
 def fallbacks_without_readable_times(lane: Lane) -> None:
     lane.session()

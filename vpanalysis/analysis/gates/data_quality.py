@@ -64,6 +64,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
     unaccounted = account.count("unaccounted")
     signals = sum((metrics.event_counts or {}).get(name, 0) for name in (FALLBACK, FAILED)) + found.orphan_signals
     lost_signals = found.orphan_signals > limits.without_mission * signals
+    misplaced = _misplaced_signals(metrics)
     undated = found.missions_without_created_at
     contradicting = contradiction(metrics)
     backwards = f"Clocks run backwards in {formatting.share(found.backwards_clocks, missions, 'mission')}"
@@ -115,6 +116,13 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             f"{formatting.share(found.orphan_signals, signals, 'fallback or failure event')} have no mission: what is "
             "gone cannot be judged.",
             veto=lost_signals,
+        ),
+        _note(
+            "misplaced_signals",
+            misplaced,
+            f"{were(misplaced, 'fallback or failure event', 'stands', 'stand')} among the session's events, or under a "
+            "name with blanks or capitals: no rate counts them.",
+            veto=misplaced > limits.without_mission * (signals + misplaced),
         ),
         _note(
             "beyond_as_of",
@@ -178,6 +186,17 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
         ),
     ]
     return tuple(sorted((note for note in notes if note.count), key=lambda note: not note.veto))
+
+
+def _misplaced_signals(metrics: Metrics) -> int:
+    """How many fallback and failure events of the window count nowhere, for where they stand or how they are named."""
+    signals = (FALLBACK, FAILED)
+    named = {name: n for name, n in (metrics.event_counts or {}).items() if name not in signals}
+    events = metrics.session_events
+    if metrics.start is not None:
+        events = events[events["created_at"].isna() | (events["created_at"] >= metrics.start)]
+    elsewhere = sum(str(name).strip().lower() in signals for name in events["event_type"])
+    return elsewhere + sum(n for name, n in named.items() if name.strip().lower() in signals)
 
 
 def _why(metrics: Metrics) -> str:
@@ -266,7 +285,8 @@ GATE = Gate(
     unit="count",
     trips="over 5 % of the missions (and 2 or more) are unaccounted for, or have no readable creation time; ids occur "
     "twice; events are missing from a snapshot; clocks run backwards in over 10 % of the missions; over 2 % of "
-    "the fallback and failure events have no mission; rows are stamped more than 60 s after the moment of "
+    "the fallback and failure events have no mission, or as many are misplaced or misnamed; rows are stamped more than "
+    "60 s after the moment of "
     "reading; counts contradict the rate; the source ends before the window",
     look="mend the data or read another source: no verdict can rest on these",
     judge=judge,
