@@ -25,15 +25,16 @@ def side_by_side(report: FleetReport) -> Piece:
     """Returns the table of all lanes, those that need somebody first; enabled ones that are absent at its end."""
     columns: list[Column] = [
         ("Lane", "wide"), ("Status", "short"), ("Missions", "number"), ("Fallback rate", "number"),
-        ("Failed", "number"), ("p95", "number"), "Session, sign of life", "Trouble",
+        ("Failed", "number"), ("p95", "number"), "Session, silent for", "Trouble",
     ]  # fmt: skip
     rows = [_row(report, lane) for lane in report.lanes]
     rows += [[lane, blocks.marked("watch", "absent"), *[""] * (len(columns) - 2)] for lane in report.absent]
     note = (
         "In brackets the bounds of the true fallback rate, each at 95 %, as the lane's own report has them: they rest "
         "on the settled missions that could record a fallback, and hold for an open window however often one looks. "
-        "Failed: of the finished missions. p95 is of the run time. Trouble: the share of missions that failed or fell "
-        "back, from the oldest eighth of the window to the newest, on a scale from none to all."
+        "Failed: of the finished missions. p95 is of the run time. Silent for: since the last sign of life. Trouble: "
+        "the share of missions that failed or fell back, from the oldest eighth of the window to the newest, on a "
+        "scale from none to all."
     )
     if any(map(incomplete, report.lanes)):
         note += " At least: the source lacks events, so that more missions may have fallen back."
@@ -103,7 +104,6 @@ def _row(report: FleetReport, lane: Lane) -> list[Any]:
     trend = shares(lane)
     in_words = "Trouble in eighths of the window: " + ", ".join(map(formatting.percent, trend))
     since = (report.as_of - life).total_seconds() if report.as_of and life else None
-    alive = "no sign of life" if since is None else f"{formatting.duration(since)} ago"
     session = drawing.short_name(metrics.session_status or "unknown", _STATUS_CHARACTERS)
     failed = account.count("failed") / account.finished if account.finished else None
     return [
@@ -113,7 +113,7 @@ def _row(report: FleetReport, lane: Lane) -> list[Any]:
         _marked(lane, _rate(lane), "fallback_rate", "rolling_fallback", "recent_change"),
         _marked(lane, formatting.percent(failed), "failures"),
         _marked(lane, formatting.duration(metrics.latency_seconds.p95_seconds), "latency", "slow_share"),
-        _marked(lane, f"{session}, {alive}", "session", "freshness"),
+        _marked(lane, f"{session}, {formatting.duration(since)}", "session", "freshness"),
         blocks.trend(sparkline(trend, 1.0), in_words),
     ]
 
@@ -132,7 +132,7 @@ def _rate(lane: Lane) -> str:
     if incomplete(lane) or evidence.lower_bound is None or evidence.upper_bound is None:
         return fallback_rate(lane.metrics)
     rate = fallback_rate(lane.metrics)
-    return f"{rate} ({100 * evidence.lower_bound:.1f} to {formatting.percent(evidence.upper_bound)})"
+    return f"{rate} ({100 * evidence.lower_bound:.1f}–{formatting.percent(evidence.upper_bound)})"
 
 
 def _waits(lane: Lane) -> dict[str, TierWait]:
