@@ -49,6 +49,7 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in SLOW)  # so that no worker waits at the end for a long file
     for item in items:
         if item.path.stem in SLOW:
             item.add_marker(pytest.mark.slow)
