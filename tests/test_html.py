@@ -110,7 +110,7 @@ def test_a_healthy_report_has_no_recovery_checklist() -> None:
 def test_headings_state_the_finding(elevated: str) -> None:
     found = headings(elevated)
     assert "Fallback ▲ 8 of 100 (8.0 %): above the watch line of 5 %" in found
-    assert any(heading.startswith("Latency ✓ Run time p95 ") for heading in found)
+    assert any(heading.startswith("Latency ✓ The p95 run time is ") for heading in found)
     assert re.search(r"<h1>\s*HOLD_<wbr>SHADOW\s*</h1>", elevated)
     assert len(re.findall("<h1>", elevated)) == 1
 
