@@ -66,7 +66,8 @@ class Evidence(Claim):
     basis: Basis = Field(
         default="fixed",
         description="fixed: a closed window, looked at once (Clopper-Pearson bounds); anytime: an open one, looked at "
-        "again and again (an e-process, whose error stays below 5 % however often one looks).",
+        "again and again (an e-process, whose error stays below 5 % however often one looks, unless missions have left "
+        "the window meanwhile).",
     )
     signal: Signal = Field(
         default="unknown",

@@ -31,10 +31,9 @@ def side_by_side(report: FleetReport) -> Piece:
     rows += [[lane, blocks.marked("watch", "absent"), *[""] * (len(columns) - 2)] for lane in report.absent]
     note = (
         "In brackets the bounds of the true fallback rate, each at 95 %, as the lane's own report has them: they rest "
-        "on the settled missions that could record a fallback, and hold for an open window however often one looks. "
-        "Failed: of the finished missions. p95 is of the run time. Silent for: since the last sign of life. Trouble: "
-        "the share of missions that failed or fell back, from the oldest eighth of the window to the newest, on a "
-        "scale from none to all."
+        "on the settled missions that could record a fallback. Failed: of the finished missions. p95 is of the run "
+        "time. Silent for: since the last sign of life. Trouble: the share of missions that failed or fell back, from "
+        "the oldest eighth of the window to the newest, on a scale from none to all."
     )
     if any(map(incomplete, report.lanes)):
         note += " At least: the source lacks events, so that more missions may have fallen back."
