@@ -273,7 +273,7 @@ def _distributions_compared(report: WindowReport, ax: Axes) -> str:
         line = _draw_curve(ax, curve, ink, band)
         line.set(label=name, linestyle="-" if band else "--")
     _distribution_axes(ax, report, [curve for _, _, curve, _, _ in shown])
-    ax.legend(loc="lower right", frameon=False)
+    ax.legend(loc="lower right", facecolor=SURFACE.light, edgecolor="none", framealpha=1)  # legible over a limit
     medians = ", ".join(f"{name} {formatting.duration(profile.p50_seconds)}" for name, profile, *_ in shown)
     return f"Medians: {medians}. The band is the 95 % interval of this window."
 
