@@ -18,7 +18,7 @@ from vpanalysis.analysis.chance import (
     smallest,
 )
 from vpanalysis.analysis.gates.data_quality import contradiction, judge_quality
-from vpanalysis.analysis.metrics import Metrics
+from vpanalysis.analysis.metrics import Metrics, leaving
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.run_times import SLOW_LIMIT, durations, matured_slow, p95_sentence, slowness
 from vpanalysis.analysis.verdict import Basis, Claim, Evidence, Signal, Strength
@@ -68,10 +68,8 @@ def claim(k: int, n: int, below: float, basis: Basis, noun: str = "rate", moving
         moving: The window, when its oldest missions leave it as new ones come; ``None``: every mission stays.
     """
     certain = below >= 1  # no rate can be above: nothing to show
-    needed = None
-    if not certain:
-        needed = (clean_missions_needed if moving is None else moving.clean_missions_needed)(k, n, below, basis)
     if n == 0:
+        needed = _needed(0, 0, below, basis, moving)
         return Claim(
             claim_below=below,
             missions=0,
@@ -90,8 +88,7 @@ def claim(k: int, n: int, below: float, basis: Basis, noun: str = "rate", moving
         if not certain:
             supports, refutes = log_e_below(k, n, below) >= _SHOWN, log_e_above(k, n, below) >= _SHOWN
             strength = "supports" if supports else "refutes" if refutes else "insufficient"
-    if strength == "supports" and not certain:
-        needed = 0
+    needed = 0 if strength == "supports" and not certain else _needed(k, n, below, basis, moving)
     shown = intervals.wilson(k, n)
     assert shown is not None
     return Claim(
@@ -113,14 +110,15 @@ class _Moving:
     """A window of the newest ``size`` missions, oldest first: which can show a claim, and which count against it."""
 
     size: int
+    metrics: Metrics
     counted: np.ndarray[Any, Any]
     against: np.ndarray[Any, Any]
 
-    def clean_missions_needed(self, k: int, n: int, below: float, basis: Basis) -> int | None:
+    def clean_missions_needed(self, below: float, basis: Basis) -> int | None:
         """As the function of that name; ``None`` when the window is too small to show the claim."""
 
         def shown(more: int) -> bool:
-            gone = max(0, len(self.counted) + more - self.size)
+            gone = leaving(self.metrics, more)
             left = int(self.against[gone:].sum()), int(self.counted[gone:].sum()) + more
             return clean_missions_needed(*left, below, basis) == 0
 
@@ -131,7 +129,14 @@ def _moving(metrics: Metrics, counted: "pd.Series[Any]", against: "pd.Series[Any
     size = metrics.window.last_missions
     if size is None or not metrics.is_open or not metrics.known.missions:
         return None
-    return _Moving(size, counted.to_numpy(bool), against.to_numpy(bool))
+    return _Moving(size, metrics, counted.to_numpy(bool), against.to_numpy(bool))
+
+
+def _needed(k: int, n: int, below: float, basis: Basis, moving: _Moving | None) -> int | None:
+    """How many more clean missions would show the claim; ``None`` when no number can."""
+    if below >= 1:
+        return None
+    return clean_missions_needed(k, n, below, basis) if moving is None else moving.clean_missions_needed(below, basis)
 
 
 def signal(metrics: Metrics) -> Signal:

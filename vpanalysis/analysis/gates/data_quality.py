@@ -286,8 +286,7 @@ GATE = Gate(
     trips="over 5 % of the missions (and 2 or more) are unaccounted for, or have no readable creation time; ids occur "
     "twice; events are missing from a snapshot; clocks run backwards in over 10 % of the missions; over 2 % of "
     "the fallback and failure events have no mission, or as many are misplaced or misnamed; rows are stamped more than "
-    "60 s after the moment of "
-    "reading; counts contradict the rate; the source ends before the window",
+    "60 s after the moment of reading; counts contradict the rate; the source ends before the window",
     look="mend the data or read another source: no verdict can rest on these",
     judge=judge,
     settings=DataQualityGate,

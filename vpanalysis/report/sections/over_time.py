@@ -168,12 +168,8 @@ def flips(report: HistoryReport) -> Piece:
     note = f"{len(found) - _SHOWN:,} older ones not shown." if len(found) > _SHOWN else ""
     if not rows:
         return blocks.piece(found=Finding("The status never changed", "plain"), omit=report.story == "NO_TRAFFIC")
-    newest = f"the newest on {rows[0][0]}, from {rows[0][1]} to {rows[0][2]['text']}"
-    words = (
-        f"{formatting.count(len(found), 'flip')}, {newest}"
-        if len(found) > 1
-        else f"1 flip, {newest.removeprefix('the newest ')}"
-    )
+    newest = "the newest " * (len(found) > 1) + f"on {rows[0][0]}, from {rows[0][1]} to {rows[0][2]['text']}"
+    words = f"{formatting.count(len(found), 'flip')}, {newest}"
     return blocks.piece(blocks.table("Flips, newest first", columns, rows, note=note), found=Finding(words, "plain"))
 
 
