@@ -371,6 +371,7 @@ def test_evidence_too_thin_to_rule_out_a_critical_rate_is_marked_in_the_banner_a
 
 def test_a_queue_that_nobody_can_see_or_that_does_not_move_does_not_look_fine() -> None:
     unknown, stuck = (tile(report_on(name), "Queue wait p95") for name in ("snapshot", "queue-stuck"))
+    assert stuck["limits"] == "a wait is overdue from 60 min"  # the heading names it as beyond a limit
     assert (unknown["value"], unknown["tone"]) == ("n/a", "quiet")
     assert stuck["tone"] == "watch"
     assert stuck["detail"].endswith("; 12 still waiting, up to 8 h 57 min")

@@ -102,7 +102,7 @@ def queue_wait_tile(report: WindowReport) -> Tile:
         formatting.duration(queue.p95_seconds),
         _spread(queue, "no mission has started", "longest") + _waiting(report),
         tone,
-        limits="no limit; overdue from 60 min",
+        limits="a wait is overdue from 60 min",
         before="" if change.before is None else formatting.duration(change.before),
     )
 
