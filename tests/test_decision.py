@@ -326,7 +326,7 @@ def test_a_policy_may_require_evidence_of_a_closed_window(n: int, status: str, s
         assert (reason.gate, reason.value, reason.threshold) == ("fallback_rate", "insufficient", "supports")
         assert reason.unit == "status"
         assert verdict.next_step.endswith(
-            "let more missions through: 0 of 58: 1 more clean mission would show a fallback rate below 5 % with "
+            "let more missions through: 0 of 58 so far; 1 more clean mission would show a fallback rate below 5 % with "
             "95 % confidence."
         )
 
@@ -344,8 +344,8 @@ def test_a_window_too_small_for_the_evidence_says_so_in_the_next_step() -> None:
     held = RolloutWindow(LANE, last_missions=20, as_of=NOON)
     metrics = metrics_of([mission(-9000.0 + 60 * at) for at in range(20)], session=SESSION, window=held)
     assert classify(metrics, Policy.load("playbook")).next_step.endswith(
-        "Keep the cohort small until the evidence is there. 0 of 20: a window of 20 missions is too small to show a "
-        "fallback rate below 5 %."
+        "Keep the cohort small until the evidence is there. 0 of 20 so far; a window of 20 missions is too small to "
+        "show a fallback rate below 5 %."
     )
 
 

@@ -69,7 +69,9 @@ def test_as_new_missions_come_the_oldest_leave_a_window_of_the_newest(
     found = weigh(metrics_of(rows, window=RolloutWindow(LANE, last_missions=size, as_of=NOON)), POLICY)
     assert (found.strength, found.missions_needed) == ("insufficient", needed)
     if needed is None:
-        assert found.distance == "0 of 20: a window of 64 missions is too small to show a fallback rate below 5 %."
+        assert (
+            found.distance == "0 of 20 so far; a window of 64 missions is too small to show a fallback rate below 5 %."
+        )
 
 
 @settings(max_examples=150, deadline=None)
@@ -139,12 +141,12 @@ def test_missions_needed_are_the_designs(basis: Any, needed: Sequence[int]) -> N
 @pytest.mark.parametrize(
     ("k", "n", "needed", "distance"),
     [
-        (0, 4, 55, "0 of 4: 55 more clean missions would show a fallback rate below 5 % with 95 % confidence."),
-        (0, 58, 1, "0 of 58: 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
-        (0, 59, 0, "0 of 59 show a fallback rate below 5 % with 95 % confidence."),
-        (1, 92, 1, "1 of 92: 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
-        (1, 93, 0, "1 of 93 show a fallback rate below 5 % with 95 % confidence."),
-        (4, 180, 1, "4 of 180: 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
+        (0, 4, 55, "0 of 4 so far; 55 more clean missions would show a fallback rate below 5 % with 95 % confidence."),
+        (0, 58, 1, "0 of 58 so far; 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
+        (0, 59, 0, "0 of 59, so the fallback rate is below 5 % with 95 % confidence."),
+        (1, 92, 1, "1 of 92 so far; 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
+        (1, 93, 0, "1 of 93, so the fallback rate is below 5 % with 95 % confidence."),
+        (4, 180, 1, "4 of 180 so far; 1 more clean mission would show a fallback rate below 5 % with 95 % confidence."),
     ],
 )
 def test_distance_in_missions(k: int, n: int, needed: int, distance: str) -> None:
@@ -184,7 +186,7 @@ def test_no_missions(basis: Any, needed: int) -> None:
     assert (found.strength, found.missions_needed) == ("none", needed)
     assert (
         found.distance
-        == f"No settled mission yet: {needed} clean missions would show a rate below 5 % with 95 % confidence."
+        == f"No settled mission yet; {needed} clean missions would show a rate below 5 % with 95 % confidence."
     )
     assert (found.interval_low, found.interval_high, found.lower_bound, found.upper_bound) == (None,) * 4
     for whole in (weigh(metrics_of([]), POLICY), stated(0, 0)):
@@ -212,7 +214,7 @@ def test_one_mission_and_all_fallbacks(k: int, n: int, strength: str) -> None:
     assert found.upper_bound == pytest.approx(1.0 if k == n else 1 - 0.05 ** (1 / n) if k == 0 else found.upper_bound)
     assert found.lower_bound == pytest.approx(0.05 ** (1 / n) if k == n else found.lower_bound)
     if strength == "refutes":
-        assert found.distance.endswith(" show a rate of 5 % or more with 95 % confidence.")
+        assert found.distance.endswith(", so the rate is 5 % or more with 95 % confidence.")
 
 
 # --- settled missions
@@ -255,7 +257,7 @@ def test_a_lane_whose_runtime_does_not_report_fallbacks() -> None:
     assert (found.upper_bound, found.missions_needed) == (None, None)
     assert found.distance == (
         "This lane's runtime does not report fallbacks: every settled mission was claimed by a worker, which cannot "
-        "record one. Read the claim on failures."
+        "record one. See the claim about failures instead."
     )
     assert found.failure.strength == "supports"
     waiting = [mission(-9000.0, wait=None, status="queued")]
@@ -301,7 +303,7 @@ def test_the_claim_on_failures_is_below_the_gates_share(failures: int, n: int, s
     assert (found.strength, found.claim_below) == (strength, 0.10)
     assert (found.missions, found.against) == (n, failures)
     assert found.upper_bound == pytest.approx(upper)
-    assert "a failure rate" in found.distance
+    assert "failure rate" in found.distance
 
 
 def test_the_claim_on_failures_follows_the_policys_share(tmp_path: Any) -> None:
@@ -314,7 +316,7 @@ def test_the_claim_on_failures_follows_the_policys_share(tmp_path: Any) -> None:
 def test_without_knowing_how_missions_ended_nothing_is_said_of_failures() -> None:
     assert (
         stated(0, 100).failure.model_dump()
-        == Claim(claim_below=0.10, distance="How the missions ended is unknown: nothing is shown.").model_dump()
+        == Claim(claim_below=0.10, distance="It is unknown how the missions ended.").model_dump()
     )
 
 
@@ -325,13 +327,13 @@ def test_without_knowing_how_missions_ended_nothing_is_said_of_failures() -> Non
 def test_unknown_counts_carry_nothing(k: Any, n: Any) -> None:
     found = stated(k, n)
     assert (found.strength, found.missions_needed, found.upper_bound) == ("none", None, None)
-    assert found.distance == "How many missions fell back is unknown: nothing is shown."
+    assert found.distance == "It is unknown how many missions fell back."
 
 
 def test_what_is_not_known_to_have_finished_shows_no_low_rate_but_can_show_a_high_one() -> None:
     found = stated(0, 1000)
     assert (found.strength, found.missions_needed, found.missions) == ("insufficient", None, 1000)
-    assert found.distance == "How many of the missions have finished is unknown, so nothing is shown yet."
+    assert found.distance == "It is unknown how many of the missions have finished."
     assert stated(30, 100).strength == "refutes"
     assert stated(0, 100, finished=65).strength == "supports"
     assert stated(0, 100, finished=64).strength == "insufficient"
@@ -341,7 +343,7 @@ def test_counts_that_contradict_themselves_carry_nothing() -> None:
     for finished in (None, 3):
         found = stated(5, 3, finished=finished)
         assert (found.strength, found.upper_bound) == ("insufficient", None)
-        assert found.distance == "The source contradicts itself: nothing is shown."
+        assert found.distance == "The source contradicts itself, so it proves nothing."
     # 0 of 100 would be a proof, but the rate says otherwise
     content = {
         "fallback": {"missions_considered": 100, "missions_with_fallback": 0, "rate": 0.3},
@@ -350,7 +352,7 @@ def test_counts_that_contradict_themselves_carry_nothing() -> None:
     }
     both = weigh(metrics_from_snapshot(content), POLICY)
     assert (both.strength, both.failure.strength) == ("insufficient", "insufficient")
-    assert both.distance == both.failure.distance == "The source contradicts itself: nothing is shown."
+    assert both.distance == both.failure.distance == "The source contradicts itself, so it proves nothing."
     # against the lane they are held all the same
     content["fallback"] = {"missions_considered": 100, "missions_with_fallback": 50, "rate": 0.0}
     assert weigh(metrics_from_snapshot(content), POLICY).strength == "refutes"
@@ -361,7 +363,7 @@ def test_missing_events_can_hide_fallbacks_but_not_make_them() -> None:
     clean = [mission(-9000.0 + at) for at in range(100)]
     found = weigh(metrics_of(clean, quality=lost), POLICY)
     assert found.strength == "insufficient"
-    assert found.distance == "Not all events are known, so more missions may have fallen back: nothing is shown."
+    assert found.distance == "Not all events are known, so more missions may have fallen back."
     for quality in (DataQuality(), DataQuality(truncated_events=False)):
         assert weigh(metrics_of(clean, quality=quality), POLICY).strength == "supports"
     fell_back = [mission(-9000.0 + at, fallback=True) for at in range(10)]
@@ -380,7 +382,7 @@ def test_the_claim_on_p95_counts_missions_slower_than_critical(slow: int, n: int
     found = weigh(metrics_of(rows, window=CLOSED), POLICY)
     assert (found.p95.missions, found.p95.against, found.p95.claim_below) == (n, slow, 0.05)
     assert (found.p95.strength, found.p95_claim_seconds) == (strength, 90.0)
-    assert "a share of slow missions" in found.p95.distance
+    assert "share of slow missions" in found.p95.distance
 
 
 def test_p95s_claim_is_on_the_policys_line() -> None:
@@ -415,7 +417,7 @@ def test_p95_without_finished_missions_or_without_their_run_times() -> None:
     )
     found = stated(0, 100, p95_seconds=3.0, count=100)
     assert (found.p95_low_seconds, found.p95_high_seconds, found.p95.strength) == (None, None, "none")
-    assert found.p95_sentence == "p95 3.00 s; without the run times behind it, no interval."
+    assert found.p95_sentence == "p95 3.00 s; no interval without the run times behind it."
 
 
 def test_run_times_that_are_none_are_left_out() -> None:
@@ -463,7 +465,7 @@ def test_what_is_wrong_with_the_data_supports_no_claim_and_may_refute_one(qualit
     sound, doubted = (weigh(metrics_of(clean, window=CLOSED, quality=one), POLICY) for one in (None, wrong))
     for before, after in zip((sound, sound.failure, sound.p95), (doubted, doubted.failure, doubted.p95), strict=True):
         assert (before.strength, after.strength, after.missions_needed) == ("supports", "insufficient", None)
-        assert after.distance == "What is wrong with the data forbids the claim."
+        assert after.distance == "The faults in the data rule the claim out."
         assert (after.missions, after.against) == (before.missions, before.against)
     fell_back = [mission(-9000.0 + at, fallback=True, status="failed") for at in range(20)]
     refuted = weigh(metrics_of(fell_back, window=CLOSED, quality=wrong), POLICY)

@@ -104,7 +104,7 @@ def test_a_mission_that_fell_back_is_settled_before_it_ends() -> None:
     running = [mission(-60.0 - at, run=None, status="running", fallback=True) for at in range(2)]
     found = judged("traffic", metrics_of(running), Policy.load("playbook", min_missions=2))
     assert (found.caution, found.value) == ("HEALTHY", 2)
-    assert found.sentence == "2 settled missions in the window, 2 or more asked for."
+    assert found.sentence == "The window has 2 settled missions; the policy asks for at least 2."
     nothing = judged("traffic", lane(["running"]))
     assert nothing.sentence == "There is no settled mission in the window."
 
@@ -243,10 +243,10 @@ def test_p95_by_the_table(p95: float | None, rollout: str, sustained: str, brief
         (
             [10.0] * 8 + [89.9, 95.0],
             "HEALTHY",
-            "above the watch line of 90 s, but only 1 mission took that long; it takes 2.",
+            "above the watch line of 90 s, but only 1 mission took that long; the gate needs 2.",
         ),
         ([10.0] * 98 + [95.0] * 2, "HEALTHY", "is 10.0 s, below the watch line of 90 s."),
-        ([95.0], "HEALTHY", "but only 1 mission took that long; it takes 2."),
+        ([95.0], "HEALTHY", "but only 1 mission took that long; the gate needs 2."),
         ([95.0, 96.0], "WATCH", "above the watch line of 90 s; 2 missions took 90 s or longer."),
         ([89.999999, 90.0], "HEALTHY", "at the watch line of 90 s, but only 1 mission"),  # at, by one
         ([90.0, 90.0], "WATCH", "at the watch line of 90 s; 2 missions took 90 s or longer."),  # at, by two
@@ -367,7 +367,7 @@ def test_failures_among_the_newest_twenty_of_many(failed: int, spread: list[int]
     assert found.caution == caution
     if caution == "WATCH":
         assert (found.value, found.threshold, found.unit) == (failed, 5, "count")
-        assert "explains fewer than 5" in found.sentence
+        assert "chance explains 4 at most." in found.sentence
     older = lane([*ok(100), "failed", "completed", *newest, *ok(2)])  # two of the five have left the newest 20
     if spread[0] == 0:
         assert judged("failures", older).caution == "HEALTHY"
@@ -569,7 +569,7 @@ def test_session_that_serves_or_rests_without_a_queue(status: str) -> None:
 def test_a_session_whose_state_is_unknown_is_not_healthy(status: str | None) -> None:
     found = at_end(status)
     assert (found.caution, found.value) == ("WATCH", status or "unknown")
-    assert ("no status of the contract" in found.sentence) == (status == "exploded")
+    assert ("not a status of the contract" in found.sentence) == (status == "exploded")
 
 
 @pytest.mark.parametrize("status", ["paused", "retired", "idle"])
@@ -878,8 +878,8 @@ def test_slow_share_counts_running_missions_and_leaves_out_the_young_and_those_c
     found = judged("slow_share", metrics_of(rows))
     assert (found.caution, found.value) == ("WATCH", 5 / 21)  # four running, and the one cancelled after 500 s
     assert found.sentence == (
-        "5 of 21 missions (23.8 %) that had 90 s to run took longer, over the limit of 5 %; 1 mission cancelled sooner "
-        "is left out."
+        "5 of 21 missions (23.8 %) that had 90 s to run took longer, over the limit of 5 %; 1 mission cancelled before "
+        "that is left out."
     )
 
 
@@ -1010,7 +1010,7 @@ def test_data_quality_without_a_veto(quality: Mapping[str, Any]) -> None:
     rows = [mission(-900.0 + at) for at in range(20)]  # 2 of 20 are exactly a tenth
     found = judged("data_quality", metrics_of(rows, quality=DataQuality(**quality)))
     assert (found.value, found.caution) == (0, "HEALTHY")
-    assert ("no sign of missing events" in found.sentence) == ("truncated_events" in quality)
+    assert ("no events seem to be missing" in found.sentence) == ("truncated_events" in quality)
 
 
 @pytest.mark.parametrize(
@@ -1033,7 +1033,7 @@ def test_data_quality_of_missions_that_nobody_can_account_for(unaccounted: int, 
         assert found.brief == "data quality (unaccounted)"
         assert f"neither a known status nor a terminal event ({unaccounted})" in found.sentence
     else:
-        assert f"all but {unaccounted} accounted for" in found.sentence
+        assert f"all but {unaccounted} are accounted for" in found.sentence
 
 
 @pytest.mark.parametrize(

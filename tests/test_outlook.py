@@ -22,11 +22,11 @@ SESSION = {"vp_id": LANE, "status": "active", "updated_at": NOON.isoformat()}
 POLICY = Policy.load("playbook")
 Rows = list[dict[str, Any]]
 MOST_TRIED = 12
-#: What the next missions may do, in the outlook's words.
+#: What the next missions may be, in the outlook's words.
 KINDS: dict[str, dict[str, Any]] = {
-    "falling back": {"fallback": True},
-    "failing": {"status": "failed"},
-    "completing without a fallback": {},
+    "fallback": {"fallback": True},
+    "failure": {"status": "failed"},
+    "clean mission": {},
 }
 
 
@@ -73,12 +73,10 @@ def told(text: str) -> list[tuple[int, str, str, str]]:
     """Number, kind, the verdict now and the one it would be, read from the sentence."""
     found = []
     for part in text.rstrip(".").split("; "):
-        match = re.fullmatch(
-            r"[Tt]he next (?:mission|([\d,]+) missions) (.+) would turn ([A-Z ]+) into ([A-Z ]+)", part
-        )
+        match = re.fullmatch(r"([\d,]+) more (.+?)(?:s in a row)? would turn ([A-Z ]+) into ([A-Z ]+)", part)
         assert match, part
         number, kind, now, then = match.groups()
-        found.append((int((number or "1").replace(",", "")), kind, now.replace(" ", "_"), then.replace(" ", "_")))
+        found.append((int(number.replace(",", "")), kind, now.replace(" ", "_"), then.replace(" ", "_")))
     return found
 
 
@@ -93,7 +91,7 @@ def test_the_sentence_tells_what_trying_finds(recent: list[tuple[bool, bool]], d
     now = judge(metrics, policy).status
     expected = by_trying(rows, policy, size)
     text = outlook(metrics, policy)
-    if text.startswith("No course"):
+    if text.startswith("Nothing that"):
         assert not expected
         return
     sides: dict[bool, list[int]] = {True: [], False: []}
@@ -115,34 +113,34 @@ def test_the_sentence_tells_what_trying_finds(recent: list[tuple[bool, bool]], d
 @pytest.mark.parametrize(
     ("n", "fallbacks", "failures", "text"),
     [
-        (4, 0, 0, "The next mission falling back would turn HEALTHY into FORCE FALLBACK."),  # 1 of 5 are 20 %
-        (19, 0, 0, "The next mission falling back would turn HEALTHY into WATCH."),  # 1 of 20 are 5 %
-        (20, 0, 0, "The next 2 missions falling back would turn HEALTHY into WATCH."),  # 1 of 21 are 4.8 %
+        (4, 0, 0, "1 more fallback would turn HEALTHY into FORCE FALLBACK."),  # 1 of 5 are 20 %
+        (19, 0, 0, "1 more fallback would turn HEALTHY into WATCH."),  # 1 of 20 are 5 %
+        (20, 0, 0, "2 more fallbacks in a row would turn HEALTHY into WATCH."),  # 1 of 21 are 4.8 %
         (
             200,
             0,
             0,
-            "The next 3 missions failing would turn HEALTHY into WATCH.",
+            "3 more failures in a row would turn HEALTHY into WATCH.",
         ),  # in a row; fallbacks take 3 of 20, too
         (
             4,
             1,
             0,
-            "The next 2 missions completing without a fallback would turn FORCE FALLBACK into WATCH.",  # 1 of 6
+            "2 more clean missions in a row would turn FORCE FALLBACK into WATCH.",  # 1 of 6
         ),
         (
             30,
             2,
             0,
-            "The next 11 missions completing without a fallback would turn WATCH into HEALTHY; "  # 2 of 41
-            "the next 5 missions falling back would turn WATCH into FORCE FALLBACK.",  # 7 of 35 are 20 %; 6 of 34 less
+            "11 more clean missions in a row would turn WATCH into HEALTHY; "  # 2 of 41
+            "5 more fallbacks in a row would turn WATCH into FORCE FALLBACK.",  # 7 of 35 are 20 %; 6 of 34 less
         ),
         (
             1,
             0,
             1,
-            "The next mission completing without a fallback would turn WATCH into HEALTHY; "  # not only failures
-            "the next mission falling back would turn WATCH into FORCE FALLBACK.",
+            "1 more clean mission would turn WATCH into HEALTHY; "  # not only failures
+            "1 more fallback would turn WATCH into FORCE FALLBACK.",
         ),
     ],
 )
@@ -154,8 +152,8 @@ def test_the_oldest_missions_leave_a_full_window_of_the_newest() -> None:
     """The 1st and the 11th of 20 fell back. When both have left none has; 11 more make 2 of 31, were they to stay."""
     full = newest(window([at in (0, 10) for at in range(20)], [False] * 20), 20)
     assert outlook(full, POLICY) == (
-        "The next 11 missions completing without a fallback would turn WATCH into HEALTHY; "
-        "the next 3 missions falling back would turn WATCH into FORCE FALLBACK."  # 4 of 20: the first one has left
+        "11 more clean missions in a row would turn WATCH into HEALTHY; "
+        "3 more fallbacks in a row would turn WATCH into FORCE FALLBACK."  # 4 of 20: the first one has left
     )
 
 
@@ -165,7 +163,7 @@ def test_what_lies_before_the_oldest_mission_left_is_no_degradation_of_the_windo
     events = [("vp.session.degraded", rows[4]["created_at"])] * 3
     held = RolloutWindow(LANE, last_missions=60, as_of=NOON)
     metrics = metrics_of(rows, session=SESSION, session_events=events, window=held)
-    assert outlook(metrics, POLICY).startswith("The next 5 missions completing without a fallback would turn WATCH")
+    assert outlook(metrics, POLICY).startswith("5 more clean missions in a row would turn WATCH")
 
 
 def test_nothing_is_foretold_where_events_are_missing() -> None:
@@ -180,22 +178,22 @@ def test_clean_missions_lower_a_critical_p95() -> None:
     rows = window([False] * 10, [False] * 10)
     rows[4] |= {"duration_seconds": 100.0}
     found = outlook(metrics_of(rows, session=SESSION), Policy.load("playbook", "sustained"))
-    assert found == "The next 2 missions completing without a fallback would turn FORCE FALLBACK into HEALTHY."
+    assert found == "2 more clean missions in a row would turn FORCE FALLBACK into HEALTHY."
 
 
 def test_too_little_traffic_wants_more_missions() -> None:
     policy = Policy.load("playbook", min_missions=10)
     found = outlook(lane(4), policy)
-    assert found.startswith("The next 6 missions completing without a fallback would turn NO TRAFFIC into HEALTHY; ")
-    assert found.endswith("the next 3 missions failing would turn NO TRAFFIC into WATCH.")
+    assert found.startswith("6 more clean missions in a row would turn NO TRAFFIC into HEALTHY; ")
+    assert found.endswith("3 more failures in a row would turn NO TRAFFIC into WATCH.")
 
 
 def test_no_missions_mend_a_degraded_session() -> None:
     metrics = lane(60, status="degraded")
     found = outlook(metrics, Policy.load("playbook", "sustained"))
-    assert found == "The next 15 missions falling back would turn WATCH into FORCE FALLBACK."  # 15 of 75; 14 of 74 less
+    assert found == "15 more fallbacks in a row would turn WATCH into FORCE FALLBACK."  # 15 of 75; 14 of 74 less
     no_forcing = outlook(metrics, Policy.load("playbook", fallback_critical=1.0))
-    assert no_forcing == "No course of the next missions would change the verdict soon."
+    assert no_forcing == "Nothing that the next missions do would change the verdict soon."
 
 
 def test_no_mission_comes_next_in_a_window_that_is_over() -> None:
@@ -228,7 +226,7 @@ def test_the_next_missions_are_of_the_newest_ones_runtime(worker: str | None, tm
     rows = [mission(-9000.0 + 60 * at, worker_id=worker) for at in range(60)]
     found = outlook(metrics_of(rows, session=SESSION), Policy.load(path))
     if worker is None:
-        assert found.startswith("The next 5 missions completing without a fallback would turn WATCH into HEALTHY")
+        assert found.startswith("5 more clean missions in a row would turn WATCH into HEALTHY")
     else:
         assert "completing" not in found
         assert all(now == "HEALTHY" for _, _, now, _ in told(found))

@@ -79,7 +79,7 @@ def test_steps_hold_this_windows_facts():
 
 def test_of_more_missions_than_a_snapshot_holds_the_newest_are_said_to_be_kept():
     kept, *_ = steps_of(lane(600, fallbacks=200))
-    assert kept.text.endswith(": of its 600 missions the newest 500.")
+    assert kept.text.endswith(" (the newest 500 of its 600 missions).")
     assert "--mission-limit 500 " in kept.command
     whole, *_ = steps_of(lane(600, fallbacks=200, window=RolloutWindow(LANE, start=NOON - timedelta(days=1))))
     assert whole.text.endswith("before anything changes.")  # the range is kept whole
@@ -98,7 +98,7 @@ def test_the_three_most_frequent_errors_are_named(kinds, more):
 def test_thresholds_are_the_policys():
     policy = Policy.load("playbook", fallback_watch=0.02, fallback_critical=0.10, p95_watch_seconds=30.0)
     *_, back = steps_of(lane(20, fallbacks=5), policy)
-    assert "below 2 %, p95 below 30 s" in back.text
+    assert "below 2 %, their p95 below 30 s" in back.text
     assert "29 probe missions" in back.text  # the smallest n with 0.9 ** n <= 0.05
     assert 0.9**29 <= 0.05 < 0.9**28
 
@@ -106,12 +106,12 @@ def test_thresholds_are_the_policys():
 def test_watch_does_not_ask_to_force_yet():
     force = steps_of(lane(20, fallbacks=2))[2]
     assert not force.now
-    assert force.text.startswith("Not asked for yet: the fallback rate is 10.0 %; do it from 20 %")
+    assert force.text.startswith("Not needed yet: the fallback rate is 10.0 %. Force it at 20 % or more")
 
 
 def test_no_traffic_is_nothing_to_force():
     force = steps_of(lane(0))[2]
-    assert force.text == "Not asked for: the lane has too few missions to be a risk."
+    assert force.text == "Not needed: the lane has too few missions to be a risk."
 
 
 def test_degraded_session_asks_for_the_drill_first():
@@ -125,7 +125,7 @@ def test_degraded_session_asks_for_the_drill_first():
 def test_unfinished_missions_are_named():
     rows = [mission(-5000 + i, run=None, status="running") for i in range(4)]
     flow = steps_of(metrics_of(rows, session=SESSION))[3]
-    assert flow.text.startswith("4 missions not finished yet: see that none is lost.")
+    assert flow.text.startswith("4 missions not finished yet: make sure that none is lost.")
 
 
 def test_commands_quote_what_a_shell_would_read():
@@ -161,7 +161,7 @@ def test_enough_clean_probes_justify_it(n, justified, more):
 def test_no_probes_no_answer():
     found = reenable(lane(0), lane(100, fallbacks=30), POLICY)
     assert (found.justified, found.probes, found.more_probes, found.upper_bound) == (False, 0, 14, None)
-    assert "a lane under forced fallback has no other: send 14" in found.sentence
+    assert "a lane under forced fallback gets no others: send 14" in found.sentence
 
 
 def against(probes, before=None, policy=POLICY):
@@ -175,7 +175,7 @@ def test_what_stands_against_it():
     assert "finds the probes WATCH: 20 of 20 finished missions (100.0 %) failed" in against(lane(20, status="failed"))
     slow = against(lane(20, run=60.0))
     assert "their p95 60.0 s is not below 45 s" in slow  # no rule of the rollout profile says so
-    assert "run times rose against the window before the incident (p95 10.0 s → 60.0 s)" in slow
+    assert "run times rose compared with the window before the incident (p95 10.0 s → 60.0 s)" in slow
     assert "no probe mission has a run time" in against(lane(20, run=None, status="queued"))
     assert "finds the probes NO_TRAFFIC" in against(lane(20), policy=Policy.load("playbook", min_missions=50))
 
@@ -189,7 +189,7 @@ def test_one_fallback_takes_more_probes():
 def test_probes_worse_than_before_the_incident_do_not_pass():
     policy = Policy.load("capture", fallback_watch=0.19)
     found = reenable(lane(100, fallbacks=12), lane(300), policy)
-    assert found.against == ("the fallback rate rose against the window before the incident (0.0 % → 12.0 %)",)
+    assert found.against == ("the fallback rate rose compared with the window before the incident (0.0 % → 12.0 %)",)
     assert found.change.change == pytest.approx(0.12)
 
 
@@ -225,14 +225,14 @@ def test_unknown_numbers_justify_nothing():
     seconds = {"count": 50, "avg_seconds": 9, "p50_seconds": 9, "p95_seconds": 9, "max_seconds": 9}
     for numbers in ({}, {"missions_considered": 50, "missions_with_fallback": 51, "rate": 0.0}):
         probes = metrics_from_snapshot({"fallback": numbers, "latency_seconds": seconds, "events_complete": True})
-        assert "how many probe missions ran and fell back is unknown" in against(probes)
+        assert "it is unknown how many probe missions ran and fell back" in against(probes)
 
 
 def test_truncated_probes_justify_nothing_under_any_policy():
     for policy in (POLICY, Policy.load("capture")):
         found = reenable(lane(50, quality=DataQuality(truncated_events=True)), lane(100), policy)
         assert not found.justified
-        assert "its fallback rate is not to be trusted" in found.sentence
+        assert "its fallback rate cannot be trusted" in found.sentence
     errors = steps_of(lane(20, quality=DataQuality(truncated_events=True)))[1]
     assert errors.text == "The snapshot lacks events of these missions."
 

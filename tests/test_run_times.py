@@ -231,7 +231,7 @@ def test_p95_interval_is_by_order_statistics(n):
     if n < 59:
         assert f"no upper bound yet ({n} of 59 finished missions)" in profile.p95_sentence
     elif n < 72:
-        assert "at 95 % at most" in profile.p95_sentence
+        assert "(at most " in profile.p95_sentence
     else:
         assert "95 % interval" in profile.p95_sentence
 
@@ -247,9 +247,11 @@ def test_queue_wait_and_missions_still_waiting():
 
 def test_finding_says_whether_the_lane_is_proven_fast():
     fast = [started(3600 + i, 10) for i in range(60)]
-    assert "; proven fast: 0 of 60 (0.0 %) over 90 s" in latency_profile(metrics_of(fast), slow_seconds=T).finding
+    assert ". Proven fast: 0 of 60 (0.0 %) took over 90 s" in latency_profile(metrics_of(fast), slow_seconds=T).finding
     few = latency_profile(metrics_of(fast[:5]), slow_seconds=T).finding
-    assert "; not proven fast: 0 of 5 (0.0 %) over 90 s, at 95 % at most 45.1 %" in few  # 1 - 0.05 ** (1 / 5)
+    assert (
+        ". Not proven fast: 0 of 5 (0.0 %) took over 90 s; the true share is at most 45.1 % (95 %)" in few
+    )  # 1 - 0.05 ** (1 / 5)
 
 
 def test_empty_window_says_so():
@@ -257,7 +259,7 @@ def test_empty_window_says_so():
     assert profile.curve is None
     assert (profile.finished, profile.running, profile.waiting, profile.p95_seconds) == (0, 0, 0, None)
     assert profile.p95_sentence == "p95 unknown: no mission has a run time."
-    assert "no mission had the time to show" in profile.finding
+    assert "No mission has had time to show" in profile.finding
 
 
 def test_snapshot_without_missions_keeps_its_own_p95():

@@ -145,7 +145,7 @@ def test_status_is_read_stripped_and_lowered():
 def test_missing_row_although_missions_exist():
     found = story(status=None, missions=[mission(-600)])
     assert (found.status, found.stale) == (None, None)
-    assert found.deviations == ("missions exist, but no session row: the session was never bootstrapped",)
+    assert found.deviations == ("there are missions, but no session row: the session was never bootstrapped",)
     assert found.finding.startswith("No session row")
     assert story(status=None).deviations == ()
 
@@ -165,7 +165,7 @@ def test_snapshot_tells_only_its_counts():
     }
     silent = session_story(metrics_from_snapshot(content))
     assert silent.known is False
-    assert silent.finding == "The source does not tell about the session."
+    assert silent.finding == "The source says nothing about the session."
     assert (silent.attempts, silent.degraded_in_window, silent.orphan_rate) == (None, None, None)
     assert (silent.status, silent.sequence, silent.deviations) == (None, (), ())
     nothing = session_story(metrics_from_snapshot(content | {"session": None}))

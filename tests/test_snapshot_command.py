@@ -184,6 +184,6 @@ def test_a_saved_gateway_answer_is_passed_on_with_a_warning(
     path.write_text(json.dumps(theirs))
     content, note = printed(capsys, "--source", str(path))
     assert content == theirs
-    assert "not to be trusted" in note
+    assert "cannot be trusted" in note
     again, _ = printed(capsys, "--source", str(path), "--gateway-compatible")
     assert again == theirs

@@ -195,7 +195,7 @@ def _unsupported(evidence: Evidence) -> list[Reason]:
             unit="status",
             value=claim.strength,
             threshold="supports",
-            sentence=f"The policy requires evidence, and it is not there yet. {claim.distance}",
+            sentence=f"The policy requires evidence, which is not there yet. {claim.distance}",
             brief=f"evidence {claim.strength}",
             caution=WATCH,
         )

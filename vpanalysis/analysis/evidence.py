@@ -25,7 +25,7 @@ from vpanalysis.analysis.verdict import Basis, Claim, Evidence, Signal, Strength
 
 #: An e-process that reaches 1 / 0.05 shows its claim at 95 % (Ville's inequality).
 _SHOWN = math.log(20)
-_CONTRADICTORY = "The source contradicts itself: nothing is shown."
+_CONTRADICTORY = "The source contradicts itself, so it proves nothing."
 
 
 def weigh(metrics: Metrics, policy: Policy, looks: int | None = None) -> Evidence:
@@ -151,18 +151,18 @@ def _fallback(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
     account, below, share = metrics.account, policy.fallback_watch, metrics.fallback
     k = account.fell_back
     if k is None or share.missions_considered is None:
-        return Claim(claim_below=below, distance="How many missions fell back is unknown: nothing is shown.")
+        return Claim(claim_below=below, distance="It is unknown how many missions fell back.")
     if k > max(account.recordable or 0, share.missions_considered):
         return Claim(strength="insufficient", claim_below=below, distance=_CONTRADICTORY)
     if account.recordable is None:  # how many have settled is unknown: no more than are considered
         most = claim(k, share.missions_considered, below, basis, "fallback rate")
         if not share.missions_considered or most.strength == "refutes":
             return most
-        return _weaker(most, "How many of the missions have finished is unknown, so nothing is shown yet.")
+        return _weaker(most, "It is unknown how many of the missions have finished.")
     if signal(metrics) == "not recorded":
         text = (
             "This lane's runtime does not report fallbacks: every settled mission was claimed by a worker, which "
-            "cannot record one. Read the claim on failures."
+            "cannot record one. See the claim about failures instead."
         )
         return Claim(claim_below=below, missions=0, against=0, distance=text)
     missions = metrics.missions
@@ -170,7 +170,7 @@ def _fallback(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
     found = claim(k, max(account.recordable, k), below, basis, "fallback rate", moving)
     if found.strength != "refutes" and metrics.quality.truncated_events is True:
         found = found.model_copy(update={"interval_high": None, "upper_bound": None})
-        return _weaker(found, "Not all events are known, so more missions may have fallen back: nothing is shown.")
+        return _weaker(found, "Not all events are known, so more missions may have fallen back.")
     if found.strength == "supports" and contradiction(metrics):
         return _weaker(found, _CONTRADICTORY)
     return found
@@ -179,7 +179,7 @@ def _fallback(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
 def _failure(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
     settled, below = metrics.account.settled, policy.failure_share
     if settled is None:
-        return Claim(claim_below=below, distance="How the missions ended is unknown: nothing is shown.")
+        return Claim(claim_below=below, distance="It is unknown how the missions ended.")
     moving = _moving(metrics, metrics.missions["settled"], metrics.missions["outcome"] == "failed")
     found = claim(metrics.account.count("failed"), settled, below, basis, "failure rate", moving)
     return _weaker(found, _CONTRADICTORY) if found.strength == "supports" and contradiction(metrics) else found
@@ -197,7 +197,7 @@ def _slow(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
 
 def _doubted(found: Claim) -> Claim:
     """A claim on data that cannot carry a verdict: refuted it may be, supported it is not."""
-    why = "What is wrong with the data forbids the claim."
+    why = "The faults in the data rule the claim out."
     return _weaker(found, why) if found.strength == "supports" else found
 
 
@@ -208,26 +208,26 @@ def _weaker(found: Claim, why: str) -> Claim:
 def _distance(
     strength: Strength, k: int, n: int, needed: int | None, below: float, noun: str, moving: _Moving | None
 ) -> str:
-    """Such as "0 of 4: 61 more clean missions would show a fallback rate below 5 % with 95 % confidence."."""
+    """Such as "0 of 4 so far; 61 more clean missions would show a fallback rate below 5 % with 95 % confidence."."""
     limit = formatting.percent_limit(below)
     if strength == "supports":
-        return f"{k:,} of {n:,} show a {noun} below {limit} with 95 % confidence."
+        return f"{k:,} of {n:,}, so the {noun} is below {limit} with 95 % confidence."
     if strength == "refutes":
-        return f"{k:,} of {n:,} show a {noun} of {limit} or more with 95 % confidence."
-    so_far = f"{k:,} of {n:,}" if n else "No settled mission yet"
+        return f"{k:,} of {n:,}, so the {noun} is {limit} or more with 95 % confidence."
+    so_far = f"{k:,} of {n:,} so far" if n else "No settled mission yet"
     if needed is None and moving is not None and below < 1:
         small = f"a window of {formatting.count(moving.size, 'mission')} is too small to show"
-        return f"{so_far}: {small} a {noun} below {limit}."
+        return f"{so_far}; {small} a {noun} below {limit}."
     if needed is None:
-        return f"{k:,} of {n:,}: no number of missions can show a {noun} below {limit}."
+        return f"{so_far}; no number of missions can show a {noun} below {limit}."
     clean = formatting.count(needed, "more clean mission" if n else "clean mission")
-    return f"{so_far}: {clean} would show a {noun} below {limit} with 95 % confidence."
+    return f"{so_far}; {clean} would show a {noun} below {limit} with 95 % confidence."
 
 
 def _p95_interval(metrics: Metrics) -> dict[str, Any]:
     value = metrics.latency_seconds.p95_seconds
     if not metrics.known.missions and value is not None:
-        return {"p95_sentence": f"p95 {formatting.duration(value)}; without the run times behind it, no interval."}
+        return {"p95_sentence": f"p95 {formatting.duration(value)}; no interval without the run times behind it."}
     seconds = [one for one in durations(metrics.missions) if math.isfinite(one) and one >= 0]
     interval, bound = intervals.quantile_interval(seconds), intervals.quantile_upper_bound(seconds)
     return {

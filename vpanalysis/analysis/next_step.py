@@ -8,8 +8,8 @@ _SWITCH = "UA_CODER_VP_FORCE_FALLBACK=1"
 
 _SETTLED: dict[tuple[Profile, LaneStatus], str] = {
     ("rollout", "HEALTHY"): "Continue: record the row in the evidence log and start the limited cohort pilot.",
-    ("rollout", "NO_TRAFFIC"): "Hold the window open until missions arrive, then capture again; nothing is promoted "
-    "on no traffic.",
+    ("rollout", "NO_TRAFFIC"): "Hold the window open until missions arrive, then capture again; without "
+    "traffic, nothing is promoted.",
     ("sustained", "HEALTHY"): "Keep default-on and continue the scheduled checks, 2-4 snapshots a day (playbook §7).",
     ("sustained", "NO_TRAFFIC"): "Keep default-on and continue the scheduled checks; if missions were expected, check "
     "that they reach the lane.",
@@ -18,7 +18,7 @@ _SETTLED: dict[tuple[Profile, LaneStatus], str] = {
     ("sustained", "FORCE_FALLBACK"): f"Force the fallback with {_SWITCH} for now, and {{look}}. Recover by the "
     "checklist (§4), then re-evaluate (playbook §7.3).",
 }
-_OVER = "Judge a later window: this one is over, with too little traffic; nothing is promoted on no traffic."
+_OVER = "Judge a later window: this one is over, with too little traffic to promote anything."
 _WATCH: dict[Profile, str] = {
     "rollout": "Hold this stage",
     "sustained": "Increase snapshot frequency to every 30-60 minutes (playbook §7)",

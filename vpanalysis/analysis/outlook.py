@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from vpanalysis import formatting
 from vpanalysis.analysis.account import accounted, with_outcomes
 from vpanalysis.analysis.decision import judge
 from vpanalysis.analysis.metrics import Metrics, degraded_since, leaving
@@ -20,11 +21,11 @@ from vpanalysis.data.tables import missions_frame
 
 #: More missions than this are not the next ones any more.
 MOST = 512
-#: What the next missions may do: the verb for one and for more of them, and what their rows hold.
+#: What the next missions may do: the noun for one of them, and what their rows hold.
 _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "fallback": ("falling back", {"fallback_events": 1}),
-    "failure": ("failing", {"status": "failed", "ended_event": FAILED}),
-    "clean": ("completing without a fallback", {}),
+    "fallback": ("fallback", {"fallback_events": 1}),
+    "failure": ("failure", {"status": "failed", "ended_event": FAILED}),
+    "clean": ("clean mission", {}),
 }
 
 
@@ -42,24 +43,23 @@ def outlook(metrics: Metrics, policy: Policy) -> str:
         return ""
     now = judge(metrics, policy).status
     nearest: dict[bool, tuple[int, str, LaneStatus]] = {}  # by whether the verdict turns more cautious
-    for kind, (verb, _) in _KINDS.items():
+    for kind, (noun, _) in _KINDS.items():
         status_after = partial(_status_after, after(metrics, policy, kind), policy)
         furthest = status_after(MOST)
         bound = nearest.get(_worse(furthest, now), (MOST,))[0]  # more missions than another course takes are not named
         if furthest != now and (bound == MOST or status_after(bound) != now):
             number = _fewest(status_after, now, bound)
-            turn = (number, verb, status_after(number))
+            turn = (number, noun, status_after(number))
             worse = _worse(turn[2], now)
             nearest[worse] = min(turn, nearest.get(worse, turn))
     named = [nearest[worse] for worse in (False, True) if worse in nearest]
     if not named:
-        return "No course of the next missions would change the verdict soon."
+        return "Nothing that the next missions do would change the verdict soon."
     parts = []
-    for number, verb, status in named:
-        who = "next mission" if number == 1 else f"next {number:,} missions"
-        parts.append(f"the {who} {verb} would turn {_plain(now)} into {_plain(status)}")
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    for number, noun, status in named:
+        more = formatting.count(number, f"more {noun}") + " in a row" * (number > 1)
+        parts.append(f"{more} would turn {_plain(now)} into {_plain(status)}")
+    return f"{'; '.join(parts)}."
 
 
 def _worse(status: LaneStatus, now: LaneStatus) -> bool:

@@ -119,7 +119,7 @@ def _left_out(metrics: Metrics) -> str:
     missions = metrics.fallback.missions_considered or 0
     if metrics.window.last_missions is None or missions <= MAX_MISSION_LIMIT:
         return ""
-    return f": of its {missions:,} missions the newest {MAX_MISSION_LIMIT}"
+    return f" (the newest {MAX_MISSION_LIMIT} of its {missions:,} missions)"
 
 
 def _window_options(metrics: Metrics) -> str:
@@ -158,12 +158,12 @@ def _forcing(verdict: Verdict, policy: Policy) -> str:
     if verdict.action == "force_fallback":
         why = verdict.reasons[0].sentence.rstrip(".")
         return (
-            f"Asked for now, because {why[:1].lower()}{why[1:]}. Set it in the gateway's environment, so that "
+            f"Needed now, because {why[:1].lower()}{why[1:]}. Set it in the gateway's environment, so that "
             "missions take the primary path."
         )
     if verdict.lane_status == "NO_TRAFFIC":
-        return "Not asked for: the lane has too few missions to be a risk."
-    return f"Not asked for yet: the fallback rate is {rate}; do it from {critical}, or when the errors get worse."
+        return "Not needed: the lane has too few missions to be a risk."
+    return f"Not needed yet: the fallback rate is {rate}. Force it at {critical} or more, or when the errors get worse."
 
 
 def _validation(metrics: Metrics) -> str:
@@ -176,19 +176,18 @@ def _validation(metrics: Metrics) -> str:
     counts = metrics.mission_counts or {}
     open_ones = sum(counts.get(status, 0) for status in ("queued", "running", "blocked"))
     if open_ones:
-        parts.append(f"{formatting.count(open_ones, 'mission')} not finished yet: see that none is lost.")
-    parts.append("Run one request of each kind and see it completed on the primary path, without a regression.")
+        parts.append(f"{formatting.count(open_ones, 'mission')} not finished yet: make sure that none is lost.")
+    parts.append("Run one request of each kind, and check that it completes on the primary path without a regression.")
     return " ".join(parts)
 
 
 def _way_back(policy: Policy) -> str:
     enough = formatting.count(_probes_needed(0, policy), "probe mission")
     return (
-        "A lane under forced fallback has no traffic: send it probe missions. It is back in range with a fallback rate "
-        f"below {formatting.percent_limit(policy.fallback_watch)}, p95 below "
-        f"{formatting.seconds_limit(policy.p95_watch_seconds)} and no gate tripped, over enough of them: {enough} "
-        f"without a fallback show a rate below {formatting.percent_limit(policy.fallback_critical)} with 95 % "
-        "confidence."
+        "A lane under forced fallback has no traffic, so send it probe missions. It is back in range when their "
+        f"fallback rate is below {formatting.percent_limit(policy.fallback_watch)}, their p95 below "
+        f"{formatting.seconds_limit(policy.p95_watch_seconds)}, and no gate trips. It takes {enough} without a "
+        f"fallback to show a rate below {formatting.percent_limit(policy.fallback_critical)} with 95 % confidence."
     )
 
 
@@ -210,10 +209,10 @@ def reenable(probes: Metrics, before: Metrics, policy: Policy) -> ReenableVerdic
     found = compare(probes, before, slow_seconds=policy.p95_critical_seconds)
     bound, more = None, 0
     if n is None or k is None or k > n:
-        against = ["how many probe missions ran and fell back is unknown"]
+        against = ["it is unknown how many probe missions ran and fell back"]
     elif n == 0:
         more = _probes_needed(0, policy)
-        against = [f"no probe mission has run, and a lane under forced fallback has no other: send {more:,}"]
+        against = [f"no probe mission has run, and a lane under forced fallback gets no others: send {more:,}"]
     else:
         bound, more = intervals.upper_bound(k, n), max(0, _probes_needed(k, policy) - n)
         against = [*_probes_against(probes, policy), *_worse_than(found)]
@@ -229,7 +228,8 @@ def reenable(probes: Metrics, before: Metrics, policy: Policy) -> ReenableVerdic
         answer = f"Not yet: {'; '.join(against)}."
     else:
         critical = formatting.percent_limit(policy.fallback_critical)
-        answer = f"Re-enabling is justified: at 95 % the rate is at most {formatting.percent(bound)}, below {critical}."
+        at_most = f"at most {formatting.percent(bound)} with 95 % confidence, below {critical}"
+        answer = f"Re-enabling is justified: the fallback rate is {at_most}."
     facts = f"Probe missions: {_facts(probes)}; before the incident: {_facts(before)}."
     return ReenableVerdict(not against, f"{answer} {facts}", tuple(against), n, more, bound, found.fallback)
 
@@ -252,10 +252,10 @@ def _worse_than(found: Comparison) -> Iterator[str]:
     """What the comparison with the window before the incident says."""
     if found.fallback_up and found.fallback is not None:
         rates = f"{formatting.percent(found.fallback.before)} → {formatting.percent(found.fallback.after)}"
-        yield f"the fallback rate rose against the window before the incident ({rates})"
+        yield f"the fallback rate rose compared with the window before the incident ({rates})"
     if found.run_time_up:
         p95 = f"{formatting.duration(found.run_p95.before)} → {formatting.duration(found.run_p95.after)}"
-        yield f"the run times rose against the window before the incident (p95 {p95})"
+        yield f"the run times rose compared with the window before the incident (p95 {p95})"
 
 
 def _probes_needed(k: int, policy: Policy) -> int:

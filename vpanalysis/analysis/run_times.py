@@ -254,10 +254,10 @@ def p95_sentence(p95: float | None, n: int, interval: intervals.Interval, bound:
     shown = f"p95 {formatting.duration(p95)}"
     if interval.low is not None and interval.high is not None:
         ends = f"{formatting.duration(interval.low)} to {formatting.duration(interval.high)}"
-        return f"{shown} (95 % interval {ends}, of {formatting.count(n, 'finished mission')})."
+        return f"{shown} (95 % interval {ends}, from {formatting.count(n, 'finished mission')})."
     if bound is not None:
         finished = formatting.count(n, "finished mission")
-        return f"{shown} (at 95 % at most {formatting.duration(bound)}, of {finished})."
+        return f"{shown} (at most {formatting.duration(bound)} with 95 % confidence, from {finished})."
     return f"{shown}, no upper bound yet ({n} of {intervals.P95_UPPER_BOUND_N} finished missions)."
 
 
@@ -269,13 +269,13 @@ def _finding(metrics: Metrics, slow: SlowShare, running: int, waits: list[float]
     if waits:
         parts.append(f"{formatting.count(len(waits), 'mission')} waiting, up to {formatting.duration(max(waits))}")
     if running:
-        parts.append(f"{running:,} running")
+        parts.append(f"{running:,} still running")
     if slow.upper_bound is None:
-        shown = "no mission had the time to show whether it is slow"
+        shown = "no mission has had time to show whether it is slow"
     else:
         word = "proven fast" if slow.proven_fast else "not proven fast"
         limit = formatting.seconds_limit(slow.seconds)
-        bound = f"at 95 % at most {formatting.percent(slow.upper_bound)}"
+        bound = f"the true share is at most {formatting.percent(slow.upper_bound)} (95 %)"
         finished = ", finished or not" if running else ""
-        shown = f"{word}: {formatting.share(slow.slow, slow.matured)} over {limit}{finished}, {bound}"
-    return f"{', '.join(parts)}; {shown}."
+        shown = f"{word}: {formatting.share(slow.slow, slow.matured)} took over {limit}{finished}; {bound}"
+    return f"{', '.join(parts)}. {shown[0].upper()}{shown[1:]}."

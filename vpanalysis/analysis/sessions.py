@@ -110,7 +110,7 @@ def _deviations(metrics: Metrics, types: Sequence[str]) -> list[str]:
     found = []
     counts = Counter(types)
     if metrics.known.session and metrics.session is None and metrics.fallback.missions_considered:
-        found.append("missions exist, but no session row: the session was never bootstrapped")
+        found.append("there are missions, but no session row: the session was never bootstrapped")
     if types and not counts[SESSION_CREATED]:
         found.append("no created event: the lifecycle has no beginning")
     elif types and types[0] != SESSION_CREATED:
@@ -135,7 +135,7 @@ def _deviations(metrics: Metrics, types: Sequence[str]) -> list[str]:
 
 def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float | None) -> str:
     if not metrics.known.session:
-        return "The source does not tell about the session."
+        return "The source says nothing about the session."
     if metrics.session is None:
         return "No session row: the session was not bootstrapped, or the runtime database is another one."
     status = metrics.session_status and shown(metrics.session_status, 40)

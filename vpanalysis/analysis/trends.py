@@ -101,7 +101,7 @@ class Comparison:
     sentence: str
 
 
-CONFOUNDER = "Time is a confounder: load, callers or code may have changed too."
+CONFOUNDER = "Load, callers or code may have changed in the meantime, too."
 
 
 def rolling_fallback(metrics: Metrics, size: int = 20) -> pd.DataFrame:
@@ -292,7 +292,7 @@ def _sentence(found: Comparison, missing: str) -> str:
     if found.conclusion == "not_enough_data":
         rises = {"fallback rate": found.fallback_up, "run time": found.run_time_up, "queue wait": found.queue_wait_up}
         risen = " and ".join(name for name, up in rises.items() if up)
-        shown = f" What did rise: {risen}." if risen else ""
+        shown = f" What rose: {risen}." if risen else ""
         return f"Not enough data to tell load from degradation: {missing}.{shown}"
     fallback, times = _fallback_words(found), _duration_words(found)
     if found.conclusion == "degradation":

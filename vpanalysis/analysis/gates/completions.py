@@ -36,7 +36,7 @@ class CompletionsGate(Settings):
 def judge(metrics: Metrics, settings: CompletionsGate, policy: Thresholds) -> Finding:
     """Judges overdue missions among the newest, and over the whole window."""
     if not metrics.known.missions or metrics.generated_at is None:
-        return not_assessed(settings.missions, "When the missions started and ended is unknown.")
+        return not_assessed(settings.missions, "It is unknown when the missions started and ended.")
     missions = metrics.missions
     due = missions[(missions["outcome"] != "pending") | missions["begun_at"].notna()]
     newest = (due["outcome"] == "overdue").tail(settings.newest)

@@ -73,7 +73,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
         _note(
             "duplicate_missions",
             found.duplicate_missions,
-            f"{were(found.duplicate_missions, 'row', 'repeats', 'repeat')} a mission id: counts and rates are not to "
+            f"{were(found.duplicate_missions, 'row', 'repeats', 'repeat')} a mission id: counts and rates cannot "
             "be trusted until the source holds each mission once.",
             veto=True,
         ),
@@ -81,7 +81,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             "truncated_events",
             int(found.truncated_events is True),
             "The snapshot does not hold all events of its missions (the gateway counts only the lane's oldest): its "
-            "fallback rate is not to be trusted. Read the database itself, or 'vpanalysis serve' beside it.",
+            "fallback rate cannot be trusted. Read the database itself, or 'vpanalysis serve' beside it.",
             veto=True,
         ),
         _note(
@@ -99,7 +99,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
         _note(
             "backwards_clocks",
             found.backwards_clocks,
-            f"{backwards}, more than {formatting.percent_limit(limits.backwards)}: durations are not to be trusted."
+            f"{backwards}, more than {formatting.percent_limit(limits.backwards)}: durations cannot be trusted."
             if too_many
             else f"{backwards}: their durations count as 0.",
             veto=too_many,
@@ -114,14 +114,14 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             "orphan_signals",
             found.orphan_signals,
             f"{formatting.share(found.orphan_signals, signals, 'fallback or failure event')} have no mission: what is "
-            "gone cannot be judged.",
+            "missing cannot be judged.",
             veto=lost_signals,
         ),
         _note(
             "misplaced_signals",
             misplaced,
             f"{were(misplaced, 'fallback or failure event', 'stands', 'stand')} among the session's events, or under a "
-            "name with blanks or capitals: no rate counts them.",
+            "name with blanks or capitals, so that no rate counts them.",
             veto=misplaced > limits.without_mission * (signals + misplaced),
         ),
         _note(
@@ -145,7 +145,7 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
         _note(
             "unreadable_times",
             sum(found.unreadable_times.values()),
-            f"Values that are no time stamp count as missing: {_listed(found.unreadable_times)}.",
+            f"Values that are not time stamps count as missing: {_listed(found.unreadable_times)}.",
         ),
         _note(
             "undecodable_texts",
@@ -156,33 +156,33 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             "missions_without_created_at",
             found.missions_without_created_at,
             f"{formatting.count(found.missions_without_created_at, 'mission')} of the lane without a readable "
-            "created_at: no time window holds them.",
+            "created_at, so that no time window holds them.",
             veto=undated >= 2 and undated > limits.unaccounted * (missions + undated),
         ),
         _note(
             "missions_without_id",
             found.missions_without_id,
-            f"{formatting.count(found.missions_without_id, 'mission')} without an id: not in the fallback rate.",
+            f"{formatting.count(found.missions_without_id, 'mission')} without an id, not in the fallback rate.",
         ),
         _note(
             "unknown_statuses",
             sum(found.unknown_statuses.values()),
-            f"Statuses outside the contract are no status: {_listed(found.unknown_statuses)}.",
+            f"Statuses outside the contract count as unknown: {_listed(found.unknown_statuses)}.",
         ),
         _note(
             "orphan_events",
             found.orphan_events,
-            f"{formatting.count(found.orphan_events, 'event')} of the lane belong to no mission: they count nowhere.",
+            f"{formatting.count(found.orphan_events, 'event')} of the lane belong to no mission and are not counted.",
         ),
         _note(
             "lane_events",
             sum(found.lane_events.values()),
-            f"Events of the lane that name no mission count nowhere: {_listed(found.lane_events)}.",
+            f"Events of the lane that name no mission are not counted: {_listed(found.lane_events)}.",
         ),
         _note(
             "foreign_events",
             found.foreign_events,
-            f"{formatting.count(found.foreign_events, 'event')} of these missions name another lane: they count here.",
+            f"{formatting.count(found.foreign_events, 'event')} of these missions name another lane but are counted.",
         ),
     ]
     return tuple(sorted((note for note in notes if note.count), key=lambda note: not note.veto))
@@ -267,11 +267,11 @@ def judge(metrics: Metrics, settings: DataQualityGate, policy: Thresholds) -> Fi
         brief = f"data quality ({', '.join(note.code.replace('_', ' ') for note in vetoes)})"
         return Finding(WATCH, len(vetoes), 0, brief, " ".join(note.sentence for note in vetoes))
     if not metrics.known.missions:
-        return not_assessed(0, "Whether the source holds every event and each mission once is unknown.")
-    complete = "its events complete" if metrics.quality.truncated_events is None else "no sign of missing events"
+        return not_assessed(0, "It is unknown whether the source holds every event, and each mission once.")
+    complete = "no events are missing" if metrics.quality.truncated_events is None else "no events seem to be missing"
     unaccounted = metrics.account.count("unaccounted")
-    counted = f"all but {unaccounted:,} accounted for" if unaccounted else "each accounted for"
-    sentence = f"Each mission once and {counted}, {complete}, clocks in order in enough of them."
+    counted = f", all but {unaccounted:,} are accounted for" if unaccounted else " and is accounted for"
+    sentence = f"Every mission appears once{counted}, {complete}, and few if any have clocks that run backwards."
     return Finding("HEALTHY", 0, 0, "data quality sufficient", sentence)
 
 

@@ -51,7 +51,7 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     """Judges failures; of a source that does not list its missions only their share is known."""
     finished, failed = metrics.account.finished, metrics.account.count("failed")
     if finished is None:
-        return not_assessed(settings.share, "How the missions ended is unknown.")
+        return not_assessed(settings.share, "It is unknown how the missions ended.")
     if finished == 0:
         return not_assessed(settings.share, "No mission has finished: there are neither failures nor successes.")
     share, shares = failed / finished, f"{formatting.share(failed, finished, 'finished mission')} failed or timed out"
@@ -80,8 +80,9 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     if newest >= limit:
         brief = f"failures among the newest {len(flags)} ({newest} >= {limit})"
         sentence = (
-            f"{newest:,} of the newest {len(flags):,} finished missions failed or timed out: a failure rate of "
-            f"{formatting.percent_limit(settings.rate)} explains fewer than {limit:,}; over the window {shares}."
+            f"{newest:,} of the newest {len(flags):,} finished missions failed or timed out; at a failure rate of "
+            f"{formatting.percent_limit(settings.rate)}, chance explains {limit - 1:,} at most. Over the window, "
+            f"{shares}."
         )
         return Finding(WATCH, newest, limit, brief, sentence, "count")
     few = f" (by fewer than {settings.least:,})" if share >= settings.share else ""

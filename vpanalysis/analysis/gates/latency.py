@@ -65,7 +65,9 @@ def judge(metrics: Metrics, settings: LatencyGate | None, policy: Thresholds) ->
         return Finding(WATCH, value, limit, brief, sentence)
     if not metrics.known.missions:
         return not_assessed(limit, f"{above}, but how many missions took that long is unknown.")
-    sentence = f"{above}, but only {formatting.count(slow, 'mission')} took that long; it takes {settings.missions}."
+    sentence = (
+        f"{above}, but only {formatting.count(slow, 'mission')} took that long; the gate needs {settings.missions}."
+    )
     return Finding("HEALTHY", value, limit, f"{brief} by {slow} of {settings.missions}", sentence)
 
 

@@ -29,12 +29,12 @@ def judge(metrics: Metrics, settings: RecentChangeGate, policy: Thresholds) -> F
     """Judges each stretch of the newest settled missions that could have recorded a fallback (Clopper–Pearson)."""
     watch = policy.fallback_watch
     if not metrics.known.missions:
-        return not_assessed(watch, "Which missions fell back is unknown.")
+        return not_assessed(watch, "It is unknown which missions fell back.")
     flags = _flags(metrics)
     sizes = _sizes(len(flags), settings)
     if not sizes:
-        few = f"{formatting.count(len(flags), 'settled mission')} that could record a fallback: fewer than the "
-        return not_assessed(watch, f"{few}{settings.newest:,} of the shortest stretch.")
+        few = f"{formatting.count(len(flags), 'settled mission')} could record a fallback, fewer than the "
+        return not_assessed(watch, f"{few}{settings.newest:,} that this gate needs.")
     size, bound = _worst(flags, sizes, settings)
     fell_back = int(sum(flags[-size:]))
     line = f"above the watch line of {formatting.percent_limit(watch)}"

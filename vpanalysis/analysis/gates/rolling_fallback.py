@@ -21,11 +21,11 @@ class RollingFallbackGate(Settings):
 def judge(metrics: Metrics, settings: RollingFallbackGate, policy: Thresholds) -> Finding:
     """Judges the newest missions' fallback rate."""
     if not metrics.known.missions:
-        return not_assessed(settings.share, "Which missions fell back is unknown.")
+        return not_assessed(settings.share, "It is unknown which missions fell back.")
     flags = considered(metrics)["fell_back"].tail(settings.newest)
     if len(flags) < settings.newest:
-        few = f"{formatting.count(len(flags), 'mission')}: fewer than the {settings.newest:,}"
-        return not_assessed(settings.share, f"{few} whose rolling rate the guardrail looks at.")
+        few = f"The window has {formatting.count(len(flags), 'mission')}, fewer than the {settings.newest:,}"
+        return not_assessed(settings.share, f"{few} that the guardrail looks at.")
     fell_back = int(flags.sum())
     share = fell_back / settings.newest
     what = f"{fell_back:,} of the newest {settings.newest:,} missions ({formatting.percent(share)}) fell back"

@@ -41,7 +41,7 @@ def judge(metrics: Metrics, settings: SessionGate, policy: Thresholds) -> Findin
     """Judges the session: gone, not serving, unknown, or degraded more often than happens by chance."""
     lost = metrics.session_health is not None and metrics.session_health.currently_orphaned
     if not metrics.known.session and not lost:
-        return not_assessed("active or idle", "The source does not tell about the session.")
+        return not_assessed("active or idle", "The source says nothing about the session.")
     considered = metrics.fallback.missions_considered or len(metrics.missions)
     if metrics.session is None and not lost:
         if not considered:
@@ -62,7 +62,9 @@ def judge(metrics: Metrics, settings: SessionGate, policy: Thresholds) -> Findin
     if status in _RESTING and waiting:
         return _state(text, f"The session is {text} although {were(waiting, 'mission', 'waits', 'wait')} in the queue.")
     if status not in (*_SERVING, *_RESTING):
-        outside = f"is {text}, which is no status of the contract" if status not in (None, "unknown") else "is unknown"
+        outside = (
+            f"is {text}, which is not a status of the contract" if status not in (None, "unknown") else "is unknown"
+        )
         return _state(text, f"The session's state at the window's end {outside}.")
     if metrics.degraded_events is None:
         return not_assessed("active or idle", f"The session is {text}; how often it degraded is unknown.")
@@ -89,12 +91,12 @@ def _degraded(metrics: Metrics, settings: SessionGate, status: str) -> Finding:
     if recent >= settings.degraded:
         brief = f"session degraded often ({recent} >= {settings.degraded})"
         newest = f"within the span of the newest {formatting.count(len(created), 'mission')}"
-        sentence = f"The session degraded {formatting.times(recent)} {newest}; {settings.degraded} are too many."
+        sentence = f"The session degraded {formatting.times(recent)} {newest}; {settings.degraded} times is too often."
         return Finding(WATCH, recent, settings.degraded, brief, sentence, "count")
     if whole >= normal:
         brief = f"session degraded often ({whole} >= {normal})"
         usual = formatting.threshold(round(100 * settings.per_mission, 6))
-        sentence = f"The session {times}; a rate of {usual} per 100 missions explains fewer than {normal:,}."
+        sentence = f"The session {times}; at {usual} per 100 missions, chance explains {normal - 1:,} at most."
         return Finding(WATCH, whole, normal, brief, sentence, "count")
     brief = f"session {status}, degraded {whole} < {normal}"
     return Finding("HEALTHY", status, "active or idle", brief, f"The session is {status} and {times}.")

@@ -35,14 +35,16 @@ def judge(metrics: Metrics, settings: SlowShareGate, policy: Thresholds) -> Find
     A mission cancelled sooner is neither slow nor fast: nobody knows how long it would have run.
     """
     if not metrics.known.missions or metrics.generated_at is None:
-        return not_assessed(settings.share, "When the missions started and ended is unknown.")
+        return not_assessed(settings.share, "It is unknown when the missions started and ended.")
     found = matured_slow(metrics, policy.p95_critical_seconds)
-    left_out = formatting.count(found.cut_short, "mission cancelled sooner is", "missions cancelled sooner are")
+    left_out = formatting.count(
+        found.cut_short, "mission cancelled before that is", "missions cancelled before that are"
+    )
     left_out = f"; {left_out} left out" if found.cut_short else ""
     long = formatting.seconds_limit(policy.p95_critical_seconds)
     if found.share is None or found.matured < settings.matured:
         sentence = f"{formatting.count(found.matured, 'mission')} had {long} to run, fewer than the "
-        return not_assessed(settings.share, f"{sentence}{settings.matured:,} it takes{left_out}.")
+        return not_assessed(settings.share, f"{sentence}{settings.matured:,} that this gate needs{left_out}.")
     what = f"{formatting.share(found.slow, found.matured, 'mission')} that had {long} to run took longer"
     limit, most = (
         f"the limit of {formatting.percent_limit(settings.share)}",

@@ -28,9 +28,9 @@ def _judged(n: int | None, policy: Thresholds, noun: str) -> Finding:
         brief = f"insufficient missions (unknown < {least})"
         return Finding("NO_TRAFFIC", None, least, brief, "The number of missions is unknown.")
     if n >= least:
-        sentence = f"{formatting.count(n, noun)} in the window, {least:,} or more asked for."
+        sentence = f"The window has {formatting.count(n, noun)}; the policy asks for at least {least:,}."
         return Finding("HEALTHY", n, least, f"{nouns} sufficient ({n} >= {least})", sentence)
-    few = f"{formatting.count(n, noun)} in the window, fewer than the {least:,} asked for."
+    few = f"The window has only {formatting.count(n, noun)}; the policy asks for at least {least:,}."
     sentence = few if n else f"There is no {noun} in the window."
     return Finding("NO_TRAFFIC", n, least, f"insufficient {nouns} ({n} < {least})", sentence)
 
