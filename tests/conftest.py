@@ -62,8 +62,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def some_of(cases: Iterable[Any], every: int) -> list[ParameterSet]:
-    """Returns cases as parameters: one of so many for `make test`, the others for `make thorough` only."""
-    return [pytest.param(case, marks=[] if at % every == 0 else pytest.mark.thorough) for at, case in enumerate(cases)]
+    """Returns cases (several values in a tuple) as parameters: one of `every` here, the others for `make thorough`."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else [case]), marks=[pytest.mark.thorough] if at % every else [])
+        for at, case in enumerate(cases)
+    ]
 
 
 def need(program: str) -> str:

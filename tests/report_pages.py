@@ -166,21 +166,20 @@ DEGENERATE = {
 }
 
 WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "5,000-missions")]
-#: Scenarios whose pages and figures differ in kind; the others differ from them in numbers, sentences and gates.
-TELLING = ("healthy", "elevated", "critical", "failing", "no-traffic", "adapter-unstable")
+#: Windows whose pages and figures differ in kind; the others differ from them in numbers, sentences and gates.
+TELLING = ("healthy", "critical", "no-traffic", "all-failed", "one-mission", "snapshot", "hostile")
 
 
 def telling(windows: Iterable[str]) -> list[ParameterSet]:
     """Windows as parameters: those that differ in kind, and the others for `make thorough` only."""
-    return [_parameter(window, here=window in (*TELLING, *DEGENERATE)) for window in windows]
+    return [_parameter(window, here=window in TELLING) for window in windows]
 
 
 def of_profiles(windows: Iterable[str]) -> list[ParameterSet]:
     """Windows with profiles as parameters: all in a rollout; by the sustained table those that differ in kind."""
-    chosen = [window for window in windows if window in (*TELLING, *DEGENERATE)]
     return [
         *(_parameter(window, "rollout") for window in windows),
-        *(_parameter(window, "sustained", here=window in chosen) for window in windows),
+        *(_parameter(window, "sustained", here=window in TELLING) for window in windows),
     ]
 
 
@@ -190,11 +189,12 @@ def _parameter(*values: str, here: bool = True) -> ParameterSet:
 
 #: The pages that are looked at: the main notebook on every window, the others where they differ.
 PAGES = [_parameter("rollout_window", *one.values, here=not one.marks) for one in telling((*SCENARIOS, *DEGENERATE))]
-PAGES += [_parameter("window_comparison", window) for window in ("load-pressure", "hostile")]
-PAGES += [_parameter("window_comparison", window, here=False) for window in ("no-traffic", "snapshot")]
-PAGES += [_parameter("lane_overview", window) for window in ("outage", "hostile")]
-PAGES += [_parameter("rollout_history", window) for window in ("three-weeks", "hostile")]
-PAGES += [_parameter("lane_overview", "snapshot", here=False), _parameter("rollout_history", "no-traffic", here=False)]
+for _notebook, _windows in {
+    "window_comparison": ("hostile", "load-pressure", "no-traffic", "snapshot"),
+    "lane_overview": ("outage", "hostile", "snapshot"),
+    "rollout_history": ("three-weeks", "hostile", "no-traffic"),
+}.items():
+    PAGES += [_parameter(_notebook, window, here=window == _windows[0]) for window in _windows]
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 import pytest
 from command_line import run_command
-from conftest import LANE
+from conftest import LANE, some_of
 
 from vpanalysis.data.sample import write_sample
 
@@ -234,7 +234,7 @@ def wait_until(there: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", some_of([signal.SIGKILL, signal.SIGTERM], 2))
 def test_an_ended_batch_goes_on_where_it_stopped(planned: Path, number: signal.Signals) -> None:
     (planned / "plan.toml").write_text(SHORT.replace(f'as_of = "{AS_OF}"', ""), "utf-8")
     names = [f"{factory}_{LANE}_{DAY}" for factory in ("alpha", "beta")]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from command_line import run_command
-from conftest import need
+from conftest import need, some_of
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
@@ -139,10 +139,13 @@ def test_the_docs_workflow_follows_githubs_schema_and_uses_inputs_that_exist(tmp
 
 @pytest.mark.parametrize(
     ("source", "start", "end", "fail_on", "exit_code"),
-    [
-        ("critical.db", "", "", "critical no-traffic", 3),
-        ("critical.db", "2026-03-05", "2026-03-06", "", 0),
-    ],
+    some_of(
+        [
+            ("critical.db", "", "", "critical no-traffic", 3),
+            ("critical.db", "2026-03-05", "2026-03-06", "", 0),
+        ],
+        2,
+    ),
 )
 def test_the_workflows_script_reports_and_fails_as_asked(
     job: Path, source: str, start: str, end: str, fail_on: str, exit_code: int

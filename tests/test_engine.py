@@ -14,6 +14,7 @@ import matplotlib
 import nbformat
 import papermill
 import pytest
+from conftest import some_of
 from nbclient.exceptions import CellTimeoutError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -26,9 +27,9 @@ from vpanalysis.report.packaged import find_notebook, needs_no_kernel
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-#: Every notebook where much is shown, and the main one where little is.
-SHOWN = [*((name, "failing") for name in NOTEBOOKS)]
-SHOWN += [pytest.param("rollout_window", "no-traffic", marks=pytest.mark.thorough)]
+#: The main notebook where much is shown; for `make thorough` the others, and it where little is.
+SHOWN = some_of([("rollout_window", name) for name in ("failing", "no-traffic")], 2)
+SHOWN += [pytest.param(name, "failing", marks=pytest.mark.thorough) for name in NOTEBOOKS if name != "rollout_window"]
 GOES_ON = "raises-exception"  # the tag of a cell whose error does not end the run
 WHO = "type(get_ipython().kernel).__name__"
 

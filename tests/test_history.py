@@ -69,12 +69,12 @@ def assert_as_alone(path: Path | str, **windows: Any) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize("windows", [{"every": DAY}, {"every": 23 * HOUR}, {"last_missions": 37}])
+@pytest.mark.parametrize("windows", some_of([{"every": 23 * HOUR}, {"last_missions": 37}, {"every": DAY}], 3))
 def test_the_sample_window_by_window(windows: dict[str, Any]) -> None:
     assert assert_as_alone("sample:degraded-session", **windows) >= 6
 
 
-@pytest.mark.parametrize("name", some_of([*BAD, *HEALTHY], 7))
+@pytest.mark.parametrize("name", some_of([*BAD, *HEALTHY], 20))
 def test_hostile_lanes_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(TableSource, "now", lambda source: NOON)
     case = (BAD | HEALTHY)[name]
@@ -108,14 +108,14 @@ def late_lane(make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest
     return database.path
 
 
-@pytest.mark.parametrize("windows", [{"every": DAY}, {"every": 5 * HOUR}, {"last_missions": 7}])
+@pytest.mark.parametrize("windows", some_of([{"every": 5 * HOUR}, {"last_missions": 7}, {"every": DAY}], 3))
 def test_late_events_and_odd_stamps_window_by_window(late_lane: Path, windows: dict[str, Any]) -> None:
     number = assert_as_alone(late_lane, **windows)
     assert number >= 2
     assert assert_as_alone(archived(late_lane), **windows) == number
 
 
-@pytest.mark.parametrize("every", [DAY, 5 * HOUR])
+@pytest.mark.parametrize("every", some_of([5 * HOUR, DAY], 2))
 def test_the_last_sign_of_life_of_each_window(late_lane: Path, every: timedelta) -> None:
     for place in (late_lane, archived(late_lane)):
         with vp.open_source(place) as source:
