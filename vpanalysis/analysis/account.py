@@ -162,11 +162,12 @@ def with_outcomes(missions: pd.DataFrame, as_of: datetime | None, overdue_second
     )
 
 
-def in_order_of_end(missions: pd.DataFrame) -> pd.DataFrame:
-    """Returns the missions that completed or failed, in the order in which they ended."""
-    finished = missions[missions["outcome"].isin(("completed", "failed"))]
-    ended = finished["ended_at"].fillna(finished["begun_at"]).fillna(finished["created_at"])
-    return finished.loc[ended.sort_values(kind="stable", na_position="first").index]
+def failed_in_order_of_end(missions: pd.DataFrame) -> "pd.Series[bool]":
+    """Returns whether each mission failed, of those that completed or failed, in the order in which they ended."""
+    outcome = missions["outcome"]
+    ended = missions["ended_at"].fillna(missions["begun_at"]).fillna(missions["created_at"])
+    ended = ended[outcome.isin(("completed", "failed"))].sort_values(kind="stable", na_position="first")
+    return (outcome == "failed").loc[ended.index]
 
 
 def _first(index: pd.Index, applies: "Mapping[str, pd.Series[Any]]", otherwise: str) -> "pd.Series[Any]":

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from vpanalysis.analysis.account import in_order_of_end
+from vpanalysis.analysis.account import failed_in_order_of_end
 from vpanalysis.analysis.chance import false_discovery, log_binomial_tails, poisson_at_least
 from vpanalysis.analysis.incident import Incident
 from vpanalysis.analysis.metrics import Metrics
@@ -90,7 +90,7 @@ def p_value(metrics: Metrics, policy: Policy) -> float:
         begun = (missions["outcome"] != "pending") | missions["begun_at"].notna()
         flags = {
             "fell back": missions["fell_back"],
-            "failed": in_order_of_end(missions)["outcome"] == "failed",
+            "failed": failed_in_order_of_end(missions),
             "overdue": missions.loc[begun, "outcome"] == "overdue",
             "slow": slowness(metrics, seconds).dropna().astype(bool),
         }

@@ -149,7 +149,7 @@ def summarize(tables: Tables) -> Metrics:
         queue_wait_seconds=snapshot.latency(waits) if tables.known.queue_wait else None,
         session=snapshot.session_view(tables.session, tables.as_of),
         session_status=status,
-        degraded_events=len(degraded_since(tables.session_events, start)) if tables.known.session_events else None,
+        degraded_events=degraded_since(tables.session_events, start) if tables.known.session_events else None,
         events=tables.events,
         session_events=tables.session_events,
         last_activity=_last_activity(tables),
@@ -182,10 +182,10 @@ def texts(column: "pd.Series[Any]") -> list[str | None]:
     return [None if pd.isna(value) else str(value) for value in column]
 
 
-def degraded_since(session_events: pd.DataFrame, start: datetime | None) -> pd.DataFrame:
-    """Returns the degraded events from ``start`` on, and those without a readable time, which may be as late."""
-    degraded = session_events[session_events["event_type"] == SESSION_DEGRADED]
-    return degraded if start is None else degraded[degraded["created_at"].isna() | (degraded["created_at"] >= start)]
+def degraded_since(session_events: pd.DataFrame, start: datetime | None) -> int:
+    """Returns the number of degraded events from ``start`` on, those without a readable time, maybe as late, included."""
+    degraded, created = session_events["event_type"] == SESSION_DEGRADED, session_events["created_at"]
+    return int((degraded if start is None else degraded & (created.isna() | (created >= start))).sum())
 
 
 def leaving(metrics: Metrics, joining: int) -> int:

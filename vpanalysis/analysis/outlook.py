@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
@@ -44,7 +44,7 @@ def outlook(metrics: Metrics, policy: Policy) -> str:
     now = judge(metrics, policy).status
     nearest: dict[bool, tuple[int, str, LaneStatus]] = {}  # by whether the verdict turns more cautious
     for kind, (noun, _) in _KINDS.items():
-        status_after = partial(_status_after, after(metrics, policy, kind), policy)
+        status_after = cache(partial(_status_after, after(metrics, policy, kind), policy))
         furthest = status_after(MOST)
         bound = nearest.get(_worse(furthest, now), (MOST,))[0]  # more missions than another course takes are not named
         if furthest != now and (bound == MOST or status_after(bound) != now):
@@ -85,11 +85,11 @@ def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metric
         "updated_at": now, "duration_seconds": seconds, "ended_event": COMPLETED, "ended_event_at": now, "events": 2,
         **_KINDS[kind][1],
     }  # fmt: skip
-    added = missions_frame([row | {"mission_id": f"next mission {n}"} for n in range(MOST)])
     event = {"fallback": FALLBACK, "failure": FAILED}.get(kind, COMPLETED)
     account = metrics.account
-    rows = with_outcomes(added, now, account.overdue_seconds)
-    grown = pd.concat([metrics.missions, rows[metrics.missions.columns]], ignore_index=True)
+    one = with_outcomes(missions_frame([row | {"mission_id": "next"}]), now, account.overdue_seconds)
+    added = one.take([0] * MOST).assign(mission_id=[f"next mission {n}" for n in range(MOST)])
+    grown = pd.concat([metrics.missions, added[metrics.missions.columns]], ignore_index=True)
 
     def of(number: int) -> Metrics:
         gone = min(leaving(metrics, number), len(metrics.missions))
@@ -100,7 +100,7 @@ def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metric
         fell_back += number if kind == "fallback" else 0
         degraded = metrics.degraded_events
         if gone and degraded is not None:
-            degraded = len(degraded_since(metrics.session_events, missions["created_at"].min().to_pydatetime()))
+            degraded = degraded_since(metrics.session_events, missions["created_at"].min().to_pydatetime())
         return replace(
             metrics,
             account=accounted(missions, account.overdue_seconds),

@@ -121,19 +121,18 @@ def run_times(metrics: Metrics) -> pd.DataFrame:
     """
     missions = metrics.missions
     now: Any = pd.NaT if metrics.generated_at is None else pd.Timestamp(metrics.generated_at)
-    available = (now - missions["started_at"]).dt.total_seconds()
-    known = missions["duration_seconds"]
+    available, until_its_end = (
+        (until - missions["started_at"]).dt.total_seconds().to_numpy() for until in (now, missions["ended_at"])
+    )
+    known = missions["duration_seconds"].to_numpy(float)
     # One that nobody can account for is over, too, when its status or an event says so.
-    ended = missions["status"].isin(TERMINAL_STATUSES) | missions["ended_event"].notna()
-    over = ended | known.notna()
-    ran = known.fillna((missions["ended_at"] - missions["started_at"]).dt.total_seconds().clip(lower=0))
+    over = missions["status"].isin(TERMINAL_STATUSES) | missions["ended_event"].notna() | ~np.isnan(known)
+    ran = np.where(np.isnan(known), np.maximum(until_its_end, 0), known)
+    so_far = np.where(available >= 0, available, np.nan)
     state = np.where(missions["outcome"] == "cancelled", "cancelled", np.where(over, "finished", "running"))
     return pd.DataFrame(
-        {
-            "seconds": ran.where(over, available.where(available >= 0)),
-            "state": pd.Series(state, missions.index, dtype=object),
-            "available_seconds": available,
-        }
+        {"seconds": np.where(over, ran, so_far), "state": state.astype(object), "available_seconds": available},
+        missions.index,
     )
 
 

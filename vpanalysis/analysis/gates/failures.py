@@ -6,7 +6,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from vpanalysis import formatting
-from vpanalysis.analysis.account import in_order_of_end
+from vpanalysis.analysis.account import failed_in_order_of_end
 from vpanalysis.analysis.chance import most_by_chance
 from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, longest_run, not_assessed
 from vpanalysis.analysis.metrics import Metrics
@@ -55,7 +55,7 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     if finished == 0:
         return not_assessed(settings.share, "No mission has finished: there are neither failures nor successes.")
     share, shares = failed / finished, f"{formatting.share(failed, finished, 'finished mission')} failed or timed out"
-    flags = (in_order_of_end(metrics.missions)["outcome"] == "failed").tolist()[-settings.newest :]
+    flags = failed_in_order_of_end(metrics.missions).tolist()[-settings.newest :]
     newest, row, limit = sum(flags), longest_run(flags), settings.limit(len(flags))
     tail = f"{newest:,} of the newest {len(flags):,}, at most {row:,} in a row"
     if newest == 0:

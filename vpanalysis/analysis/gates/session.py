@@ -84,7 +84,7 @@ def _state(status: str, sentence: str) -> Finding:
 def _degraded(metrics: Metrics, settings: SessionGate, status: str) -> Finding:
     created = metrics.missions["created_at"].dropna().tail(settings.newest)
     span = created.min().to_pydatetime() if len(created) else None
-    recent, whole = len(degraded_since(metrics.session_events, span)), metrics.degraded_events or 0
+    recent, whole = degraded_since(metrics.session_events, span), metrics.degraded_events or 0
     missions = max(metrics.fallback.missions_considered or 0, len(metrics.missions))
     normal = most_events_by_chance(settings.per_mission * missions, settings.chance)
     times = f"degraded {formatting.times(whole)} in the window" if whole else "did not degrade in the window"
