@@ -183,7 +183,7 @@ def texts(column: "pd.Series[Any]") -> list[str | None]:
 
 
 def degraded_since(session_events: pd.DataFrame, start: datetime | None) -> int:
-    """Returns the number of degraded events from ``start`` on, those without a readable time, maybe as late, included."""
+    """Returns how many degraded events there are from ``start`` on; those without a readable time may be as late."""
     degraded, created = session_events["event_type"] == SESSION_DEGRADED, session_events["created_at"]
     return int((degraded if start is None else degraded & (created.isna() | (created >= start))).sum())
 

@@ -82,6 +82,10 @@ class RowsReading(Reading):
             f"FROM vp_sessions {rest}"
         )
 
+    def _texts(self, table: str, column: str | None, rest: str) -> list[tuple[int, str | None]]:
+        read = _read(column) if column else "NULL"
+        return self._duck.execute(f"SELECT rowid, {read} FROM {table} {rest}").fetchall()
+
     def _select(self, into: str, table: str, expressions: Mapping[str, str], rest: str, select: str) -> None:
         present = self.columns[table]
         values = [

@@ -77,8 +77,7 @@ def _newest(reading: Reading, lane: str, as_of: datetime, number: int) -> dateti
         oldest = f"SELECT max((SELECT created_at FROM vp_missions WHERE {nth})) FROM {_statuses(lane)} s"
         past += f" AND created_at >= coalesce(({oldest}), '')"
     newest = f"{of_each_status(reading, lane, past)} ORDER BY created_at DESC LIMIT 1 OFFSET {number - 1}"
-    reading.fetch("oldest_mission", "vp_missions", ["created_at"], newest, count=False)
-    return next((parse_time(row["created_at"]) for row in reading.rows("SELECT created_at FROM oldest_mission")), None)
+    return next((parse_time(text) for _, text in reading.texts("vp_missions", "created_at", newest)), None)
 
 
 def of_each_status(reading: Reading, lane: str, condition: str) -> str:

@@ -26,7 +26,7 @@ from vpanalysis.data.schema import (
     TERMINAL_STATUSES,
     UNKNOWN,
 )
-from vpanalysis.data.tables import Tables
+from vpanalysis.data.tables import MISSION_FRAME_TIMES, Tables
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import UnknownLaneError
@@ -107,8 +107,9 @@ def tables_of(
     reading: Reading, windows: Sequence[RolloutWindow], now: datetime, session: Mapping[str, Any] | None, beyond: int
 ) -> Iterator[Tables]:
     """Yields the tables of the windows whose missions are ``chosen`` and whose events are ``mission_events``."""
-    missions, events = (_by_window(reading.frame(sql)) for sql in (_MISSIONS, EVENTS))
-    session_events = reading.frame(_SESSION_EVENTS)
+    missions = _by_window(reading.frame(_MISSIONS, MISSION_FRAME_TIMES))
+    events = _by_window(reading.frame(EVENTS, ["created_at"]))
+    session_events = reading.frame(_SESSION_EVENTS, ["created_at"])
     counts: dict[int, dict[str, int]] = {}
     for row in reading.rows(EVENT_COUNTS):
         counts.setdefault(row["w"], {})[row["name"]] = row["n"]
@@ -226,13 +227,12 @@ FROM seen ORDER BY w, created_at NULLS FIRST, rid
 def check_lane(reading: Reading, lane: str, vp_id: str) -> None:
     """Raises where the lane has no row in any table, although other lanes have."""
     for table in ("vp_missions", "vp_events", "vp_session_events"):
-        reading.fetch("any_row", table, ["vp_id"], f"{lane} LIMIT 1")
-        if reading.rows("FROM any_row"):
+        if reading.texts(table, "vp_id", f"{lane} LIMIT 1"):
             return
     lanes: set[str] = set()
     for table in ("vp_sessions", "vp_missions"):
-        reading.fetch("lanes", table, ["vp_id"], f"rowid IN (SELECT min(rowid) FROM {table} GROUP BY vp_id LIMIT 1000)")
-        lanes |= {row["vp_id"] for row in reading.rows("FROM lanes") if row["vp_id"]}
+        one_each = f"rowid IN (SELECT min(rowid) FROM {table} GROUP BY vp_id LIMIT 1000)"
+        lanes |= {name for _, name in reading.texts(table, "vp_id", one_each) if name}
     if lanes:
         shown = ", ".join(sorted(lanes)[:10]) + (", …" if len(lanes) > 10 else "")
         raise UnknownLaneError(f"There is no lane {vp_id!r} in the database; it holds {shown}.")
@@ -241,8 +241,8 @@ def check_lane(reading: Reading, lane: str, vp_id: str) -> None:
 def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None, as_of: datetime) -> bool:
     """Whether any row that the window read, or any mission of the lane, is stamped after ``as_of``."""
     later_ones = f"created_at > {literal(usual_text(as_of))} AND {usual(reading)}"  # others were read
-    later_ones = of_each_status(reading, lane, later_ones)
-    reading.fetch("usual_later", "vp_missions", ["created_at"], f"{later_ones} LIMIT 1", count=False)
+    if reading.texts("vp_missions", "created_at", f"{of_each_status(reading, lane, later_ones)} LIMIT 1"):
+        return True
     later = [
         f"EXISTS (FROM {table} WHERE greatest({columns}) > {moment(as_of)})"
         for table, columns in (
@@ -251,7 +251,7 @@ def _more_to_come(reading: Reading, lane: str, session: Mapping[str, Any] | None
             ("session_event_rows", "created_at"),
         )
     ]
-    [found] = reading.rows(f"SELECT EXISTS (FROM usual_later) OR {' OR '.join(later)} AS later")
+    [found] = reading.rows(f"SELECT {' OR '.join(later)} AS later")
     written = parse_time(str((session or {}).get("updated_at")))
     return bool(found["later"]) or (written is not None and written > as_of)
 
@@ -260,5 +260,4 @@ def newest_event(reading: Reading, lane: str, as_of: datetime) -> datetime | Non
     """Returns when the newest event of the lane happened, whatever its mission; ``None`` without one."""
     past = f"{lane} AND {usual(reading)} AND created_at <= {literal(usual_text(as_of))}"
     newest = f"{past} ORDER BY created_at DESC LIMIT 1"
-    reading.fetch("newest_event", "vp_events", ["created_at"], newest, count=False)
-    return next((parse_time(row["created_at"]) for row in reading.rows("SELECT created_at FROM newest_event")), None)
+    return next((parse_time(text) for _, text in reading.texts("vp_events", "created_at", newest)), None)

@@ -148,11 +148,11 @@ def fetch_shown(reading: Reading, newest: int, among: str = "mission_events") ->
         reading.fetch("shown", "vp_events", columns, f"rowid IN ({wanting})")
         return
     wanted = [str(int(row["rid"])) for row in reading.rows(wanting)]
-    reading.fetch("shown", "vp_events", columns, "0")
-    for first in range(0, len(wanted), _ROWIDS_PER_QUERY):
+    for first in range(0, len(wanted) or 1, _ROWIDS_PER_QUERY):
         some = ", ".join(wanted[first : first + _ROWIDS_PER_QUERY])
-        reading.fetch("some_shown", "vp_events", columns, f"rowid IN ({some})")
-        reading.execute("INSERT INTO shown SELECT * FROM some_shown")
+        reading.fetch("some_shown" if first else "shown", "vp_events", columns, f"rowid IN ({some})")
+        if first:
+            reading.execute("INSERT INTO shown FROM some_shown")
 
 
 #: Every event of the chosen missions that happened by their window's ``as_of``, but those of plain missions.

@@ -92,14 +92,13 @@ def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
 
     Where the events that were read are many of the database's, each mission that any event names is looked up once.
     """
-    reading.fetch("last_event", "vp_events", ["event_type"], "1", order="ORDER BY rowid DESC LIMIT 1", count=False)
+    last = max((row for row, _ in reading.texts("vp_events", "event_type", "1 ORDER BY rowid DESC LIMIT 1")), default=0)
     [found] = reading.rows(
-        "SELECT (SELECT count(*) FROM event_rows) + "
-        "(SELECT coalesce(sum(len(letters)), 0) FROM plain_missions) AS read, (SELECT max(rid) FROM last_event) AS last"
+        "SELECT (SELECT count(*) FROM event_rows) + (SELECT coalesce(sum(len(letters)), 0) FROM plain_missions) AS read"
     )
     exists = "EXISTS (SELECT 1 FROM vp_missions m WHERE m.mission_id = {id})"
     strays = f"mission_id IS NULL OR mission_id = '' OR NOT {exists.format(id='vp_events.mission_id')}"
-    if 8 * found["read"] > (found["last"] or 0):
+    if 8 * found["read"] > last:
         ids = f"SELECT id FROM (SELECT DISTINCT mission_id AS id FROM vp_events) WHERE NOT {exists.format(id='id')}"
         strays = (
             "rowid IN (SELECT rowid FROM vp_events WHERE mission_id IS NULL UNION ALL "
@@ -128,13 +127,10 @@ def count_beyond(reading: Reading, lane: str, now: datetime, session: Mapping[st
     limit = now + timedelta(seconds=BEYOND_SECONDS)
     later, most = f"created_at > {literal(shifted(limit, -2))}", "ORDER BY created_at DESC LIMIT 1000"
     missions = of_each_status(reading, lane, later)
-    created: Any = {"columns": ["created_at"], "times": ["created_at"], "count": False}
-    reading.fetch("later_missions", "vp_missions", where=f"{missions} {most}", **created)
-    reading.fetch("later_events", "vp_events", where=f"{lane} AND {later} {most}", **created)
-    counts = [
-        f"(SELECT count(*) FROM {table} WHERE created_at > {moment(limit)})"
-        for table in ("later_missions", "later_events", "session_event_rows")
+    rows = reading.texts("vp_missions", "created_at", f"{missions} {most}")
+    rows += reading.texts("vp_events", "created_at", f"{lane} AND {later} {most}")
+    [found] = reading.rows(f"SELECT count(*) AS n FROM session_event_rows WHERE created_at > {moment(limit)}")
+    texts = [text for _, text in rows] + [
+        str((session or {}).get(name)) for name in ("last_heartbeat_at", "updated_at")
     ]
-    [found] = reading.rows(f"SELECT {' + '.join(counts)} AS n")
-    stamps = [parse_time(str((session or {}).get(column))) for column in ("last_heartbeat_at", "updated_at")]
-    return int(found["n"]) + sum(stamp is not None and stamp > limit for stamp in stamps)
+    return int(found["n"]) + sum(stamp is not None and stamp > limit for stamp in map(parse_time, texts))

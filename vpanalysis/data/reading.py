@@ -24,20 +24,25 @@ _TAKEN = re.compile(r"(?i)|rid|sentinel|(type of|lost) .*", re.DOTALL)
 
 
 class _Stream:
-    """An SQLite query as an Arrow stream that can be asked for more than once, as DuckDB does."""
+    """An SQLite query as an Arrow stream, whose columns its first row tells alone."""
 
-    def __init__(self, connection: Any, sql: str) -> None:
+    def __init__(self, connection: Any, first: str, others: str) -> None:
         self._connection = connection
-        self._sql = sql
+        self._sql = f"{first} UNION ALL SELECT * FROM ({others})"
         self._cursors: list[Any] = []
+        self._columns = self._run(first)
+
+    def _run(self, sql: str) -> Any:
+        cursor = self._connection.cursor()
+        self._cursors.append(cursor)  # kept: a collected cursor crashes the process while its stream is read
+        cursor.execute(sql)
+        return cursor.fetch_arrow()
+
+    def __arrow_c_schema__(self) -> object:
+        return self._columns.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        cursor = self._connection.cursor()
-        if not self._cursors:  # asked for the columns only: the sentinel row tells them, before any work is done
-            cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": 1})
-        self._cursors.append(cursor)  # kept: a collected cursor crashes the process while its stream is read
-        cursor.execute(self._sql)
-        return cursor.fetch_arrow().__arrow_c_stream__(requested_schema)
+        return self._run(self._sql).__arrow_c_stream__(requested_schema)
 
     def close(self) -> None:
         for cursor in self._cursors:
@@ -75,6 +80,10 @@ class Reading(ABC):
         """Creates ``into`` by ``select`` from ``copied``: ``rid`` (the rowid), expressions as texts, what was lost."""
 
     @abstractmethod
+    def _texts(self, table: str, column: str | None, rest: str) -> list[tuple[int, str | None]]:
+        """See `texts`; without a ``column`` there are row ids only."""
+
+    @abstractmethod
     def copy_sessions(self, into: str, rest: str) -> None:
         """Creates ``into`` from ``vp_sessions``: each column as text, and ``type of X`` as SQLite names it."""
 
@@ -107,6 +116,16 @@ class Reading(ABC):
             self._select(into, table, read | dict(replacing or {}), f"WHERE {where} {order}", select)
         self._look_over(into, times, columns if count else (), table)
 
+    def texts(self, table: str, column: str, rest: str) -> list[tuple[int, str | None]]:
+        """Returns the rowid and a column's text of the few rows that ``rest``, conditions and order, leaves.
+
+        As by `fetch`, what is not there is missing; nothing is counted.
+        """
+        present = self.columns.get(table)
+        if present is None:
+            return []
+        return self._texts(table, column if column in present else None, f"WHERE {rest}")
+
     def fetch_packed(self, into: str, vp_id: str, missions: str, letters: Mapping[str, str], select: str) -> bool:
         """Creates ``into`` by ``select`` from ``copied``: one row of events for each mission that ``missions`` names.
 
@@ -120,9 +139,12 @@ class Reading(ABC):
         """Runs a DuckDB statement."""
         self._duck.execute(sql, list(parameters))
 
-    def frame(self, sql: str) -> pd.DataFrame:
-        """Returns the rows of a DuckDB query as a frame, times in UTC."""
-        return self._duck.execute(sql).df()
+    def frame(self, sql: str, times: Sequence[str]) -> pd.DataFrame:
+        """Returns the rows of a DuckDB query as a frame; ``times`` are its moments, in UTC."""
+        # Moments with a zone would travel one by one, and by a way that pandas 4 will not have.
+        plain = ", ".join(f"{name} AT TIME ZONE 'UTC' AS {name}" for name in times)
+        frame = self._duck.execute(f"SELECT * REPLACE ({plain}) FROM ({sql})").df()
+        return frame.assign(**{name: frame[name].dt.tz_localize("UTC") for name in times})
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Returns the rows of a DuckDB query as mappings."""
@@ -258,15 +280,19 @@ class SqliteReading(Reading):
         self.copy(into, list(expressions), f"SELECT 0, rowid, {blobs} FROM {quote(table)} {rest}", select)
         self._note(table, into)
 
+    def _texts(self, table: str, column: str | None, rest: str) -> list[tuple[int, str | None]]:
+        sql = f"SELECT 0, rowid, CAST({quote(column) if column else 'NULL'} AS BLOB) FROM {table} {rest}"
+        found = self._stream(["text"], sql, "SELECT rid, try(decode(text)) FROM stream WHERE sentinel = 0")
+        if self.noted is not None:
+            self.noted.setdefault(table, set()).update(rid for rid, _ in found)
+        return found
+
     def copy(self, into: str, columns: Sequence[str], sql: str, select: str = "FROM copied") -> None:
         """Creates ``into`` by ``select`` from ``copied``: a query's rows of a zero, ``rid`` and blobs, read as texts.
 
-        Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows. For
-        each column ``X``, ``lost X`` has the bytes of what is not valid UTF-8, where the text is therefore NULL.
+        For each column ``X``, ``lost X`` has the bytes of what is not valid UTF-8, where the text is therefore NULL.
         """
         names, raws = [quote(column) for column in columns], [quote(f"raw {column}") for column in columns]
-        sentinel = "SELECT 1 AS sentinel, 0 AS rid, " + ", ".join(f"x'' AS {name}" for name in names)
-        stream = _Stream(self._sqlite, f"{sentinel} UNION ALL SELECT * FROM ({sql})")
         texts = ", ".join(
             f"try(decode({name})) AS {name}, {name} AS {raw}" for name, raw in zip(names, raws, strict=True)
         )
@@ -274,12 +300,19 @@ class SqliteReading(Reading):
             f"{name}, CASE WHEN {name} IS NULL THEN {raw} END AS {quote('lost ' + column)}"
             for column, name, raw in zip(columns, names, raws, strict=True)
         )
+        copied = f"SELECT rid, {lost} FROM (SELECT rid, {texts} FROM stream WHERE sentinel = 0)"
+        self._stream(columns, sql, f"CREATE OR REPLACE TEMP TABLE {into} AS WITH copied AS ({copied}) {select}")
+
+    def _stream(self, columns: Sequence[str], sql: str, statement: str) -> list[Any]:
+        """Returns what a DuckDB statement finds in ``stream``: a query's rows of a zero, ``rid`` and blobs.
+
+        Values travel as blobs behind a sentinel row, because ADBC guesses a column's type from its first rows.
+        """
+        sentinel = "SELECT 1 AS sentinel, 0 AS rid, " + ", ".join(f"x'' AS {quote(name)}" for name in columns)
+        stream = _Stream(self._sqlite, sentinel, sql)
         self._duck.register("stream", stream)
         try:
-            self._duck.execute(
-                f"CREATE OR REPLACE TEMP TABLE {into} AS WITH copied AS (SELECT rid, {lost} FROM "
-                f"(SELECT rid, {texts} FROM stream WHERE sentinel = 0)) {select}"
-            )
+            return self._duck.execute(statement).fetchall()
         finally:
             self._duck.unregister("stream")
             stream.close()

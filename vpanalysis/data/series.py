@@ -64,7 +64,9 @@ def load_series(
     reading.fetch("mission_rows", "vp_missions", MISSION_COLUMNS, candidates, times=MISSION_TIMES, replacing=unread)
     session = read_session(reading, lane)
     name_windows(reading, [span])
-    created = reading.frame(f"SELECT created_at FROM mission_rows CROSS JOIN windows WHERE {WITHIN} ORDER BY 1")
+    created = reading.frame(
+        f"SELECT created_at FROM mission_rows CROSS JOIN windows WHERE {WITHIN} ORDER BY 1", ["created_at"]
+    )
     if created.empty and session is None:
         check_lane(reading, lane, span.vp_id)
     windows = plan(pd.DatetimeIndex(created["created_at"]), as_of)

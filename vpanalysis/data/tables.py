@@ -128,18 +128,18 @@ class Tables:
 
 _TEXTS = ("mission_id", "run_id", "objective", "result_ref", "worker_id", "priority_tier", "source", "status")
 _STORED = ("status", "created_at", "started_at", "completed_at", "updated_at")
-_TIMES = (*_STORED[1:], "dispatched_at", "started_event_at", "fallback_at", "ended_event_at")
+MISSION_FRAME_TIMES = (*_STORED[1:], "dispatched_at", "started_event_at", "fallback_at", "ended_event_at")
 _SECONDS = ("queue_wait_seconds", "duration_seconds")
 _TYPES = {"events": "Int64", "fallback_events": "int64", "starts": "int64", "cancel_requested": "bool"}
 _TOLD = ("ended_event", "sequence", *(f"{name}_text" for name in _STORED))
-MISSION_FRAME = (*_TEXTS, *_TIMES, *_SECONDS, *_TYPES, *_TOLD)
+MISSION_FRAME = (*_TEXTS, *MISSION_FRAME_TIMES, *_SECONDS, *_TYPES, *_TOLD)
 
 
 def missions_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Returns missions, oldest first, as a frame of the form that ``Tables.missions`` has; what is not given is NA."""
     nothing = {"events": None, "fallback_events": 0, "starts": 0, "cancel_requested": False, "sequence": ""}
     frame = pd.DataFrame.from_records([{**nothing, **row} for row in rows], columns=list(MISSION_FRAME))
-    for name in _TIMES:
+    for name in MISSION_FRAME_TIMES:
         frame[name] = utc_times(frame[name])
     return frame.astype({**_TYPES, **dict.fromkeys(_SECONDS, "float64"), **dict.fromkeys((*_TEXTS, *_TOLD), object)})
 
