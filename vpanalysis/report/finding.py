@@ -1,15 +1,16 @@
 """What a section found: the words of its heading, and the accent that goes with them."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from vpanalysis import formatting
 from vpanalysis.analysis.gates import BY_NAME
 from vpanalysis.analysis.metrics import Metrics
-from vpanalysis.analysis.verdict import CAUTION, Evidence, LaneStatus, Verdict
+from vpanalysis.analysis.verdict import CAUTION, Evidence, Verdict
 from vpanalysis.report.piece import Tone
 from vpanalysis.report.window_report import WindowReport
 
-TONES: dict[LaneStatus, Tone] = {
+TONES: Mapping[str, Tone] = {
     "HEALTHY": "good",
     "NO_TRAFFIC": "quiet",
     "WATCH": "watch",

@@ -3,19 +3,18 @@
 It is written from the JSON twins. A fact file beside it keeps what they said: one more report costs one more row.
 """
 
-import html as markup
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vpanalysis import formatting
 from vpanalysis.analysis.verdict import CAUTION
-from vpanalysis.data.snapshot import FallbackShare
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.errors import InputError
 from vpanalysis.report import blocks
@@ -111,32 +110,30 @@ def write_index(folder: Path, now: datetime | None = None) -> Path:
 
 def render(entries: Sequence[Entry], now: datetime) -> str:
     """Returns the index as one page that asks the network for nothing."""
-    series = _series(entries)
-    lasting = {entry.name for one in series for entry in _lasting(one)}
-    worst = sorted((entry for entry in entries if entry.name in lasting), key=_severity)
+    several = len({entry.source for entry in entries}) > 1
+    needing: list[tuple[Any, dict[str, Any]]] = []
+    listed: list[dict[str, Any]] = []
+    for one in sorted(_series(entries), key=lambda one: _severity(one[-1])):
+        rows = [_row(one, place, several) for place in range(len(one))]
+        asking = sum(1 for _ in takewhile(lambda entry: entry.action != "continue", reversed(one)))
+        places = range(len(one) - asking, len(one))
+        needing += [(_severity(one[place]), rows[place] | _trends(one[: place + 1])) for place in places]
+        listed += [_heading(one, rows[-1]["lane"], asking), *reversed(rows)]
+    worst = [row for _, row in sorted(needing, key=lambda pair: pair[0])]
     count = formatting.need_you(len(worst), len(entries))
-    tone = TONES[worst[0].status] if worst else "good"  # type: ignore[index]
+    shown = [_rows("Reports that need you, worst first", worst)] if worst else []
+    sections = [Section("need", "Reports", count, worst[0]["tone"] if worst else "good", shown)]
     newest = {entry.series[:2]: entry for entry in sorted(entries, key=lambda entry: entry.judged)}
     oldest_first = sorted(newest.values(), key=lambda entry: entry.judged)
-    late = [note for entry in oldest_first if (note := _overdue(entry, now))]
-    several = len({entry.source for entry in entries}) > 1
-    places = {entry.name: (one, place) for one in series for place, entry in enumerate(one)}
-    needing = [_rows("Reports that need you, worst first", [_row(*places[entry.name], several) for entry in worst])]
-    heading = Section("need", "Reports", count, tone, needing if worst else [])
-    listed_late = [blocks.notes(("watch", "", note) for note in part) for part in (late[:_LATE], late[_LATE:]) if part]
-    if len(late) > _LATE:
-        listed_late[1] = blocks.folded(f"{len(late) - _LATE:,} more", listed_late[1])
-    due = [Shown("piece", {"kind": "blocks", "content": {"blocks": listed_late}})]
-    dues = [Section("due", "Looks due", f"{formatting.count(len(late), 'lane')} overdue", "watch", due)] if late else []
-    listed: list[dict[str, Any]] = []
-    for one in sorted(series, key=_severity_of_series):
-        listed.append(_heading(one, several, sum(entry.name in lasting for entry in one)))
-        listed += [_row(one, place, several, trends=False) for place in reversed(range(len(one)))]
-    lanes = formatting.count(len({entry.series[:2] for entry in entries}), "lane")
-    whole = f"{formatting.count(len(entries), 'report')} of {lanes}"
+    if late := [note for entry in oldest_first if (note := _overdue(entry, now))]:
+        told, more = (blocks.notes(("watch", "", note) for note in part) for part in (late[:_LATE], late[_LATE:]))
+        folded = [blocks.folded(f"{len(late) - _LATE:,} more", more)] if len(late) > _LATE else []
+        piece = Shown("piece", blocks.piece(told, *folded).data())
+        sections.append(Section("due", "Looks due", f"{formatting.count(len(late), 'lane')} overdue", "watch", [piece]))
+    whole = f"{formatting.count(len(entries), 'report')} of {formatting.count(len(newest), 'lane')}"
     table = _rows("Every report, the worst lanes first, newest first", listed, grouped=True)
-    everything = Section("all", "All", whole, "plain", [table])
-    return page([heading, *dues, everything], f"{count}: rollout reports", f"Written {formatting.time(now)}")
+    sections.append(Section("all", "All", whole, "plain", [table]))
+    return page(sections, f"{count}: rollout reports", f"Written {formatting.time(now)}")
 
 
 def _rows(caption: str, rows: Sequence[Mapping[str, Any]], *, grouped: bool = False) -> Shown:
@@ -149,24 +146,10 @@ def _series(entries: Iterable[Entry]) -> list[list[Entry]]:
     return [list(group) for _, group in groupby(ordered, key=lambda entry: entry.series)]
 
 
-def _lasting(series: Sequence[Entry]) -> list[Entry]:
-    """The reports of a lane that ask for something, up to the newest, since it was last told to continue."""
-    asking = []
-    for entry in reversed(series):
-        if entry.action == "continue":
-            break
-        asking.append(entry)
-    return asking
-
-
 def _severity(entry: Entry) -> tuple[int, float, str]:
     rank = CAUTION.index(entry.status) if entry.status in CAUTION else len(CAUTION)
     judged = parse_time(entry.end)
     return -rank, -(judged.timestamp() if judged else 0.0), entry.name
-
-
-def _severity_of_series(series: Sequence[Entry]) -> tuple[int, float, str]:
-    return _severity(series[-1])
 
 
 def _overdue(newest: Entry, now: datetime) -> str:
@@ -179,47 +162,48 @@ def _overdue(newest: Entry, now: datetime) -> str:
     return f"{last}, next look overdue by {late} (playbook §7.1)."
 
 
-def _heading(one: Sequence[Entry], several: bool, needing: int) -> dict[str, Any]:
+def _heading(one: Sequence[Entry], lane: str, asking: int) -> dict[str, Any]:
     """What stands above a lane's reports: how many there are, and its newest rates and p95 as lines."""
     flips = sum(before.status != entry.status for before, entry in pairwise(one))
     facts = [
         formatting.count(len(one), "report"),
-        f"{needing:,} need you" if needing > 1 else "1 needs you" if needing else "",
+        f"{asking:,} need you" if asking > 1 else "1 needs you" if asking else "",
         formatting.count(flips, "change") + " of status" if flips else "",
         *({one[-1].notebook.replace("_", " "), one[-1].profile} - {"rollout window", "rollout"}),
     ]
-    return {"lane": _lane(one[-1], several), "facts": " · ".join(filter(None, facts)), **_trends(one[-_TREND:])}
+    return {"lane": lane, "facts": " · ".join(filter(None, facts)), **_trends(one)}
 
 
-def _row(one: Sequence[Entry], place: int, several: bool, *, trends: bool = True) -> dict[str, Any]:
+def _row(one: Sequence[Entry], place: int, several: bool) -> dict[str, Any]:
     entry = one[place]
+    tone = TONES.get(entry.status, "plain")
     return {
-        "href": _href(f"{entry.name}.html"),
+        "href": quote(f"{entry.name}.html"),
         "window": entry.window,
-        "mark": MARKS[TONES.get(entry.status, "plain")],  # type: ignore[call-overload]
-        "tone": TONES.get(entry.status, "plain"),  # type: ignore[call-overload]
+        "mark": MARKS[tone],
+        "tone": tone,
         "status": entry.status.replace("_", " "),
-        "lane": _lane(entry, several),
+        "lane": f"{entry.lane} ({entry.source})" if several else entry.lane,
         "changed": _changed(one[place - 1] if place else None, entry),
         "rate": formatting.percent(entry.rate),
         "p95": formatting.duration(entry.p95),
         "reason": "" if entry.action == "continue" else entry.reason,
-        **(_trends(one[max(0, place + 1 - _TREND) : place + 1]) if trends else {"rates": None, "p95s": None}),
+        "rates": None,
+        "p95s": None,
     }
-
-
-def _lane(entry: Entry, several: bool) -> str:
-    return f"{entry.lane} ({entry.source})" if several else entry.lane
 
 
 def _trends(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Fallback rates and p95 of windows that follow each other, as lines and in words."""
-    rates, p95s = [entry.rate for entry in entries], [entry.p95 for entry in entries]
-    shown = {
-        "rates": (sparkline(rates), "Fallback rates so far: " + ", ".join(map(formatting.percent, rates))),
-        "p95s": (sparkline(p95s), "p95 so far: " + ", ".join(map(formatting.duration, p95s))),
-    }
-    return {name: trend if trend[0] else None for name, trend in shown.items()}
+    """Fallback rates and p95 of the newest windows of a lane, as lines and in words."""
+    newest = entries[-_TREND:]
+    shown: dict[str, Any] = {}
+    for name, what, values, words in (
+        ("rates", "Fallback rates", [entry.rate for entry in newest], formatting.percent),
+        ("p95s", "p95", [entry.p95 for entry in newest], formatting.duration),
+    ):
+        line = sparkline(values)
+        shown[name] = (line, f"{what} so far: {', '.join(map(words, values))}") if line else None
+    return shown
 
 
 def _changed(before: Entry | None, entry: Entry) -> str:
@@ -278,7 +262,7 @@ def _entry(path: Path) -> Entry | None:
             status=str(verdict["lane_status"]),
             action=str(verdict["action"]),
             reason=str(verdict["reasons"][0]["sentence"]) if verdict["reasons"] else "",
-            rate=FallbackShare(verdict["missions_considered"], None, verdict["fallback_rate"]).of_any,
+            rate=verdict["fallback_rate"] if verdict["missions_considered"] else None,
             p95=verdict["latency_seconds"]["p95_seconds"],
             profile=str(verdict["policy"]["profile"]),
             policy=f"{verdict['policy']['name']} {verdict['policy']['hash']}",
@@ -317,15 +301,9 @@ def _link(folder: Path, entries: Iterable[Entry], facts: dict[str, Any]) -> None
             before, begin, rest = path.read_text("utf-8").partition(NEIGHBOURS[0])
             _, end, after = rest.partition(NEIGHBOURS[1])
             if begin and end:  # a page of an older version has no place for them
-                shown = " ".join(f'<a href="{markup.escape(_href(to))}">{text}</a>' for to, text in links)
+                shown = " ".join(f'<a href="{quote(to)}">{text}</a>' for to, text in links)
                 _replace(path, f"{before}{begin}{shown}{end}{after}")
             facts[entry.name]["links"] = links
-
-
-def _href(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name)
 
 
 def _replace(path: Path, text: str) -> None:
