@@ -16,6 +16,7 @@ from vpanalysis.data.tables import Tables
 from vpanalysis.data.timestamps import parse_time
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations, notebook, rollout
+from vpanalysis.report.made import versions
 
 State = Literal["made", "unchanged", "refused", "failed"]
 #: What a runtime writes into the session's row all the time.
@@ -100,7 +101,7 @@ def key_of(run: Run) -> str:
         before = tables.window.preceding(rollout.PRECEDING)
         if before is not None and tables.snapshot is None:
             data.append(_data_hash(source.load(before)))
-    content = [hashlib.sha256(run.notebook.read_bytes()).hexdigest(), shown, policy.hash, data, rollout.versions()]
+    content = [hashlib.sha256(run.notebook.read_bytes()).hexdigest(), shown, policy.hash, data, versions()]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,14 +1,13 @@
 """Many lanes, judged: everything that their overview and its JSON twin show."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from vpanalysis import formatting
 from vpanalysis.analysis.fleet import Lane, is_silent
 from vpanalysis.analysis.incident import Incident
 from vpanalysis.analysis.verdict import CAUTION, LaneStatus
+from vpanalysis.report.made import Made
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class SourceFile:
     last_activity: datetime | None
 
 
-@dataclass(frozen=True, eq=False)
-class FleetReport:
-    """Many lanes, judged: what the overview shows.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FleetReport(Made):
+    """Many lanes, judged: what the overview shows, and how it was made (:class:`.Made`).
 
     Attributes:
         lanes: Every lane of every source: who needs somebody first, then the most cautious verdicts.
@@ -41,9 +40,6 @@ class FleetReport:
         as_of: The moment of judgement; ``None`` when unknown.
         rows: Each lane's line for the evidence log, in the order of ``lanes``.
         hashes: SHA-256 of the rows that each lane's verdict rests on, likewise.
-        parameters: The notebook's parameters, as given.
-        command: The command that makes this overview again.
-        versions: Versions of Python and of the packages that made it.
     """
 
     lanes: tuple[Lane, ...]
@@ -54,9 +50,6 @@ class FleetReport:
     as_of: datetime | None
     rows: tuple[str, ...]
     hashes: tuple[str, ...]
-    parameters: Mapping[str, Any]
-    command: str
-    versions: Mapping[str, str]
 
     @property
     def needy(self) -> tuple[Lane, ...]:

@@ -1,14 +1,14 @@
 """A lane's history: everything that its report and its JSON twin show."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.verdict import Verdict
+from vpanalysis.report.made import Made
 
 Story = Literal["NO_TRAFFIC", "GETTING_WORSE", "IN_INCIDENT", "RECURRING", "RECOVERED", "GETTING_BETTER", "STEADY"]
 #: The revert guardrail of the field's log: 10 % over a rolling window of 20 missions.
@@ -52,9 +52,9 @@ class Incident:
         return None if self.recovered is None else self.recovered - self.seen
 
 
-@dataclass(frozen=True, eq=False)
-class HistoryReport:
-    """A lane's past windows and what became of them.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HistoryReport(Made):
+    """A lane's past windows, what became of them, and how the report was made (:class:`.Made`).
 
     Attributes:
         windows: What `~vpanalysis.analysis.history.history` returns.
@@ -74,9 +74,6 @@ class HistoryReport:
         vp_id: The lane.
         source: What was read.
         kind: What kind of source that is.
-        parameters: As given.
-        command: Makes this report again.
-        versions: Of Python and of the packages that made it.
     """
 
     windows: pd.DataFrame
@@ -93,9 +90,6 @@ class HistoryReport:
     vp_id: str
     source: str
     kind: str
-    parameters: Mapping[str, Any]
-    command: str
-    versions: Mapping[str, str]
 
     @property
     def sample(self) -> bool:

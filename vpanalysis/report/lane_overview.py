@@ -20,7 +20,8 @@ from vpanalysis.data.tables import Tables
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations
 from vpanalysis.report.fleet_report import FleetReport, SourceFile
-from vpanalysis.report.rollout import bounds, call, check_types, command, content_hash, versions, window_of
+from vpanalysis.report.made import command
+from vpanalysis.report.rollout import bounds, call, check_types, content_hash, window_of
 from vpanalysis.report.row import evidence_row
 
 
@@ -110,7 +111,6 @@ def lane_overview(
         hashes=tuple(hashes[lane.key] for lane in found),
         parameters=given,
         command=command("lane_overview", given | {"as_of": at.isoformat() if at else ""}),
-        versions=versions(),
     )
 
 

@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import platform
-import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -19,7 +16,7 @@ from vpanalysis.analysis.gates.data_quality import judge_quality
 from vpanalysis.analysis.metrics import Metrics, summarize
 from vpanalysis.analysis.outlook import outlook
 from vpanalysis.analysis.policy import Policy
-from vpanalysis.analysis.recovery_checklist import ReenableVerdict, recovery_checklist, reenable
+from vpanalysis.analysis.recovery_checklist import recovery_checklist, reenable
 from vpanalysis.analysis.run_times import latency_profile
 from vpanalysis.analysis.sessions import session_story
 from vpanalysis.analysis.signatures import group_signatures
@@ -32,6 +29,7 @@ from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 from vpanalysis.report import locations
+from vpanalysis.report.made import command
 from vpanalysis.report.row import evidence_row
 from vpanalysis.report.sections.verdict import banner
 from vpanalysis.report.window_report import WindowReport
@@ -41,7 +39,6 @@ _GATEWAY_MISSIONS, _GATEWAY_EVENTS = 100, 500
 #: Windows before this one whose numbers a sparkline shows.
 PRECEDING = 8
 _NUMBERS = {"last_missions", "event_limit"}
-_SHOWN_VERSIONS = ("vpanalysis", "duckdb", "pandas", "scipy", "matplotlib", "papermill", "nbconvert")
 
 
 def rollout_report(
@@ -91,9 +88,10 @@ def rollout_report(
         tables, others, gateway = read_window(opened, window, baseline_start, baseline_end)
     metrics = summarize(tables).overdue_after(rules.overdue_seconds)
     newest = summarize(others["gateway"]) if "gateway" in others else metrics
-    difference, misleads = _gateway_difference(gateway, newest, rules)
+    difference = compare_with_gateway(newest, gateway) if gateway else None
     before, preceding = others.get("baseline"), others.get("preceding")
     baseline = summarize(before).overdue_after(rules.overdue_seconds) if before is not None else None
+    forced = baseline if baseline and judge(baseline, rules).action == "force_fallback" else None
     verdict = classify(metrics, rules)
     evidence = verdict.evidence.model_copy(update={"fragility": outlook(metrics, rules)})
     verdict = verdict.model_copy(update={"evidence": evidence})
@@ -113,11 +111,11 @@ def rollout_report(
         signatures=group_signatures(metrics.events),
         quality=judge_quality(metrics, rules.gate("data_quality")),
         gateway_difference=difference,
-        gateway_misleads=misleads,
+        gateway_misleads=gateway is not None and difference is not None and gateway_misleads(newest, gateway, rules),
         session=session_story(metrics),
         event_profile=event_profile(metrics),
         checklist=recovery_checklist(verdict, metrics, rules, source=source),
-        way_back=_way_back(metrics, baseline, rules),
+        way_back=reenable(metrics, forced, rules) if forced else None,
         evidence_row=evidence_row(
             verdict, window_label=label, scope=scope or vp_id, ref=f"{tables.source}: {call(tables.window)}"
         ),
@@ -132,7 +130,6 @@ def rollout_report(
             "vp_sessions": int(tables.session is not None),
         },
         banner=banner,
-        versions=versions(),
     )
 
 
@@ -191,19 +188,6 @@ def _others(baseline_start: str, baseline_end: str, tables: Tables) -> dict[str,
     return {name: other for name, other in before.items() if other is not None} | found
 
 
-def _way_back(metrics: Metrics, baseline: Metrics | None, policy: Policy) -> ReenableVerdict | None:
-    forced = baseline is not None and judge(baseline, policy).action == "force_fallback"
-    return reenable(metrics, baseline, policy) if baseline is not None and forced else None
-
-
-def _gateway_difference(gateway: Snapshot | None, metrics: Metrics, policy: Policy) -> tuple[str | None, bool]:
-    """Compares the gateway's own numbers with ours for the same missions."""
-    if gateway is None:
-        return None, False
-    difference = compare_with_gateway(metrics, gateway)
-    return difference, difference is not None and gateway_misleads(metrics, gateway, policy)
-
-
 def bounds(metrics: Metrics) -> str:
     """Returns what a window without a label is called."""
     window = metrics.window
@@ -226,17 +210,6 @@ def call(window: RolloutWindow) -> str:
             if value is not None
         ]
     return f"RolloutWindow({', '.join(arguments)})"
-
-
-def command(notebook: str, parameters: Mapping[str, Any]) -> str:
-    """Returns the command that makes a report again."""
-    options = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in parameters.items() if value]
-    return " ".join([f"vpanalysis report {notebook}", *options])
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that make a report."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _SHOWN_VERSIONS}
 
 
 def content_hash(tables: Tables) -> str:

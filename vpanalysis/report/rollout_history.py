@@ -24,7 +24,8 @@ from vpanalysis.errors import InputError
 from vpanalysis.report import locations
 from vpanalysis.report.history_document import LoggedRow
 from vpanalysis.report.history_report import ROLLING, STEPS, HistoryReport, Incident, Story
-from vpanalysis.report.rollout import check_types, command, versions
+from vpanalysis.report.made import command
+from vpanalysis.report.rollout import check_types
 from vpanalysis.report.row import evidence_row
 
 #: An error's kind, its signature, and how many events have it.
@@ -111,7 +112,6 @@ def history_report(
         kind=kind,
         parameters=given,
         command=command("rollout_history", given),
-        versions=versions(),
     )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -20,12 +19,13 @@ from vpanalysis.analysis.trends import Comparison, PastWindow
 from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.schema import FAILED, FALLBACK
 from vpanalysis.data.tables import Tables
+from vpanalysis.report.made import Made
 from vpanalysis.report.piece import Piece
 
 
-@dataclass(frozen=True, eq=False)
-class WindowReport:
-    """One window, judged: what the report and its JSON twin show.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WindowReport(Made):
+    """One window, judged: what the report and its JSON twin show, and how it was made (:class:`.Made`).
 
     Attributes:
         tables: The window's tables.
@@ -50,11 +50,8 @@ class WindowReport:
             ``None`` unless the baseline asked to force the fallback.
         evidence_row: The line for the evidence log.
         notebook: The notebook's name.
-        parameters: Its parameters, as given.
-        command: The command that makes this report again.
         content_hash: SHA-256 of the rows that the report rests on.
         row_counts: Rows per table in the window.
-        versions: Versions of Python and of the packages that made it.
         banner: What the report shows of itself at the end of a cell.
     """
 
@@ -78,11 +75,8 @@ class WindowReport:
     way_back: ReenableVerdict | None
     evidence_row: str
     notebook: str
-    parameters: Mapping[str, Any]
-    command: str
     content_hash: str
     row_counts: Mapping[str, int]
-    versions: Mapping[str, str]
     banner: Callable[["WindowReport"], Piece]
 
     @property

@@ -1,30 +1,15 @@
 """How this was made: command, parameters, data, versions and the policy's settings."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 from vpanalysis import formatting
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.report import blocks
 from vpanalysis.report.blocks import Block, Column
+from vpanalysis.report.made import Made
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.window_report import WindowReport
-
-
-class Made(Protocol):
-    """Whatever a command makes again: a window's report, a history, an overview."""
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """As given."""
-
-    @property
-    def command(self) -> str:
-        """Makes it again."""
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """Of Python and of the packages that made it."""
 
 
 def table(report: WindowReport) -> Piece:
