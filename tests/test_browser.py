@@ -329,6 +329,13 @@ def test_on_a_narrow_page_a_figure_keeps_its_size_and_scrolls(open_page: Callabl
         )
         assert ends[1][1] == pytest.approx(ends[0][1], abs=2), "the newest missions are out of sight"
         assert ends[2][0] >= ends[0][0] - 1, "the caption is cut"
+        axis = figure.locator(".axis")
+        expect(axis).to_be_visible(visible=scrolls)
+        if scrolls:
+            expect(axis).to_contain_text("watch 5\u00a0%")
+            for place in (0, -50, -999):  # at the newest end, on the way, at the oldest
+                figure.evaluate("(figure, place) => { figure.scrollLeft = place }", place)
+                assert axis.evaluate("axis => axis.getBoundingClientRect().left") == pytest.approx(ends[0][0], abs=1)
 
 
 def test_a_contents_link_shows_the_mark_of_its_section(open_page: Callable[..., Page]) -> None:
@@ -447,7 +454,7 @@ def test_a_mark_tells_its_mission_to_the_pointer_and_to_the_keyboard(open_page: 
     for width in (1280, 390):
         shown = open_page("rollout_window-small", width)
         unfold(shown)
-        over = shown.locator("figure.drawn").filter(has=shown.locator('img[alt*="longest"]'))
+        over = shown.locator("figure").filter(has=shown.locator('img[alt*="longest"]'))
         told = over.locator("g").filter(has_text="m19:")
         expect(told.locator("text")).to_be_hidden()
         told.hover(force=True)

@@ -64,7 +64,7 @@ def newest(lane: Path) -> list[sqlite3.Row]:
 
 
 def texts(ax: Any) -> list[str]:
-    return [text.get_text() for text in ax.texts]
+    return [text.get_text() for text in (*ax.texts, *ax.yaxis.get_minorticklabels())]
 
 
 def at(moment: str) -> float:
@@ -145,9 +145,8 @@ def test_the_band_of_a_dense_window_is_explained(long: WindowReport) -> None:
 
 
 def test_marks_of_fallbacks_are_explained_where_there_are_any() -> None:
-    legend = plots.fallback_over_time(report_on("critical")).get_legend()
-    assert legend is not None
-    assert "a fallback" in [text.get_text() for text in legend.get_texts()]
+    assert "▲ 26\nfell back" in texts(plots.fallback_over_time(report_on("critical")))
+    assert not any("▲" in text for text in texts(plots.fallback_over_time(report_on("all-failed"))))
 
 
 def test_a_short_window_is_all_of_its_missions_and_needs_no_legend() -> None:
@@ -362,7 +361,7 @@ def test_dense_windows_are_aggregated(figure: Callable[..., Any], long: WindowRe
 
 def test_dense_fallbacks_are_marked_together_and_counted(long: WindowReport) -> None:
     ax = plots.fallback_over_time(long)
-    assert "▲ 1,300" in texts(ax)  # 26 of 100, of 5,000
+    assert "▲ 1,300\nfell back" in texts(ax)  # 26 of 100, of 5,000
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     settled = long.verdict.evidence.missions
     assert f"rate and 95 % bounds of the {settled:,} missions that could record one" in labels
@@ -399,7 +398,8 @@ def test_nothing_is_cut_or_covered(figure: Callable[..., Any], window: str) -> N
     with style.styled():
         canvas.draw()
     renderer = canvas.get_renderer()
-    named = [(text.get_text(), text.get_window_extent(renderer)) for text in ax.texts if text.get_text()]
+    shown = [*ax.texts, *ax.yaxis.get_ticklabels("both")]
+    named = [(text.get_text(), text.get_window_extent(renderer)) for text in shown if text.get_text()]
     if ax.get_legend() is not None:
         named.append(("legend", ax.get_legend().get_window_extent(renderer)))
     for name, box in named:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.transforms import offset_copy
 
 from vpanalysis import formatting
 from vpanalysis.report import style
@@ -21,6 +22,10 @@ _TITLE_CHARACTERS = 88
 _FACTS, _FACTS_BY_KEY = 100, 12
 #: Durations beyond so many times the critical limit are drawn on a logarithmic scale, lest the limits vanish.
 _LOGARITHMIC_FROM = 8
+#: From a figure's time axis to its legend.
+_LEGEND_POINTS = 32
+#: Share of a figure's height that a tick's words need.
+_TICK = 0.12
 
 
 def figure(draw: Callable[[_R, Axes], str], report: _R, ax: Axes | None, height_inches: float) -> Axes:
@@ -61,21 +66,53 @@ def nothing(ax: Axes, sentence: str) -> str:
 
 
 def limits(ax: Axes, lines: Mapping[str, float], write: Callable[[float], str], *, vertical: bool = False) -> str:
-    """Draws limits by their names, told apart by their dashes as well; returns what the lines mark, in a sentence."""
-    for name, at in lines.items():
-        limit(ax, at, f"{name} {write(at)}", CRITICAL if name == "critical" else WATCH, vertical=vertical)
-    marked = " and ".join(f"{name} at {write(at)}" for name, at in lines.items())
-    return f"{'Lines mark' if lines.keys() > {'watch'} else 'A line marks'} {marked}." if lines else ""
+    """Draws limits, told apart by their dashes as well, on an Axes that has its scales.
 
+    Their names stand where no mark is: among the ticks of the y axis, or at the top of vertical ones.
 
-def limit(ax: Axes, value: float, text: str, ink: Ink, *, vertical: bool = False) -> None:
-    """Draws one limit with its words: dotted when it is critical, else dashed."""
-    draw, dashes = ax.axvline if vertical else ax.axhline, (2, 1.5) if ink is CRITICAL else (5, 2)
-    draw(value, color=ink.light, linewidth=1.1, dashes=dashes, zorder=1.5)
+    Args:
+        ax: The Axes.
+        lines: The limits by their names: a critical one is dotted, others are dashed.
+        write: Words a limit.
+        vertical: They are of x.
+
+    Returns:
+        What the lines mark, in a sentence; ``""`` without any.
+    """
+    inks = [CRITICAL if name in ("critical", "revert") else WATCH for name in lines]
+    draw = ax.axvline if vertical else ax.axhline
+    for at, ink in zip(lines.values(), inks, strict=True):
+        draw(at, color=ink.light, linewidth=1.1, dashes=(2, 1.5) if ink is CRITICAL else (5, 2), zorder=1.5)
+    texts = [f"{name} {write(at)}" for name, at in lines.items()]
     if vertical:
-        label(ax, text, (value, 1), (4, -1), ink, xycoords=("data", "axes fraction"), va="top")
+        for at, text, ink in zip(lines.values(), texts, inks, strict=True):
+            label(ax, text, (at, 1), (4, -1), ink, xycoords=("data", "axes fraction"), va="top")
     else:
-        label(ax, text, (0, value), (5, 3), ink, xycoords=("axes fraction", "data"), va="bottom")
+        _named_ticks(ax, list(lines.values()), texts, inks)
+    marked = " and ".join(f"{name} at {write(at)}" for name, at in lines.items())
+    return f"{'Lines mark' if len(lines) > 1 else 'A line marks'} {marked}." if lines else ""
+
+
+def _named_ticks(ax: Axes, values: Sequence[float], texts: Sequence[str], inks: Sequence[Ink]) -> None:
+    """Adds named ticks to the y axis; its own ticks that are near one of them lose their words."""
+    axis, written = ax.yaxis, ax.yaxis.get_major_formatter()
+
+    def height(value: float) -> float:
+        return float((ax.transScale + ax.transLimits).transform((0, value))[1])
+
+    def unless_near(value: float, place: int | None) -> str:
+        near = any(abs(height(value) - height(limit)) < _TICK for limit in values)
+        return "" if near else written(value, place)
+
+    axis.set_major_formatter(FuncFormatter(unless_near))
+    axis.set_minor_locator(FixedLocator(values))
+    axis.set_minor_formatter(FixedFormatter(texts))
+    axis.remove_overlapping_locs = False  # of a number and a name at one place the name is shown
+    close = len(values) > 1 and height(max(values)) - height(min(values)) < _TICK
+    for tick, value, ink in zip(axis.get_minor_ticks(len(values)), values, inks, strict=True):
+        apart = "bottom" if value == max(values) else "top"
+        tick.label1.set(color=ink.light, va=apart if close else "center_baseline")
+        tick.tick1line.set_color(ink.light)
 
 
 def label(
@@ -128,12 +165,14 @@ def tell(ax: Axes, report: WindowReport, missions: pd.DataFrame, ys: "pd.Series[
     ax.facts = [*ax.facts, *facts]
 
 
-def legend(ax: Axes, below: float = 0.24) -> None:
-    """Explains what carries a label, below the figure, where no mark is: by a share of the Axes' height."""
+def legend(ax: Axes) -> None:
+    """Explains what carries a label: below the figure, and at the right, which a narrow page shows first."""
     if ax.get_legend_handles_labels()[0]:
+        below = offset_copy(ax.transAxes, ax.get_figure(root=True), 0, -_LEGEND_POINTS, "points")
         ax.legend(
-            loc="upper left", bbox_to_anchor=(0, -below), borderaxespad=0, frameon=False, fontsize=8, handletextpad=0.4
-        )
+            loc="upper right", bbox_to_anchor=(1, 0), bbox_transform=below, borderaxespad=0, borderpad=0, frameon=False,
+            fontsize=8, handletextpad=0.4,
+        )  # fmt: skip
 
 
 def rows(ax: Axes, names: Sequence[str]) -> None:

@@ -39,8 +39,9 @@ class Shown:
         alt: An image's alternative text.
         title: An image's title, which the page shows above it.
         folded: Its reader unfolds it: it proves what the section's figure and sentence say.
-        view: The coordinates of an image's facts, as SVG's ``viewBox`` has them.
+        view: The coordinates of an image's facts and axis, as SVG's ``viewBox`` has them.
         facts: What to tell where one points at a mark of the image.
+        axis: Its y axis, which a narrow page keeps in sight; ``None`` for one without.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Shown:
     folded: bool = False
     view: str = ""
     facts: Sequence[Mapping[str, Any]] = ()
+    axis: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -163,7 +165,7 @@ def _add_output(output: NotebookNode, section: Section) -> None:
     elif FIGURE_MIME in data:
         figure = data[FIGURE_MIME]
         uri = _data_uri("image/svg+xml", figure["svg"])
-        placed = {"view": figure.get("view", ""), "facts": figure.get("facts", ())}
+        placed = {"view": figure.get("view", ""), "facts": figure.get("facts", ()), "axis": figure.get("axis")}
         section.blocks.append(Shown("image", uri, figure["alt"], figure["title"], folded=figure["empty"], **placed))
     elif any(kind.endswith("+json") for kind in data):
         return  # other documents in the notebook, such as the JSON twin

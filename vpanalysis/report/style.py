@@ -111,14 +111,37 @@ class ReportAxes(Axes):
         assert isinstance(figure, Figure)
         titled = svg(figure)
         shown = {"title": title, "alt": self.alt, "empty": self.empty, "svg": _without_title(titled, self)}
+        view = re.search(r'viewBox="([^"]*)"', str(shown["svg"]))
+        shown |= {"view": view[1] if view else "", "axis": self._placed_ticks()}
         if self.facts:
-            view = re.search(r'viewBox="([^"]*)"', str(shown["svg"]))
-            shown |= {"view": view[1] if view else "", "facts": self._placed_facts()}
+            shown["facts"] = self._placed_facts()
         png = base64.b64encode(_png(figure)).decode()
         return (
             {FIGURE_MIME: shown, "image/svg+xml": titled, "image/png": png, "text/plain": self.alt},
             {"image/svg+xml": {"alt": self.alt}, "image/png": {"alt": self.alt}},
         )
+
+    def _placed_ticks(self) -> dict[str, Any]:
+        """The y axis of the figure drawn last: where it stands, its name, and its ticks' words, heights and inks."""
+        figure = self.get_figure(root=True)
+        assert figure is not None
+        width, height = 72 * figure.get_size_inches()
+        low, high = sorted(self.get_ylim())
+        ticks = [
+            (label.get_text(), float(self.transData.transform((0, at))[1]) / figure.bbox.height, str(label.get_color()))
+            for labels in (self.yaxis.get_majorticklabels(), self.yaxis.get_minorticklabels())
+            for label in labels
+            if label.get_text() and low <= (at := label.get_position()[1]) <= high
+        ]
+        tones = {WATCH.light: "watch", CRITICAL.light: "critical"}
+        return {
+            "edge": round(float(self.get_position().x0 * width), 1),
+            "name": self.get_ylabel(),
+            "ticks": [
+                {"text": text, "y": round(float((1 - up) * height), 1), "tone": tones.get(ink, "quiet")}
+                for text, up, ink in ticks
+            ],
+        }
 
     def _placed_facts(self) -> list[dict[str, Any]]:
         """The facts, placed in the coordinates of the figure drawn last."""

@@ -135,8 +135,9 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     fallbacks = missions[missions["fell_back"] & missions["created_at"].notna()]
     _mark_fallbacks(ax, fallbacks["created_at"], -0.06 * top)
     drawing.tell(ax, report, fallbacks, pd.Series(-0.06 * top, fallbacks.index))
-    marked = drawing.limits(ax, _lines(report), percent_limit)
     ax.set_ylim(-0.12 * top, top)
+    drawing.share_axis(ax, top)
+    marked = drawing.limits(ax, _lines(report), percent_limit)
     _mark_change(ax, report)
     if share.rate is not None and evidence.lower_bound is not None and evidence.upper_bound is not None:
         rate, name, bounds = share.rate, "window", ""
@@ -145,7 +146,6 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
             bounds = f"rate and 95 % bounds of the {evidence.missions:,} missions that could record one"
         _mark_window(ax, rate, evidence.lower_bound, evidence.upper_bound, name, bounds)
     drawing.legend(ax)
-    drawing.share_axis(ax, top)
     ax.set_ylabel("Fallback share")
     drawing.window_axis(ax, report, missions)
     return (
@@ -172,21 +172,16 @@ def _mark_change(ax: Axes, report: WindowReport) -> None:
 
 def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
     """Marks every fallback in a row below zero; where they are dense one mark stands for many, the more the larger."""
-    label = "a fallback" if len(times) else ""
     if len(times) > DENSE / 2:
         places, counts = drawing.counted(times)
         sizes = [5 + 35 * count / max(counts) for count in counts]
-        ax.scatter(
-            places, [y] * len(places), s=sizes, marker="^", color=ORANGE.light, linewidths=0, clip_on=False, label=label
-        )
+        ax.scatter(places, [y] * len(places), s=sizes, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
     else:
-        ax.scatter(
-            times, [y] * len(times), s=22, marker="^", color=ORANGE.light, linewidths=0, clip_on=False, label=label
-        )
+        ax.scatter(times, [y] * len(times), s=22, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
     if len(times):
         ax.annotate(
-            f"▲ {len(times):,}", (1, y), (7, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8,
-            color=ORANGE.light, annotation_clip=False,
+            f"▲ {len(times):,}\nfell back", (1, y), (7, 5), ("axes fraction", "data"), "offset points", va="top",
+            fontsize=8, color=ORANGE.light, annotation_clip=False,
         )  # fmt: skip
 
 

@@ -162,10 +162,10 @@ def _latency_over_time(report: WindowReport, ax: Axes) -> str:
         drawing.titled(ax, f"Run time p95 moved between {low} and {high}; the longest finished run took {longest}")
     else:
         drawing.titled(ax, f"The longest of {formatting.count(len(known), 'finished run')} took {longest}")
-    marked = drawing.limits(ax, _lines(report), seconds_limit)
     least = float(seconds[seconds > 0].min()) if (seconds > 0).any() else 0.0
     drawing.seconds_axis(ax, "y", least, float(seconds.max()), policy.p95_critical_seconds)
     running = _mark_running(report, ax)
+    marked = drawing.limits(ax, _lines(report), seconds_limit)
     if not dense:
         drawing.tell(ax, report, known, seconds)
     ax.set_ylabel("Run time")

@@ -98,7 +98,7 @@ def _draw(report: FleetReport, ax: Axes) -> str:
             seen[what] += len(moments)
     drawing.rows(ax, [drawing.short_name(report.label(lane.key), _NAME_CHARACTERS) for lane in reversed(lanes)])
     style.time_axis(ax, since.to_pydatetime() if since is not None else None, report.as_of, "Time")
-    drawing.legend(ax, 0.32 / (_ROW_INCHES * max(_LEAST_ROWS, len(lanes))))
+    drawing.legend(ax)
     drawing.titled(ax, "Failures and fallbacks of each lane" + (", incidents shaded" if report.incidents else ""))
     parts = [f"{what}: {formatting.count(number, 'mission')}" for what, number in seen.items()]
     parts += [

@@ -87,11 +87,11 @@ def _rate(report: HistoryReport, ax: Axes) -> str:
     rates, logged = live["fallback_rate"], _logged(report, ax, "rate")
     drawing.titled(ax, _beyond("fallback rate", rates, limits, percent_limit, formatting.percent))
     _series(ax, live, "fallback_rate", "rate_low", "rate_high", limits, percent_limit)
-    drawing.limits(ax, {"watch": limits[0], "critical": limits[1]}, percent_limit)
     highs = live["rate_high"].quantile(0.9) if len(live) > 9 else live["rate_high"].median()
     top = min(1.05, max(policy.fallback_critical * 1.25, max(rates.max(), logged) * 1.15, float(highs)))
     ax.set_ylim(-0.02 * top, top)
     drawing.share_axis(ax, top)
+    drawing.limits(ax, {"watch": limits[0], "critical": limits[1]}, percent_limit)
     _going_on(ax, live, "rate_high")
     ax.set_ylabel("Fallback rate")
     _time(report, ax)
@@ -120,10 +120,10 @@ def _failures(report: HistoryReport, ax: Axes) -> str:
         linewidth=0, alpha=0.8,
     )  # fmt: skip
     limit = report.policy.failure_share
-    drawing.limit(ax, limit, f"failures gate {percent_limit(limit)}", WATCH)
     top = min(1.05, max(limit * 1.5, float(share.max()) * 1.15))
     ax.set_ylim(0, top)
     drawing.share_axis(ax, top)
+    drawing.limits(ax, {"watch": limit}, percent_limit)
     ax.set_ylabel("Failed")
     _time(report, ax)
     return ""
@@ -143,9 +143,9 @@ def _p95(report: HistoryReport, ax: Axes) -> str:
     p95s, logged = live["p95_seconds"], _logged(report, ax, "p95_seconds")
     drawing.titled(ax, _beyond("p95 run time", p95s, judged, seconds_limit, formatting.duration))
     _series(ax, live, "p95_seconds", "p95_low", "p95_high", judged, seconds_limit)
-    drawing.limits(ax, held, seconds_limit)
     low, high = float(p95s.min()), float(p95s.max())
     drawing.seconds_axis(ax, "y", low if low > 0 else 0, max(high, logged), policy.p95_critical_seconds)
+    drawing.limits(ax, held, seconds_limit)
     _going_on(ax, live, "p95_high")
     ax.set_ylabel("p95 run time")
     _time(report, ax)
@@ -171,10 +171,10 @@ def _guardrail(report: HistoryReport, ax: Axes) -> str:
             windows["window_start"][some], rolling[some], (windows["window_end"] - windows["window_start"])[some],
             align="edge", color=ink.light, linewidth=0, alpha=0.8,
         )  # fmt: skip
-    drawing.limit(ax, GUARDRAIL, f"revert above {percent_limit(GUARDRAIL)}", CRITICAL)
     top = min(1.05, max(0.2, float(rolling.max()) * 1.15))
     ax.set_ylim(0, top)
     drawing.share_axis(ax, top)
+    drawing.limits(ax, {"revert": GUARDRAIL}, lambda limit: f"> {percent_limit(limit)}")
     ax.set_ylabel("Highest share")
     _time(report, ax)
     return ""
