@@ -13,7 +13,6 @@ from vpanalysis.report.lanes_document import lanes_document
 from vpanalysis.report.twin import fields
 from vpanalysis.report.window_report import WindowReport
 
-SCHEMA_VERSION = "1"
 #: The type under which an executed notebook carries its report's JSON.
 DOCUMENT_MIME = "application/vnd.vpanalysis.report+json"
 
@@ -34,7 +33,7 @@ class Provenance(Strict):
 class ReportDocument(Strict):
     """One rollout window's report."""
 
-    schema_version: str = SCHEMA_VERSION
+    schema_version: str = "1"
     sample: bool = Field(description="The built-in sample lane: not a basis for any rollout.")
     verdict: Verdict
     evidence_row: str = Field(description="The Markdown line for the evidence log.")

@@ -211,7 +211,6 @@ def _against_rate(rows: Iterable[LogRow], policies: Sequence["Policy"]) -> Itera
     from vpanalysis.data.snapshot import FallbackShare
     from vpanalysis.data.snapshot_tables import snapshot_tables
 
-    order: dict[str, int] = {status: place for place, status in enumerate(CAUTION)}
     blank = summarize(snapshot_tables({"fallback": {}, "latency_seconds": {}}))
     for row in rows:
         suited = (one for one in policies if one.profile == row.profile and row.policy_hash in (None, one.hash))
@@ -224,7 +223,7 @@ def _against_rate(rows: Iterable[LogRow], policies: Sequence["Policy"]) -> Itera
         shares = FallbackShare(missions, row.fallbacks, row.rate.value if row.rate else None)
         seconds = blank.latency_seconds.model_copy(update={"p95_seconds": row.p95.value if row.p95 else None})
         reason = rule_table(replace(blank, fallback=shares, latency_seconds=seconds), policy)
-        if reason.caution and order[reason.caution] > order[row.status or "HEALTHY"]:
+        if reason.caution and CAUTION.index(reason.caution) > CAUTION.index(row.status or "HEALTHY"):
             numbers = f"{row.decision} on a rate of {row.cells[4]} and a p95 of {row.cells[5]}"
             rule = f"the rule table of {policy.name} says {reason.caution}: {reason.brief}."
             if row.status:

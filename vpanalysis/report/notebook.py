@@ -28,6 +28,8 @@ from vpanalysis.scratch import scratch_folder
 engine.register()
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+#: What a run leaves, in the order in which it appears; a failed one leaves the first only.
+_ENDINGS = (".failed.ipynb", ".ipynb", ".html", ".json")
 
 
 @dataclass(frozen=True)
@@ -143,32 +145,25 @@ def run(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with scratch_folder(out) as folder, locations.handed_over(hidden):
-            made = _make(notebook, shown, folder / f"{name}.ipynb", batch or {}, kernel=kernel)
-            for file in made.files:
+            content, failure = _make(notebook, shown, folder / f"{name}.ipynb", batch or {}, kernel=kernel)
+            made = [file for ending in _ENDINGS if (file := folder / f"{name}{ending}").exists()]
+            for file in made:
                 _keep_private(file, parameters.get("source"))
                 file.replace(out / file.name)
     except OSError as error:
         raise InputError(f"The folder {out} cannot be written: {error.strerror or error}.") from None
-    if made.failure:
-        left = f" Its failed copy is {out / made.files[0].name}." if made.files else ""
-        raise NotebookFailedError(f"The notebook failed{made.failure}.{left}")
-    (out / f"{name}.failed.ipynb").unlink(missing_ok=True)
-    document = out / f"{name}.json" if made.content is not None else None
-    return Produced(out / f"{name}.html", out / f"{name}.ipynb", document, made.content)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What stands in the scratch folder, the last to be moved last; ``failure`` goes on after "The notebook failed"."""
-
-    files: tuple[Path, ...]
-    content: dict[str, Any] | None = None
-    failure: str = ""
+    failed, executed, html, document = (out / f"{name}{ending}" for ending in _ENDINGS)
+    if failure:
+        left = f" Its failed copy is {failed}." if made else ""
+        raise NotebookFailedError(f"The notebook failed{failure}.{left}")
+    failed.unlink(missing_ok=True)
+    return Produced(html, executed, document if content is not None else None, content)
 
 
 def _make(
     notebook: Path, parameters: Mapping[str, Any], executed: Path, batch: Mapping[str, Any], *, kernel: bool
-) -> _Made:
+) -> tuple[dict[str, Any] | None, str]:
+    """Makes a run's files; returns what its JSON twin holds, and what goes on after "The notebook failed"."""
     from vpanalysis.report.html import to_html
 
     try:
@@ -177,7 +172,7 @@ def _make(
         if executed.exists():
             executed.write_text(without_token(executed.read_text("utf-8")), "utf-8")
     if not executed.exists():
-        return _Made((), failure=f" before its first cell: {failure}")
+        return None, f" before its first cell: {failure}"
     content = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
     begun = _begun(content)
     _forget_the_run(content)
@@ -186,15 +181,15 @@ def _make(
         failure += f" in cell {begun}"
     failure = failure or _incomplete(content)
     if failure:
-        return _Made((executed.rename(executed.with_suffix(".failed.ipynb")),), failure=f": {failure}")
-    page, twin = executed.with_suffix(".html"), executed.with_suffix(".json")
-    page.write_text(to_html(content), "utf-8")
+        executed.rename(executed.with_suffix(".failed.ipynb"))
+        return None, f": {failure}"
+    executed.with_suffix(".html").write_text(to_html(content), "utf-8")
     document = published_document(content)
-    if document is None:
-        return _Made((executed, page))
-    document |= batch
-    twin.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    return _Made((executed, page, twin), document)
+    if document is not None:
+        document |= batch
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        executed.with_suffix(".json").write_text(text, "utf-8")
+    return document, ""
 
 
 def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, *, kernel: bool) -> str:

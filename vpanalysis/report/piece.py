@@ -58,9 +58,6 @@ class Piece:
         """Returns the piece as JupyterLab shows it."""
         return environment().get_template("notebook.html.j2").render(piece=self.data(), marks=MARKS)
 
-    def __str__(self) -> str:
-        return self.text
-
     def __repr__(self) -> str:
         return self.text
 

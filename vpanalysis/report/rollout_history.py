@@ -1,6 +1,6 @@
 """Reads a lane's past, judges its windows and returns their report: the first call of ``rollout_history``."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +69,22 @@ def history_report(
     if every and last_missions:
         raise InputError("Give either every or last_missions, not both.")
     rules, step = Policy.load(locations.real(policy), profile=profile), timedelta_of(every or None)
-    rows, missed = _log(locations.real(log), rules) if log else (_no_log(), ())
+    logged, missed = _log(locations.real(log), rules) if log else (_no_log(), ())
 
-    def judged(tables: Tables) -> tuple[dict[str, Any], pd.DataFrame, list[_Error], bool]:
+    def judged(tables: Tables) -> tuple[dict[str, Any], "pd.Series[bool]", list[_Error], bool]:
         metrics = summarize(tables)
         judgement = judge(metrics, rules)
         errors: list[_Error] = [(found.kind, found.signature, found.count) for found in group_signatures(tables.events)]
-        missions = considered(metrics)[["created_at", "fell_back"]]
-        return row_of(metrics, judgement, rules), missions, errors, _only_session_unknown(judgement)
+        fell_back = considered(metrics)["fell_back"]
+        return row_of(metrics, judgement, rules), fell_back, errors, _only_session_unknown(judgement)
 
     with open_source(locations.real(source)) as opened:
         found = past_windows(
             opened, vp_id, judged, every=step, last_missions=last_missions or None,
             start=window_start or None, end=window_end or None,
         )  # fmt: skip
-        windows = frame_of([row for row, *_ in found])
+        rows, missions, errors, unknown = map(list, zip(*found, strict=True)) if found else ([], [], [], [])
+        windows = frame_of(rows)
         verdict = None
         if found:
             newest = windows.iloc[-1]
@@ -91,14 +92,13 @@ def history_report(
             alone = RolloutWindow(vp_id, start=first, end=None if newest["provisional"] else last, as_of=last)
             verdict = classify(summarize(opened.load(alone)), rules)
         name, kind = opened.name, opened.kind
-    unknown = [only for *_, only in found]
     incidents = _incidents(windows, unknown)
     return HistoryReport(
         windows=windows,
-        rolling_fallback=_rolling([missions for _, missions, *_ in found]),
+        rolling_fallback=_rolling(missions),
         incidents=incidents,
-        signatures=_first_seen(windows, [errors for _, _, errors, _ in found]),
-        log=rows,
+        signatures=_first_seen(windows, errors),
+        log=logged,
         missed_looks=missed,
         session_unknown=sum(unknown),
         story=_story(windows, incidents),
@@ -131,11 +131,11 @@ def _log(path: str, policy: Policy) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return rows.assign(step=steps), tuple(f"Line {found.line}: {found.sentence}" for found in missed)
 
 
-def _rolling(missions: list[pd.DataFrame]) -> "pd.Series[float]":
+def _rolling(missions: list["pd.Series[bool]"]) -> "pd.Series[float]":
     if not missions:
         return pd.Series(dtype="float64")
     number = np.repeat(np.arange(len(missions)), [len(some) for some in missions])
-    fell_back = pd.concat(missions)["fell_back"].astype(float).reset_index(drop=True)
+    fell_back = pd.concat(missions).astype(float).reset_index(drop=True)
     highest = fell_back.rolling(ROLLING).mean().groupby(number).max()
     return highest.reindex(range(len(missions)))
 
@@ -157,18 +157,15 @@ def _only_session_unknown(judgement: Judgement) -> bool:
 def _incidents(windows: pd.DataFrame, session_unknown: list[bool]) -> tuple[Incident, ...]:
     status = windows["lane_status"].mask(pd.Series(session_unknown, windows.index, dtype=bool), "HEALTHY")
     live = windows.assign(lane_status=status)[status != "NO_TRAFFIC"].to_dict("records")
-    found: list[Incident] = []
-    spell: list[Any] = []
-    rows: list[Any] = [*live, None]
-    for row in rows:
-        if row is not None and row["lane_status"] != "HEALTHY":
-            spell.append(row)
-        elif spell:
-            worst = any(one["lane_status"] == "FORCE_FALLBACK" for one in spell)
-            first, recovered = spell[0], row["window_end"].to_pydatetime() if row is not None else None
+    found = []
+    spells = [list(rows) for _, rows in groupby(live, key=lambda row: row["lane_status"] == "HEALTHY")]
+    for spell, after in zip_longest(spells, spells[1:]):
+        first = spell[0]
+        if first["lane_status"] != "HEALTHY":
+            worst = any(row["lane_status"] == "FORCE_FALLBACK" for row in spell)
             times = (first["window_start"].to_pydatetime(), first["window_end"].to_pydatetime())
+            recovered = after[0]["window_end"].to_pydatetime() if after else None
             found.append(Incident(*times, recovered, len(spell), worst, first["gate"], first["reason"]))
-            spell = []
     return tuple(found)
 
 
