@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import NOON, RuntimeDatabase
 
 import vpanalysis as vp
 from vpanalysis.data.source import SqliteSource
+from vpanalysis.report import rollout_history
 from vpanalysis.report.history_report import HistoryReport
 
 DAY = timedelta(days=1)
@@ -80,10 +82,17 @@ def test_incidents_that_come_again_and_again_are_no_recovery(report: Callable[..
 @pytest.mark.parametrize(
     "fallbacks",
     [[0, 12, 12, 0, 0, 12, 12, 0, 0, 0], [0, 12, 0, 0, 12, 0, 0, 12, 0, 0, 0, 0]],
-    ids=["two", "a quarter of the windows"],
+    ids=["two", "three in twelve windows are chance"],
 )
 def test_few_incidents_are_a_recovery(fallbacks: list[int], report: Callable[..., HistoryReport]) -> None:
     assert report(fallbacks).story == "RECOVERED"
+
+
+def test_few_of_many_windows_recur_when_chance_does_not_explain_them(report: Callable[..., HistoryReport]) -> None:
+    found = report([0, 0, 12, 0, 0, 0, 0, 0, 12, 0, 0, 0])
+    for times, story in ((2, "RECOVERED"), (4, "RECURRING")):  # of 5 %: 4 of 24 have P = 3.0 %, 8 of 48 0.2 %
+        windows = pd.concat([found.windows] * times, ignore_index=True)
+        assert rollout_history._story(windows, found.incidents * times) == story
 
 
 def title(ax: Any) -> str:
