@@ -209,8 +209,9 @@ def test_the_heading_names_the_tiles_that_stand_out_and_no_other(window: str, pr
     known = [tile for tile in held if tile["value"] not in ("n/a", "at least 0.0 %")]
     beyond = ", ".join(tile["name"].lower() for tile in known)
     unknown = ", ".join(tile["name"].lower() for tile in held if tile not in known)
-    words = [text for text in (beyond and f"Beyond a limit: {beyond}", unknown and f"Unknown: {unknown}") if text]
-    assert piece.finding == ("; ".join(words) or "None beyond a limit")
+    words = [text for text in (beyond and f"beyond a limit: {beyond}", unknown and f"unknown: {unknown}") if text]
+    heading = "; ".join(words) or "none beyond a limit"
+    assert piece.finding == heading[0].upper() + heading[1:]
 
 
 def test_slow_missions_beside_a_fast_p95_are_in_the_heading() -> None:
@@ -253,7 +254,7 @@ def test_a_deciding_gate_without_a_fixed_tile_gets_one_with_its_numbers() -> Non
     assert (rolling["value"], rolling["tone"]) == ("25.0 %", "watch")  # 5 of 20
     assert rolling["limits"] == "watch over 10 %"
     assert rolling["detail"] == "of the newest 20 missions fell back"
-    assert tile(report_on("stalled"), "Completions")["detail"] == "overdue among the newest 60, 7 of all 100"
+    assert tile(report_on("stalled"), "Overdue missions")["detail"] == "among the newest 60, 7 of all 100"
     assert len(tiles(report_on("healthy"))) == 6
 
 

@@ -29,6 +29,9 @@ class Reason(Strict):
     threshold: float | int | str | None = Field(description="What it was held against, in the same unit.")
     sentence: str = Field(description="The finding for a reviewer.")
     brief: str = Field(description="The finding as the capture helper writes it: short, with value and threshold.")
+    newest: int | None = Field(
+        default=None, description="How many of the newest missions the value is of; null: it is of the whole window."
+    )
     caution: LaneStatus | None = Field(
         default=None,
         description="The lane status that this gate alone asks for; null when it could not be assessed.",

@@ -51,7 +51,8 @@ def judge(metrics: Metrics, settings: CompletionsGate, policy: Thresholds) -> Fi
     if recent >= limit:
         brief = f"overdue missions among the newest {len(newest)} ({recent} >= {limit})"
         which = "all" if recent == overdue else f"{recent:,}"
-        return Finding(WATCH, recent, limit, brief, f"{long}; {which} of them among the newest {len(newest):,}.")
+        sentence = f"{long}; {which} of them among the newest {len(newest):,}."
+        return Finding(WATCH, recent, limit, brief, sentence, newest=len(newest))
     return Finding(WATCH, overdue, whole, f"overdue missions ({overdue} >= {whole})", f"{long}.")
 
 

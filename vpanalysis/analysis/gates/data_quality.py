@@ -291,4 +291,5 @@ GATE = Gate(
     judge=judge,
     settings=DataQualityGate,
     behind=behind,
+    limits=lambda settings, policy: "watch from 1",
 )

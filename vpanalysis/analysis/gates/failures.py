@@ -76,7 +76,7 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
     if row >= settings.in_a_row:
         brief = f"failures in a row ({row} >= {settings.in_a_row})"
         sentence = f"{row:,} missions in a row failed or timed out among the newest {len(flags):,} finished; {shares}."
-        return Finding(WATCH, row, settings.in_a_row, brief, sentence, "count")
+        return Finding(WATCH, row, settings.in_a_row, brief, sentence, "count", len(flags))
     if newest >= limit:
         brief = f"failures among the newest {len(flags)} ({newest} >= {limit})"
         sentence = (
@@ -84,7 +84,7 @@ def judge(metrics: Metrics, settings: FailuresGate, policy: Thresholds) -> Findi
             f"{formatting.percent_limit(settings.rate)}, chance explains {limit - 1:,} at most. Over the window, "
             f"{shares}."
         )
-        return Finding(WATCH, newest, limit, brief, sentence, "count")
+        return Finding(WATCH, newest, limit, brief, sentence, "count", len(flags))
     few = f" (by fewer than {settings.least:,})" if share >= settings.share else ""
     relation = "<" if share < settings.share else f"by {failed} of {settings.least}, >="
     brief = f"failed share within target ({share:.3f} {relation} {settings.share:.3f})"

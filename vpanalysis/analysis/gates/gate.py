@@ -51,6 +51,7 @@ class Finding(NamedTuple):
     brief: str
     sentence: str
     unit: Unit | None = None  #: where it is not the gate's
+    newest: int | None = None
 
 
 def not_assessed(threshold: float | str | None, sentence: str) -> Finding:

@@ -42,13 +42,13 @@ def judge(metrics: Metrics, settings: RecentChangeGate, policy: Thresholds) -> F
         brief = f"recent change ({fell_back}/{size} >= {watch:.3f} shown)"
         share = formatting.percent(fell_back / size)
         sentence = f"{fell_back:,} of the newest {size:,} settled missions ({share}) fell back: a recent rate {line}."
-        return Finding(WATCH, fell_back / size, watch, brief, sentence)
+        return Finding(WATCH, fell_back / size, watch, brief, sentence, newest=size)
     if metrics.quality.truncated_events:
         return not_assessed(watch, EVENTS_MISSING)
     stretches = ", ".join(f"{size:,}" for size in sizes[:-1]) + (" or " if sizes[1:] else "") + f"{sizes[-1]:,}"
     brief = f"no recent change ({fell_back}/{size})"
     sentence = f"The newest {stretches} settled missions show no fallback rate {line}."
-    return Finding("HEALTHY", fell_back / size, watch, brief, sentence)
+    return Finding("HEALTHY", fell_back / size, watch, brief, sentence, newest=size)
 
 
 def since(metrics: Metrics, settings: RecentChangeGate) -> datetime | None:

@@ -32,12 +32,12 @@ def judge(metrics: Metrics, settings: RollingFallbackGate, policy: Thresholds) -
     if share > settings.share:
         brief = f"rolling fallback high ({share:.3f} > {settings.share:.3f})"
         sentence = f"{what}, which exceeds the {formatting.percent_limit(settings.share)} revert guardrail."
-        return Finding(WATCH, share, settings.share, brief, sentence)
+        return Finding(WATCH, share, settings.share, brief, sentence, newest=settings.newest)
     if metrics.quality.truncated_events:
         return not_assessed(settings.share, EVENTS_MISSING)
     brief = f"rolling fallback within target ({share:.3f} <= {settings.share:.3f})"
     sentence = f"{what}, within the {formatting.percent_limit(settings.share)} revert guardrail."
-    return Finding("HEALTHY", share, settings.share, brief, sentence)
+    return Finding("HEALTHY", share, settings.share, brief, sentence, newest=settings.newest)
 
 
 def considered(metrics: Metrics) -> pd.DataFrame:

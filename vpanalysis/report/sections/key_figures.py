@@ -1,9 +1,6 @@
 """The key figures: a tile for each number that a reviewer looks for first, and for each gate that decided."""
 
-import re
-
 from vpanalysis import formatting
-from vpanalysis.analysis.verdict import Reason
 from vpanalysis.report.finding import TONES, limits
 from vpanalysis.report.piece import Piece, Tone, columns_of_text
 from vpanalysis.report.sections import events, fallback, latency, session
@@ -13,15 +10,15 @@ from vpanalysis.report.window_report import WindowReport
 
 #: The gates that a fixed tile is about; any other one that decided gets a tile of its own.
 _SHOWN = ("fallback_rate", "latency", "failures", "slow_share", "session")
-#: What the number is on the tiles of the others.
+#: The tiles of the others: the name, where it is not the gate's, and what the number is.
+_NAMES = {"completions": "Overdue missions"}
 _MEASURES = {
-    "rolling_fallback": "of the newest missions fell back",
-    "recent_change": "of the newest settled missions fell back",
-    "completions": "overdue",
+    "rolling_fallback": "of the newest {newest:,} missions fell back",
+    "recent_change": "of the newest {newest:,} settled missions fell back",
+    "completions": "{among}{overdue:,} of all {total}",
     "freshness": "since the lane's last sign of life or mission",
-    "data_quality": "serious faults in the data",
+    "data_quality": "serious {faults} in the data",
 }
-_ONE = _MEASURES | {"data_quality": "serious fault in the data"}
 
 
 def tiles(report: WindowReport) -> Piece:
@@ -35,10 +32,11 @@ def tiles(report: WindowReport) -> Piece:
     lower_bound = any(reason.gate == "fallback_rate" and reason.value is None for reason in report.verdict.reasons)
     unknown = [tile for tile in held if tile.value == formatting.NOT_AVAILABLE or (lower_bound and tile is fixed[0])]
     names = {
-        "Beyond a limit": [tile.name.lower() for tile in held if tile not in unknown],
-        "Unknown": [tile.name.lower() for tile in unknown],
+        "beyond a limit": [tile.name.lower() for tile in held if tile not in unknown],
+        "unknown": [tile.name.lower() for tile in unknown],
     }
-    words = "; ".join(f"{what}: {', '.join(these)}" for what, these in names.items() if these) or "None beyond a limit"
+    words = "; ".join(f"{what}: {', '.join(these)}" for what, these in names.items() if these) or "none beyond a limit"
+    words = words[:1].upper() + words[1:]
     tone: Tone = "critical" if any(tile.tone == "critical" for tile in held) else "watch" if held else "plain"
     rows = [[tile.name, tile.value, tile.detail, tile.limits] for tile in shown]
     return Piece("key_figures", {"tiles": [tile.data() for tile in shown]}, words, tone, columns_of_text(rows))
@@ -48,22 +46,18 @@ def _deciding(report: WindowReport) -> list[Tile]:
     """Tiles for the gates that tripped and have no fixed one."""
     return [
         Tile(
-            name=reason.gate.replace("_", " ").capitalize(),
+            name=_NAMES.get(reason.gate, reason.gate.replace("_", " ").capitalize()),
             value=measured(reason, "value"),
-            detail=_detail(report, reason),
+            detail=_MEASURES.get(reason.gate, "").format(
+                newest=reason.newest,
+                among=f"among the newest {reason.newest:,}, " if reason.newest else "",
+                overdue=report.metrics.account.count("overdue"),
+                total=formatting.known_count(report.metrics.account.total),
+                faults="fault" if reason.value == 1 else "faults",
+            ),
             tone=TONES[reason.caution],
-            limits=limits(report, reason.gate) or f"limit {measured(reason, 'threshold')}",
+            limits=limits(report, reason.gate) or f"watch from {measured(reason, 'threshold')}",
         )
         for reason in report.verdict.reasons
         if reason.caution not in (None, "HEALTHY", "NO_TRAFFIC") and reason.gate not in _SHOWN
     ]
-
-
-def _detail(report: WindowReport, reason: Reason) -> str:
-    """What a deciding gate's value is, with how many missions it is of."""
-    detail, account = (_ONE if reason.value == 1 else _MEASURES).get(reason.gate, ""), report.metrics.account
-    newest = re.search(r"newest [\d,]+", reason.sentence)
-    if reason.gate == "completions":
-        overdue = f"{account.count('overdue'):,} of all {formatting.known_count(account.total)}"
-        return f"{detail} among the {newest[0]}, {overdue}" if newest else f"{detail}: {overdue}"
-    return detail.replace("newest", newest[0]) if newest else detail
