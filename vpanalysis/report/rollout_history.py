@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vpanalysis.analysis.chance import most_by_chance
 from vpanalysis.analysis.decision import Judgement, classify, judge
 from vpanalysis.analysis.gates.rolling_fallback import considered
-from vpanalysis.analysis.chance import most_by_chance
 from vpanalysis.analysis.history import frame_of, row_of, timedelta_of
 from vpanalysis.analysis.intervals import compare_shares
 from vpanalysis.analysis.metrics import summarize
