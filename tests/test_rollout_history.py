@@ -149,7 +149,10 @@ def test_a_session_that_nothing_tells_of_is_no_incident(make_database: Callable[
 
 
 def test_a_slow_decay_and_an_incident_that_goes_on(report: Callable[..., HistoryReport]) -> None:
-    assert report([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 3, 3]).story == "GETTING_WORSE"
+    found = report([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 3, 3])
+    assert found.story == "GETTING_WORSE"
+    banner = vp.tables.history(found).content  # 3 of 40 are 7.5 %: to watch, and so its badge says
+    assert (banner["tone"], banner["status"], banner["status_tone"]) == ("critical", "NEWEST WINDOW WATCH", "watch")
 
 
 def test_an_abrupt_incident_is_no_decay(report: Callable[..., HistoryReport]) -> None:

@@ -9,6 +9,7 @@ from vpanalysis.report.finding import TONES, Finding, incomplete
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.piece import MARKS, Piece, Tone
 from vpanalysis.report.sections import outages
+from vpanalysis.report.sections.banner import banner_piece
 
 #: Lanes that the banner names.
 _NAMED = 5
@@ -32,7 +33,7 @@ def banner(report: FleetReport) -> Piece:
     why += [f"{report.label(lane.key)}: {_main(lane)}" for lane in report.needy if lane.key not in hit]
     why += [f"{lane}: {_ABSENT}." for lane in report.absent]
     more = len(why) - _NAMED
-    window, tone = report.parameters, TONES[report.lane_status]
+    window = report.parameters
     bounds = [window["window_start"] or "beginning", f"to {window['window_end'] or 'open'}"]
     newest = f"newest {window['last_missions'] or 100} missions of each lane"
     ranged = window["window_start"] or window["window_end"]
@@ -40,28 +41,17 @@ def banner(report: FleetReport) -> Piece:
     facts = [
         ("Window, UTC", bounds if ranged else [newest]),
         ("Judged as of", [formatting.time(report.as_of)]),
-        ("Other lanes", [f"{number:,} {what}," for what, number in calm.items()] or ["none"]),
+        ("Other lanes" if why else "Lanes", [f"{number:,} {what}," for what, number in calm.items()] or ["none"]),
         (formatting.count(len(report.files), "source"), [f"{file.name}," for file in report.files]),
         ("Profile, policy", [f"{window['profile']},", window["policy"]]),
     ]
     facts = [(name, [*parts[:-1], parts[-1].rstrip(",")]) for name, parts in facts]
-    badges = ["SAMPLE: no basis for any rollout"] if report.sample else []
-    label = window["window_label"]
-    content = {
-        "page_title": f"{report.headline}: lane overview",
-        "name": f"Lane overview: {label}" if label else "Lane overview",
-        "lane": ", ".join(file.name for file in report.files),
-        "decision": report.headline,
-        "status": report.lane_status.replace("_", " "),
-        "tone": tone,
-        "badges": badges,
-        "why": why[:_NAMED] or [_CALM if set(calm) - {"healthy"} else "Every lane is healthy."],
-        "others": f"Also: {more:,} more" if more > 0 else "",
-        "next": _next(report),
-        "facts": [{"name": name, "parts": parts} for name, parts in facts],
-    }
-    lines = [report.headline, *(f"{badge}." for badge in badges), *why, f"Next: {content['next']}"]
-    return Piece("banner", content, tone=tone, text="\n".join(lines))
+    return banner_piece(
+        "Lane overview", window["window_label"], ", ".join(file.name for file in report.files), report.headline,
+        report.lane_status.replace("_", " "), TONES[report.lane_status], next_step=_next(report), facts=facts,
+        why=why[:_NAMED] or [_CALM if set(calm) - {"healthy"} else "Every lane is healthy."],
+        others=f"Also: {more:,} more" if more > 0 else "", sample=report.sample, first_line=report.headline,
+    )  # fmt: skip
 
 
 def reasons(report: FleetReport) -> Piece:

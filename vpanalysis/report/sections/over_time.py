@@ -11,6 +11,7 @@ from vpanalysis.report.finding import TONES, Finding
 from vpanalysis.report.history_report import GUARDRAIL, STEPS, HistoryReport
 from vpanalysis.report.piece import MARKS, Piece, Tone
 from vpanalysis.report.sections import provenance
+from vpanalysis.report.sections.banner import banner_piece
 
 _TONES: dict[str, Tone] = {
     "NO_TRAFFIC": "quiet", "GETTING_WORSE": "critical", "IN_INCIDENT": "critical", "RECURRING": "watch",
@@ -80,10 +81,9 @@ def healthy(windows: int, of: int) -> str:
 
 def banner(report: HistoryReport) -> Piece:
     """Returns the banner: the story in a word, what happened, and what to do next."""
-    windows, tone = report.windows, _TONES[report.story]
+    windows = report.windows
     newest = windows.iloc[-1] if len(windows) else None
     status = "NO TRAFFIC" if newest is None else f"NEWEST WINDOW {newest['lane_status'].replace('_', ' ')}"
-    why, story = gist(report), report.story.replace("_", " ")
     span = [] if newest is None else [_day(windows["window_start"].iloc[0]), f"to {_day(newest['window_end'])}"]
     facts = [
         ("Time, UTC", span or [formatting.NOT_AVAILABLE]),
@@ -95,22 +95,11 @@ def banner(report: HistoryReport) -> Piece:
             [f"{report.source},", f"{report.policy.name} {report.policy.version} ({report.policy.profile})"],
         ),
     ]
-    badges = ["SAMPLE: no basis for any rollout"] if report.sample else []
-    content = {
-        "page_title": f"{story}: history of {report.vp_id}",
-        "name": "Rollout history",
-        "lane": report.vp_id,
-        "decision": story,
-        "status": status,
-        "tone": tone,
-        "badges": badges,
-        "why": why,
-        "others": "",
-        "next": _NEXT[report.story],
-        "facts": [{"name": name, "parts": parts} for name, parts in facts],
-    }
-    text = "\n".join([f"{story} ({status})", *(f"{badge}." for badge in badges), *why, _NEXT[report.story]])
-    return Piece("banner", content, tone=tone, text=text)
+    return banner_piece(
+        "Rollout history", "", report.vp_id, report.story.replace("_", " "), status, _TONES[report.story],
+        why=gist(report), next_step=_NEXT[report.story], facts=facts, sample=report.sample,
+        status_tone=None if newest is None else TONES[newest["lane_status"]],
+    )  # fmt: skip
 
 
 def in_words(report: HistoryReport) -> Piece:

@@ -5,6 +5,7 @@ from vpanalysis.report.finding import TONES, strength, thin
 from vpanalysis.report.piece import MARKS, Piece
 from vpanalysis.report.row import COLUMNS, cells
 from vpanalysis.report.sections import baseline, data_quality, events, fallback, latency, reasons, session
+from vpanalysis.report.sections.banner import banner_piece
 from vpanalysis.report.window_report import WindowReport
 
 _ACTIONS = {"continue": "continue", "hold": "hold", "force_fallback": "force the fallback"}
@@ -32,8 +33,6 @@ def banner(report: WindowReport) -> Piece:
     named = (("Also", others), ("Not assessed", unknown))
     also = " ".join(f"{what}: {', '.join(names)}." for what, names in named if names)
     kind = _NAMES.get(report.notebook, report.notebook.replace("_", " ").capitalize())
-    label, lane = report.parameters["window_label"], verdict.vp_id or "lane unknown"
-    name = f"{kind}: {label}" if label else kind
     limit = formatting.percent_limit(report.policy.fallback_watch)
     judged_by = f"{verdict.policy.name} {verdict.policy.version} ({verdict.policy.profile})"
     facts = [
@@ -47,7 +46,7 @@ def banner(report: WindowReport) -> Piece:
         ("Judged as of", [formatting.time(verdict.generated_at)]),
         ("Source, policy", [f"{metrics.source},", judged_by]),
     ]
-    badges = ["SAMPLE: no basis for any rollout"] if verdict.sample else []
+    badges = []
     if verdict.provisional:
         why_open = "the window is still open" if metrics.is_open else "missions of it are pending"
         badges.append(f"PROVISIONAL: {why_open}")
@@ -56,26 +55,12 @@ def banner(report: WindowReport) -> Piece:
         settled = formatting.count(metrics.account.settled or 0, "settled mission")
         critical = formatting.percent_limit(report.policy.fallback_critical)
         badges.append(f"THIN EVIDENCE: {settled}, too few to rule out a {kind_of} rate of {critical}")
-    content = {
-        "page_title": f"{verdict.decision}: {name}, {lane}",
-        "name": name,
-        "lane": lane,
-        "decision": verdict.decision,
-        "status": verdict.lane_status.replace("_", " "),
-        "tone": TONES[verdict.lane_status],
-        "badges": badges,
-        "why": shown,
-        "others": also,
-        "next": verdict.next_step,
-        "facts": [{"name": name, "parts": [part for part in parts if part]} for name, parts in facts],
-    }
-    lines = [
-        f"{verdict.decision} ({verdict.lane_status}, {verdict.action})",
-        *(f"{badge}." for badge in badges),
-        f"Why: {' '.join(shown)} {also}".rstrip(),
-        f"Next: {verdict.next_step}",
-    ]
-    return Piece("banner", content, tone=TONES[verdict.lane_status], text="\n".join(lines))
+    return banner_piece(
+        kind, report.parameters["window_label"], verdict.vp_id or "lane unknown", verdict.decision,
+        verdict.lane_status.replace("_", " "), TONES[verdict.lane_status], why=shown, next_step=verdict.next_step,
+        facts=facts, others=also, badges=badges, sample=verdict.sample,
+        first_line=f"{verdict.decision} ({verdict.lane_status}, {verdict.action})",
+    )  # fmt: skip
 
 
 def _bounds(report: WindowReport) -> list[str]:
