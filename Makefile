@@ -18,11 +18,11 @@ report: setup
 	$(BIN)/vpanalysis report --source sample
 
 test: lint docs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not thorough" --nbval --nbval-current-env tests notebooks
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not thorough" --nbval --nbval-current-env tests notebooks
 
 # Of products, such as windows and notebooks, also the combinations that differ in numbers only.
 thorough: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m thorough
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m thorough
 
 quick: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow and not thorough"

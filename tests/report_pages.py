@@ -176,11 +176,9 @@ def telling(windows: Iterable[str]) -> list[ParameterSet]:
 
 
 def of_profiles(windows: Iterable[str]) -> list[ParameterSet]:
-    """Windows with profiles as parameters: all in a rollout; by the sustained table those that differ in kind."""
-    return [
-        *(_parameter(window, "rollout") for window in windows),
-        *(_parameter(window, "sustained", here=window in TELLING) for window in windows),
-    ]
+    """Windows with both profiles as parameters: those that differ in kind, and the others for `make thorough` only."""
+    profiles = ("rollout", "sustained")
+    return [_parameter(window, profile, here=window in TELLING) for window in windows for profile in profiles]
 
 
 def _parameter(*values: str, here: bool = True) -> ParameterSet:

@@ -25,6 +25,7 @@ every = "8h"
 """
 
 
+@pytest.mark.thorough  # a minute of both processors
 def test_nothing_is_lost_with_a_worker(tmp_path: Path) -> None:
     write_sample(tmp_path / "alpha.db", "healthy")
     (tmp_path / "plan.toml").write_text(PLAN, "utf-8")

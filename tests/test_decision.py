@@ -70,7 +70,7 @@ RATES = st.none() | st.sampled_from([0.0, 0.049999, 0.05, 0.1, 0.2, 1.0, math.na
 SECONDS = st.none() | st.sampled_from([0.0, 44.9, 45.0, 89.9, 90.0, math.nan, math.inf]) | st.floats(0, 500)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 8), RATES, SECONDS, st.integers(0, 6), st.sampled_from(PROFILES))
 def test_capture_is_the_rule_table_to_the_letter(n: int, rate: Any, p95: Any, least: int, profile: Any) -> None:
     verdict = classify(mapping(n, rate, p95), Policy.load("capture", profile, min_missions=least))
@@ -144,7 +144,7 @@ SNAPSHOTS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(windows() | SNAPSHOTS.map(metrics_from_snapshot), st.sampled_from(PROFILES), st.sampled_from([0, 1, 5, 25]))
 def test_playbook_is_never_less_cautious_than_capture(metrics: Metrics, profile: Any, least: int) -> None:
     base = judge(metrics, Policy.load("capture", profile, min_missions=least))

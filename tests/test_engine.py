@@ -14,7 +14,6 @@ import matplotlib
 import nbformat
 import papermill
 import pytest
-from conftest import some_of
 from nbclient.exceptions import CellTimeoutError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -27,9 +26,8 @@ from vpanalysis.report.packaged import find_notebook, needs_no_kernel
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-#: The main notebook where much is shown; for `make thorough` the others, and it where little is.
-SHOWN = some_of([("rollout_window", name) for name in ("failing", "no-traffic")], 2)
-SHOWN += [pytest.param(name, "failing", marks=pytest.mark.thorough) for name in NOTEBOOKS if name != "rollout_window"]
+#: Every notebook where much is shown, and the main one where little is.
+SHOWN = [*((name, "failing") for name in NOTEBOOKS), ("rollout_window", "no-traffic")]
 GOES_ON = "raises-exception"  # the tag of a cell whose error does not end the run
 WHO = "type(get_ipython().kernel).__name__"
 
@@ -123,6 +121,7 @@ def text_of(notebook: NotebookNode) -> list[str]:
 # --- as with a kernel
 
 
+@pytest.mark.thorough  # the main one is compared below, as a page
 @pytest.mark.parametrize(("name", "scenario"), SHOWN)
 def test_a_packaged_notebook_is_executed_cell_for_cell_as_by_a_kernel(name: str, scenario: str, tmp_path: Path) -> None:
     parameters = {"source": f"sample:{scenario}", "window_label": scenario}

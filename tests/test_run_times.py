@@ -122,7 +122,7 @@ def test_proven_fast_needs_59_fast_missions(fast, proven):
     assert share.upper_bound == pytest.approx(exact.high)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(
         st.tuples(

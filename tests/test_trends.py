@@ -39,7 +39,7 @@ def lane(n, *, fallbacks=0, run=10.0, wait=2.0, slow=0, spread=0.3, seed=1, queu
 # -- the rolling share -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.booleans(), max_size=30), st.integers(1, 25))
 def test_rolling_share_equals_a_plain_loop(fell_back, size):
     rows = [mission(-5000 + i, fallback=fallback) for i, fallback in enumerate(fell_back)]
