@@ -20,16 +20,16 @@ report: setup
 test: lint docs
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not thorough" --nbval --nbval-current-env tests notebooks
 
-# Of products, such as windows and notebooks, also the combinations that differ in numbers only.
+# The cases beyond those of make test: every scenario's page, each notebook against a kernel, a cluster's killed worker.
 thorough: setup
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m thorough
 
 quick: setup
-	$(BIN)/python -m pytest -n 2 -m "not slow and not thorough"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not long and not thorough"
 
 # What tests reach without starting a process of their own.
 coverage: setup
-	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 -m "not slow and not thorough" --cov --cov-report=term:skip-covered
 
 # The lowest versions that pyproject.toml names of what the package needs, and the newest that there are of everything.
 lowest:

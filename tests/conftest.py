@@ -46,13 +46,21 @@ SLOW = (
     "test_notebook", "test_ops_token", "test_outlook", "test_plots", "test_score", "test_sections", "test_secrets",
     "test_serve", "test_serve_reuse", "test_source", "test_sqlite_file", "test_window_report",
 )  # fmt: skip
+#: Modules whose tests read and judge windows by the dozen.
+LONG = (
+    "test_account", "test_candidates", "test_capture", "test_chance", "test_decision", "test_docs",
+    "test_evidence_command", "test_evidence_strength", "test_extract", "test_front_door", "test_gateway",
+    "test_metrics", "test_project", "test_reasons", "test_recovery_checklist", "test_replay", "test_rollout_history",
+    "test_run_times", "test_sample", "test_schemas", "test_snapshot_command", "test_snapshot_source", "test_trends",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in SLOW)  # so that no worker waits at the end for a long file
     for item in items:
-        if item.path.stem in SLOW:
-            item.add_marker(pytest.mark.slow)
+        for mark, modules in (("slow", SLOW), ("long", LONG)):
+            if item.path.stem in modules:
+                item.add_marker(mark)
 
 
 def pytest_configure(config: pytest.Config) -> None:
