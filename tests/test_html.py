@@ -115,6 +115,16 @@ def test_headings_state_the_finding(elevated: str) -> None:
     assert len(re.findall("<h1>", elevated)) == 1
 
 
+def test_a_long_name_in_a_table_breaks_between_its_parts() -> None:
+    table = blocks.table(
+        "Lanes", [("Lane", "wide"), "Status"], [("vp.coder_a.b: 3.5 s", "x_y"), (blocks.linked("a_b", "#c"), "")]
+    )
+    shown = blocks.piece(table).html()
+    assert ">vp.<wbr>coder_<wbr>a.<wbr>b: 3.5\u00a0s</th>" in shown
+    assert ">x_y</td>" in shown
+    assert '<a href="#c">a_<wbr>b</a>' in shown
+
+
 def test_verdict_and_reason_come_first(elevated: str) -> None:
     banner = elevated.index('class="banner watch"')
     assert banner < elevated.index('class="tiles"') < elevated.index('id="row-text"')

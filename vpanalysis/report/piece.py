@@ -1,5 +1,6 @@
 """Pieces: what a notebook's cells show besides figures. Data, which templates turn into markup."""
 
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def shown(value: Any) -> Any:
 @cache
 def environment() -> jinja2.Environment:
     """Returns the templates of this package, every value escaped."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("vpanalysis.report", "template"),
         autoescape=True,
         trim_blocks=True,
@@ -83,6 +84,8 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         finalize=shown,
     )
+    made.filters["parts"] = re.compile(r"(?<=[._/:])(?=[^\s/.\d])").split
+    return made
 
 
 def columns_of_text(rows: list[list[str]], width: int = 100) -> str:
