@@ -204,6 +204,7 @@ def test_a_negative_rate_or_p95_in_metrics_is_unknown_too() -> None:
     )
     assert judged("fallback_rate", broken).brief == "fallback rate unknown"
     assert judged("latency", broken).brief == "p95 latency unknown"
+    assert judged("latency", broken).threshold == 90.0  # in a rollout 45 s are no line
     zero = replace(
         metrics,
         fallback=replace(metrics.fallback, rate=0.0),

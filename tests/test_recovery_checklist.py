@@ -63,7 +63,8 @@ def test_steps_hold_this_windows_facts():
         "vpanalysis snapshot --source vp_state.db --vp-id vp.coder.primary --mission-limit 20 "
         "--as-of 2026-02-16T12:00:00+00:00 --event-limit 500 > snapshot.json"
     )
-    assert "socket # refused (password=[secret] (fallback, 1×); boom (failure, 2×)" in errors.text
+    assert "Most frequent first: boom (failure, 2×); socket # refused (password=[secret] (fallback, 1×)." in errors.text
+    assert errors.title == "Inspect the fallback and failure errors"
     assert errors.command == (
         'jq \'.recent_events[] | select(.event_type == "vp.mission.fallback" or .event_type == "vp.mission.failed")'
         " | .payload' snapshot.json"
@@ -106,6 +107,7 @@ def test_thresholds_are_the_policys():
 def test_watch_does_not_ask_to_force_yet():
     force = steps_of(lane(20, fallbacks=2))[2]
     assert not force.now
+    assert force.command is None  # lest somebody copies it
     assert force.text.startswith("Not needed yet: the fallback rate is 10.0 %. Force it at 20 % or more")
 
 

@@ -17,6 +17,7 @@ from vpanalysis.analysis.verdict import Verdict
 from vpanalysis.data.schema import FAILED, FALLBACK, MAX_MISSION_LIMIT, ORPHANED_STATUSES
 
 FORCE_VARIABLE = "UA_CODER_VP_FORCE_FALLBACK"
+_NO_ERROR = "Look at the session and at hanging missions"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def recovery_checklist(
     lane = f"--source {name} --vp-id {shlex.quote(metrics.vp_id)}"
     errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
     forced = verdict.action == "force_fallback"
+    title, text = _errors(metrics)
     return (
         Step(
             1,
@@ -90,15 +92,16 @@ def recovery_checklist(
         ),
         Step(
             2,
-            *_errors(metrics),
-            f"jq '.recent_events[] | {errors}' snapshot.json",
+            title,
+            text,
+            None if title == _NO_ERROR else f"jq '.recent_events[] | {errors}' snapshot.json",
             True,
         ),
         Step(
             3,
             "Force the fallback while its rate is high",
             _forcing(verdict, policy),
-            f"export {FORCE_VARIABLE}=1",
+            f"export {FORCE_VARIABLE}=1" if forced else None,
             forced,
         ),
         Step(
@@ -145,11 +148,11 @@ def _errors(metrics: Metrics) -> tuple[str, str]:
         return read, "The snapshot lacks events of these missions."
     if not found:
         left = "No fallback and no failure left a payload in this window"
-        return "Look at the session and at hanging missions", f"{left}, so there is no error to inspect."
-    fallbacks_first = sorted(found, key=lambda each: each.kind != "fallback")
-    top = "; ".join(f"{each.signature} ({each.kind}, {each.count:,}×)" for each in fallbacks_first[:3])
+        return _NO_ERROR, f"{left}, so there is no error to inspect."
+    frequent = sorted(found, key=lambda each: -each.count)
+    top = "; ".join(f"{each.signature} ({each.kind}, {each.count:,}×)" for each in frequent[:3])
     more = f"; {len(found) - 3:,} more" if len(found) > 3 else ""
-    kinds = " and ".join(dict.fromkeys(each.kind for each in fallbacks_first))
+    kinds = " and ".join(sorted({each.kind for each in found}, reverse=True))
     return f"Inspect the {kinds} errors", f"Most frequent first: {top}{more}."
 
 
@@ -163,6 +166,8 @@ def _forcing(verdict: Verdict, policy: Policy) -> str:
         )
     if verdict.lane_status == "NO_TRAFFIC":
         return "Not needed: the lane has too few missions to be a risk."
+    if any(reason.gate == "fallback_rate" and reason.value is None for reason in verdict.reasons):
+        rate = "unknown"
     return f"Not needed yet: the fallback rate is {rate}. Force it at {critical} or more, or when the errors get worse."
 
 

@@ -52,8 +52,10 @@ def judge(metrics: Metrics, settings: LatencyGate | None, policy: Thresholds) ->
     """Judges p95 by the table, and where that lets it through, whether it is critical by more than a single mission."""
     row, limit = table(metrics, policy), policy.p95_critical_seconds
     value = metrics.latency_seconds.p95_seconds
-    if settings is None or row.caution != "HEALTHY" or policy.profile == "sustained" or value is None:
+    if settings is None or policy.profile == "sustained":
         return row
+    if row.caution != "HEALTHY" or value is None:
+        return row._replace(threshold=limit)
     if value < limit:
         brief = f"p95 latency within target ({value:.3f}s < {limit:.3f}s)"
         sentence = f"{_subject(value)}, below the watch line of {formatting.seconds_limit(limit)}."

@@ -48,7 +48,10 @@ def finding(report: WindowReport) -> Finding:
     if not completed:
         words += ", none completed"
     elif profile.as_expected is not None and not incomplete(report):
-        words += f"; {profile.as_expected:,} of the {completed:,} completed went as expected"
+        which = f"{profile.as_expected:,} of the {completed:,}"
+        if profile.as_expected == completed:
+            which = "the one" if completed == 1 else f"all {completed:,}"
+        words += f"; {which} completed went as expected"
     lost = ["data_quality"] if account.count("unaccounted") else []
     return Finding(words, gate_tone(report, "failures", "completions", *lost))
 

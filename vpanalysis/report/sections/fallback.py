@@ -107,13 +107,15 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     missions = report.metrics.missions
     if rolling.empty:
         return drawing.nothing(ax, "No mission whose fallback could be drawn over time")
+    if evidence.signal == "not recorded" and not share.missions_with_fallback:
+        return drawing.nothing(ax, "This lane does not report fallbacks, so there is no share to draw")
     full = rolling[rolling["missions"] >= _ROLLING]
     over, whole = (f"newest {_ROLLING} missions", full) if len(full) else ("missions so far", rolling)
     peak, last = float(whole["rate"].max()), float(whole["rate"].iloc[-1])
     moved = f"peaked at {formatting.percent(peak)} and ends at" if peak > last else "is at its highest at the end,"
     moved = "is always" if peak == float(whole["rate"].min()) else moved
     title = f"The fallback share of the {over} {moved} {formatting.percent(last)}"
-    drawing.titled(ax, title if not incomplete(report) else f"Events are missing; as far as they show: {title}")
+    drawing.titled(ax, title if not incomplete(report) else f"Events are missing; as far as they show, t{title[1:]}")
     top = max(policy.fallback_critical * 1.3, float(whole["rate"].max()) * 1.12, evidence.upper_bound or 0)
     top = min(top, 1.05)
     early = rolling.head(_ROLLING if len(full) else 0)

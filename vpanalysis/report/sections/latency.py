@@ -42,7 +42,10 @@ def _unfinished(report: WindowReport) -> str:
     """How many of the slow missions have not finished; ``""`` for none."""
     slower = slowness(report.metrics, report.latency.slow.seconds).fillna(False)
     number = int((slower & (run_times(report.metrics)["state"] == "running")).sum())
-    return f", {number:,} of them still unfinished (their age counts)" if number else ""
+    if number == report.latency.slow.slow == 1:
+        return ", still unfinished (its age counts)"
+    which = "all" if number == report.latency.slow.slow else f"{number:,}"
+    return f", {which} of them still unfinished (their age counts)" if number else ""
 
 
 def _lines(report: WindowReport) -> dict[str, float]:
@@ -94,7 +97,7 @@ def queue_wait_tile(report: WindowReport) -> Tile:
     queue, change = report.metrics.queue_wait_seconds, report.comparison.queue_p95
     if queue is None:
         return Tile("Queue wait p95", formatting.NOT_AVAILABLE, "the source does not tell", "quiet")
-    tone: Tone = "quiet" if queue.p95_seconds is None else "plain"
+    tone: Tone = "quiet" if queue.p95_seconds is None and report.metrics.account.total else "plain"
     if (waiting(report.metrics)["outcome"] == "overdue").any():
         tone = "watch" if gate_tone(report, "completions") == "watch" else "quiet"
     return Tile(
@@ -122,13 +125,17 @@ def _spread(stage: LatencySeconds, none: str, longest: str) -> str:
 def slow_tile(report: WindowReport) -> Tile:
     """Returns the share of missions slower than the critical run time."""
     slow, before = report.latency.slow, report.comparison.slow_before
-    over = seconds_limit(slow.seconds)
+    over, running = seconds_limit(slow.seconds), report.latency.running
+    unknown = slow.share is None or (not slow.slow and not report.metrics.account.count("completed"))
+    detail = f"took over {over}{_unfinished(report) or (f'; {running:,} still running' if running else '')}"
+    if slow.share is None:
+        detail = f"no mission has had {over} to run"
+    elif unknown:
+        detail = "no mission has completed, so how long one takes is unknown"
     return Tile(
         "Slow missions",
-        formatting.NOT_AVAILABLE if slow.share is None else f"{slow.slow:,} of {slow.matured:,}",
-        f"no mission has had {over} to run"
-        if slow.share is None
-        else f"took over {over}{_unfinished(report) or f'; {report.latency.running:,} still running'}",
+        formatting.NOT_AVAILABLE if unknown else f"{slow.slow:,} of {slow.matured:,}",
+        detail,
         gate_tone(report, "slow_share"),
         limits(report, "slow_share"),
         f"{before.slow:,} of {before.matured:,}" if before and before.matured else "",

@@ -6,7 +6,7 @@ import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.report import blocks
-from vpanalysis.report.blocks import Column
+from vpanalysis.report.blocks import Block, Column
 from vpanalysis.report.finding import TONES, Finding
 from vpanalysis.report.history_report import GUARDRAIL, STEPS, HistoryReport
 from vpanalysis.report.piece import MARKS, Piece, Tone
@@ -26,8 +26,8 @@ _NEXT = {
     "GETTING_BETTER": "Keep the cadence.",
     "STEADY": "Keep the cadence.",
 }
-#: Rows of a table before the older ones are left out.
-_SHOWN = 40
+#: Rows of a table before the older ones are folded, and before they are left out.
+_NEWEST, _SHOWN = 8, 40
 #: Missed looks that are told one by one, the newest.
 _MISSED = 5
 
@@ -50,13 +50,12 @@ def gist(report: HistoryReport) -> list[str]:
     thirds = len(live) // 3
     if thirds >= 2 and report.story in ("GETTING_WORSE", "GETTING_BETTER"):
         old, new = live.iloc[:thirds], live.iloc[-thirds:]
-        rates = [formatting.percent(part["fallbacks"].sum() / part["missions"].sum()) for part in (old, new)]
-        failed = [formatting.percent(part["failures"].sum() / part["missions"].sum()) for part in (old, new)]
-        p95 = [formatting.duration(part["p95_seconds"].median()) for part in (old, new)]
-        found.append(
-            f"From the oldest third to the newest, fallbacks went from {rates[0]} to {rates[1]}, failures from "
-            f"{failed[0]} to {failed[1]}, and p95 from {p95[0]} to {p95[1]}."
-        )
+        moved = {
+            name: [formatting.percent(part[counted].sum() / part["missions"].sum()) for part in (old, new)]
+            for name, counted in (("fallbacks", "fallbacks"), ("failures", "failures"))
+        } | {"p95": [formatting.duration(part["p95_seconds"].median()) for part in (old, new)]}
+        changes = [f"{name} from {before} to {after}" for name, (before, after) in moved.items() if before != after]
+        found.append(f"From the oldest third to the newest: {', '.join(changes)}.")
     if report.incidents:
         last = report.incidents[-1]
         again = "over, as far as missions tell," if report.session_unknown else "healthy again"
@@ -116,6 +115,15 @@ def in_words(report: HistoryReport) -> Piece:
     return Piece("text", {}, text="\n".join(lines))
 
 
+def _newest_first(caption: str, columns: list[Column], rows: list[list[Any]], note: str) -> list[Block]:
+    """A table of the newest rows, and folded one of the others."""
+    older = rows[_NEWEST:] if len(rows) > _NEWEST + 2 else []
+    shown = [blocks.table(f"{caption}, newest first", columns, rows[: len(rows) - len(older)], note=note)]
+    if older:
+        shown.append(blocks.folded(f"{len(older):,} older ones", blocks.table(f"{caption}, older", columns, older)))
+    return shown
+
+
 def incidents(report: HistoryReport) -> Piece:
     """Returns the incidents with what began them and the time to recover, newest first."""
     found = report.incidents
@@ -141,7 +149,7 @@ def incidents(report: HistoryReport) -> Piece:
     ended = ("the last one not over", "all recovered") if len(found) > 1 else ("not over", "recovered")
     words = f"{formatting.count(len(found), 'incident')}, {ended[not open_now]}"
     tone: Tone = "critical" if open_now else "watch" if report.story == "RECURRING" else "good"
-    return blocks.piece(blocks.table("Incidents, newest first", columns, rows, note=note), found=Finding(words, tone))
+    return blocks.piece(*_newest_first("Incidents", columns, rows, note), found=Finding(words, tone))
 
 
 def flips(report: HistoryReport) -> Piece:
@@ -229,21 +237,19 @@ def beside_log(report: HistoryReport) -> Piece:
 
 def first_errors(report: HistoryReport) -> Piece:
     """Returns the errors by first appearance, newest first: what is new is what changed."""
-    found = report.signatures
+    seen = report.signatures
     rows = [
         [_day(row["first_seen"]), row["kind"], row["signature"], f"{row['count']:,}"]
-        for row in reversed(found.tail(_SHOWN).to_dict("records"))
+        for row in reversed(seen.tail(_SHOWN).to_dict("records"))
     ]
     columns: list[Column] = [("First window", "time"), ("Kind", "short"), ("Error", "wide"), ("Events", "number")]
-    note = f"{len(found) - _SHOWN:,} older ones not shown." if len(found) > _SHOWN else ""
+    note = f"{len(seen) - _SHOWN:,} older ones not shown." if len(seen) > _SHOWN else ""
     if not rows:
         silent = Finding("No fallback and no failure left an error text", "plain")
         return blocks.piece(found=silent, omit=report.story == "NO_TRAFFIC")
-    words = f"{formatting.count(len(found), 'kind')} of error, the newest since {rows[0][0]}"
-    return blocks.piece(
-        blocks.table("Errors by first appearance, newest first", columns, rows, note=note),
-        found=Finding(words, "plain"),
-    )
+    words = f"{formatting.count(len(seen), 'kind')} of error, the newest since {rows[0][0]}"
+    found = Finding(words, "plain")
+    return blocks.piece(*_newest_first("Errors by first appearance", columns, rows, note), found=found)
 
 
 def guardrail(report: HistoryReport) -> Finding:

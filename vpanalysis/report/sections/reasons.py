@@ -48,10 +48,11 @@ def table(report: WindowReport) -> Piece:
     if tripped:
         rows = [_row(reason, reason.caution or "WATCH") for reason in tripped]
         shown.append(blocks.table("What decided, worst first", _COLUMNS, rows))
+    in_banner = verdict.lane_status == "HEALTHY" and evidence.signal == "not recorded"
     sure: list[tuple[Tone, str, str]] = [
         ("plain", name, text)
         for name, text in (
-            ("Fallbacks", evidence.distance),
+            ("Fallbacks", "" if in_banner else evidence.distance),
             ("Failures", evidence.failure.distance),
             ("Margin", evidence.fragility),
         )

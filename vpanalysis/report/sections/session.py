@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from vpanalysis import formatting
 from vpanalysis.report import blocks, drawing, style
 from vpanalysis.report.finding import Finding, gate_tone, limits
-from vpanalysis.report.piece import Piece
+from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.sections.tile import Tile
 from vpanalysis.report.style import BLUE, CRITICAL, DENSE, GRID, MUTED
 from vpanalysis.report.window_report import WindowReport
@@ -19,8 +19,12 @@ _LIFECYCLE = ("created", "available", "resumed", "recovered", "degraded")
 def finding(report: WindowReport) -> Finding:
     """Returns the session's state and how often it degraded."""
     words = report.session.finding.rstrip(".").removeprefix("Session ")
+    return Finding(words[:1].upper() + words[1:], _tone(report))
+
+
+def _tone(report: WindowReport) -> Tone:
     tone = gate_tone(report, "session")
-    return Finding(words[:1].upper() + words[1:], "quiet" if tone == "good" and report.session.stale else tone)
+    return "quiet" if tone == "good" and report.session.stale else tone
 
 
 def table(report: WindowReport) -> Piece:
@@ -48,8 +52,9 @@ def tile(report: WindowReport) -> Tile:
     degraded = metrics.degraded_events
     number = "no" if degraded == 0 else "unknown" if degraded is None else f"{degraded:,}"
     detail = f"{number} degraded event{'' if degraded == 1 else 's'} in the window"
+    detail += "; its heartbeat is stale" if report.session.stale else ""
     short = status if len(status) <= 14 else status[:13] + "…"
-    return Tile("Session", short, detail, gate_tone(report, "session"), limits(report, "session"))
+    return Tile("Session", short, detail, _tone(report), limits(report, "session"))
 
 
 def session_lifecycle(report: WindowReport, ax: Axes | None = None) -> Axes:
