@@ -29,7 +29,7 @@ def simulation() -> ModuleType:
 
 
 def test_trip_rates_are_the_binomials(simulation: ModuleType) -> None:
-    lane, windows = simulation.Lane(fallback=0.05, slow=0, hanging=0), 150
+    lane, windows = simulation.Lane(fallback=0.05, slow=0, hanging=0), 80
     found = simulation.trip_rates(lane, 60, windows, np.random.default_rng(1))
     for gate, exact in (
         ("fallback_rate", binom.sf(2, 60, 0.05)),  # 3 of 60 are 5 %
