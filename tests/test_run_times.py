@@ -153,7 +153,7 @@ def test_bound_on_matured_missions_holds_where_completed_ones_deceive():
     sigma = 1.0
     mean = np.log(T) - 1.6448536269514722 * sigma  # 5 % above T
     by_matured = by_completed = 0
-    for _ in range(150):
+    for _ in range(80):
         ago = rng.uniform(0, 240, size=120)
         runs = rng.lognormal(mean, sigma, size=120)
         done = runs <= ago
@@ -164,8 +164,8 @@ def test_bound_on_matured_missions_holds_where_completed_ones_deceive():
         by_matured += matured_slow(metrics_of(rows), T).proven_fast
         slow, n = int((runs[done] > T).sum()), int(done.sum())
         by_completed += binomtest(slow, n, alternative="less").proportion_ci(0.95, method="exact").high < 0.05
-    assert by_matured / 150 <= 0.05
-    assert by_completed / 150 > 0.10
+    assert by_matured / 80 <= 0.05
+    assert by_completed / 80 > 0.10
     assert by_completed > 2 * by_matured
 
 

@@ -315,6 +315,7 @@ def test_window_whose_times_are_all_missing_shows_no_rise():
     assert found.conclusion == "not_enough_data"
 
 
+@pytest.mark.thorough  # fifty pairs
 def test_two_healthy_windows_seldom_differ():
     """Four quantiles and two shares are looked at; together they alarm in under 5 % of pairs."""
     alarms = 0
