@@ -599,6 +599,89 @@ def silent_for_three_days_under_a_heartbeat_of_the_future(lane: Lane) -> None:
     lane.missions(every(600, 200, newest=3 * DAY))
 
 
+@lane(BAD)
+def completed_by_their_rows_alone(lane: Lane) -> None:
+    lane.session()
+    lane.missions(every(600, 200), events=("dispatched",))
+
+
+@lane(BAD)
+def completed_events_older_than_their_missions(lane: Lane) -> None:
+    lane.session()
+    for age in every(600, 200):
+        lane.event(lane.mission(age, events=("dispatched",)), "completed", age + DAY)
+
+
+@lane(BAD)
+def completed_before_they_were_created(lane: Lane) -> None:
+    lane.session()
+    for number, age in enumerate(every(600, 200)):
+        lane.mission(age, started_at=None, completed_at=at(age + 60)) if number % 8 == 0 else lane.mission(age)
+
+
+@lane(BAD, "fallback failure")
+def run_times_of_a_twentieth_alone(lane: Lane) -> None:
+    lane.session()
+    for number, age in enumerate(every(600, 500)):
+        lane.mission(age, started_at=None) if number % 20 else lane.mission(age)
+
+
+@lane(BAD)
+def events_without_a_type(lane: Lane) -> None:
+    lane.session()
+    for number, age in enumerate(every(600, 200)):
+        name = lane.mission(age, events=("dispatched", "progress", "completed"))
+        untyped = f"UPDATE vp_events SET event_type = ? WHERE mission_id = '{name}' AND event_type LIKE '%progress'"
+        lane.connection.execute(untyped, (None if number % 2 else "",))
+
+
+@lane(BAD)
+def fallbacks_by_names_that_only_look_right(lane: Lane) -> None:
+    lane.session()
+    for number, age in enumerate(every(600, 200)):
+        names = ("fall\xadback", "\uff46allback", "progress", "fallback\u200b")
+        lane.event(lane.mission(age), names[number % 4], age - 3)
+
+
+@lane(BAD)
+def lost_leases_by_other_names(lane: Lane) -> None:
+    lane.session()
+    lane.missions(every(600, 200))
+    for number in range(9):
+        lane.session_event("VP.Session.Degraded ", HOUR * (number + 1))
+
+
+@lane(BAD)
+def lost_leases_among_the_missions_events(lane: Lane) -> None:
+    lane.session()
+    lane.missions(every(600, 200))
+    for number in range(9):
+        lane.event(None, "progress", HOUR * (number + 1))
+    lane.connection.execute("UPDATE vp_events SET event_type = 'vp.session.degraded' WHERE mission_id IS NULL")
+
+
+@lane(BAD, ALL, schema=SCHEMA.replace("vp_id TEXT PRIMARY KEY", "vp_id TEXT"))
+def session_of_two_rows_the_newer_degraded(lane: Lane) -> None:
+    lane.session("idle", age=5 * HOUR)
+    lane.session("degraded")
+    lane.missions(every(600, 200))
+
+
+@lane(BAD)
+def failures_whose_missions_name_another_lane_or_none(lane: Lane) -> None:
+    lane.session()
+    for number, age in enumerate(every(600, 200)):
+        lane.mission(age)
+        lane.mission(age - 1, "failed", vp_id=(LANE.upper(), f"{LANE} ", "", None)[number % 4])
+
+
+@lane(BAD, ALL)
+def newest_three_failed_and_their_ends_are_of_years_ago(lane: Lane) -> None:
+    lane.session()
+    lane.missions(every(600, 200, newest=2 * HOUR))
+    lane.missions((3000, 2000, 1000), "failed", completed_at=at(900 * DAY))
+
+
 # Healthy lanes -------------------------------------------------------------------------------------------------------
 
 

@@ -127,7 +127,7 @@ def test_names_from_the_database_are_short_and_masked():
 def test_what_the_reading_notices_in_a_database(fresh_database):
     fresh_database.session()
     for i in range(4):
-        fresh_database.mission(f"m{i}", NOON + timedelta(minutes=i), events=["vp.mission.dispatched"])
+        fresh_database.mission(f"m{i}", NOON + timedelta(minutes=i), events=["vp.mission.completed"])
     fresh_database.mission("odd", NOON, status="exploded", wait=-5.0)
     fresh_database.mission("timeless", "yesterday")
     fresh_database.event("nobody", "vp.mission.fallback", NOON)

@@ -270,7 +270,7 @@ def test_a_snapshots_claimed_missions_are_those_with_a_started_event() -> None:
             "fallback": {"missions_considered": 100, "missions_with_fallback": 0, "rate": 0.0},
             "latency_seconds": {},
             "mission_counts": {"completed": 100},
-            "event_counts": {"vp.mission.started": started, "vp.mission.dispatched": 100},
+            "event_counts": {"vp.mission.started": started, "vp.mission.completed": 100},
             "events_complete": True,
         }
         return weigh(metrics_from_snapshot(content), POLICY)

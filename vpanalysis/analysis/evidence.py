@@ -18,6 +18,7 @@ from vpanalysis.analysis.chance import (
     smallest,
 )
 from vpanalysis.analysis.gates.data_quality import contradiction, judge_quality
+from vpanalysis.analysis.gates.latency import run_times_missing
 from vpanalysis.analysis.metrics import Metrics, leaving
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.run_times import SLOW_LIMIT, durations, matured_slow, p95_sentence, slowness
@@ -192,6 +193,8 @@ def _slow(metrics: Metrics, policy: Policy, basis: Basis) -> Claim:
     found = claim(slow.slow, slow.matured, SLOW_LIMIT, basis, "share of slow missions", moving)
     if found.strength == "supports" and not metrics.account.count("completed"):
         return _weaker(found, "No mission has completed, so how long one takes is unknown.")
+    if found.strength == "supports" and (missing := run_times_missing(metrics)):
+        return _weaker(found, f"{missing}: how long they took is unknown.")
     return found
 
 

@@ -35,7 +35,8 @@ def noticed(reading: Reading, now: datetime, beyond: int) -> list[DataQuality]:
           strangers AS (SELECT w, count(*) AS n FROM mission_events WHERE vp_id <> '' GROUP BY w),
           rows AS (SELECT w, count(*) FILTER (coalesce(mission_id, '') = '') AS without_id,
               count(*) - without_id - count(DISTINCT nullif(mission_id, '')) AS duplicates,
-              count(*) FILTER (started_at < created_at OR completed_at < started_at) AS backwards,
+              count(*) FILTER (started_at < created_at OR completed_at < greatest(created_at, started_at))
+                AS backwards,
               count(*) FILTER (greatest(started_at, completed_at) > {moment(limit)}) AS ahead
             FROM chosen GROUP BY w)
         SELECT coalesce(without_id, 0) AS without_id, coalesce(duplicates, 0) AS duplicates,
@@ -88,7 +89,7 @@ def noticed(reading: Reading, now: datetime, beyond: int) -> list[DataQuality]:
 
 
 def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
-    """Creates ``missionless``: the lane's events within ``dates`` whose mission does not exist or that name none.
+    """Creates ``missionless``: the lane's events within ``dates`` that name no mission, or none that the lane has.
 
     Where the events that were read are many of the database's, each mission that any event names is looked up once.
     """
@@ -97,19 +98,23 @@ def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
         "SELECT (SELECT count(*) FROM event_rows) + (SELECT coalesce(sum(len(letters)), 0) FROM plain_missions) AS read"
     )
     exists = "EXISTS (SELECT 1 FROM vp_missions m WHERE m.mission_id = {id})"
-    strays = f"mission_id IS NULL OR mission_id = '' OR NOT {exists.format(id='vp_events.mission_id')}"
+    own = exists.replace("WHERE", f"WHERE m.{lane} AND m.mission_id <> '' AND").format(id="vp_events.mission_id")
+    strays = f"NOT {own}"
     if 8 * found["read"] > last:
-        ids = f"SELECT id FROM (SELECT DISTINCT mission_id AS id FROM vp_events) WHERE NOT {exists.format(id='id')}"
+        gone = f"SELECT id FROM (SELECT DISTINCT mission_id AS id FROM vp_events) WHERE NOT {exists.format(id='id')}"
+        other_lanes = " OR ".join([lane.replace("=", "<", 1), lane.replace("=", ">", 1), "vp_id IS NULL"])
         strays = (
             "rowid IN (SELECT rowid FROM vp_events WHERE mission_id IS NULL UNION ALL "
-            f"SELECT rowid FROM vp_events WHERE mission_id = '' OR mission_id IN ({ids}))"
+            f"SELECT rowid FROM vp_events WHERE mission_id = '' OR mission_id IN ({gone}) UNION ALL "
+            f"SELECT rowid FROM vp_events WHERE mission_id IN (SELECT mission_id FROM vp_missions WHERE {other_lanes}) "
+            f"AND +rowid IN (SELECT rowid FROM vp_events WHERE {lane})) AND {strays}"
         )
         lane = f"coalesce({lane}, NULL)"  # SQLite is to start from these few, not from the lane's events
     reading.fetch(
         "missionless",
         "vp_events",
         ["event_type", "mission_id", "created_at"],
-        f"{lane} AND {dates} AND ({strays})",
+        f"{lane} AND {dates} AND {strays}",
         times=["created_at"],
         count=False,
     )

@@ -354,7 +354,8 @@ def open_reading(
 def session_row(reading: Reading, lane: str) -> dict[str, Any] | None:
     """Returns the lane's ``vp_sessions`` row, unknown columns included; numbers stay numbers."""
     columns = reading.columns["vp_sessions"]
-    reading.copy_sessions("session_rows", f"WHERE {lane} LIMIT 1")
+    newest = " ORDER BY updated_at DESC" if "updated_at" in columns else ""  # a copy without its key may have several
+    reading.copy_sessions("session_rows", f"WHERE {lane}{newest} LIMIT 1")
     numbers = {"integer": int, "real": float}
     for row in reading.rows("FROM session_rows"):
         typed = {column: (row[column], numbers.get(row[f"type of {column}"])) for column in columns}

@@ -1,5 +1,7 @@
 """Gate ``data_quality``: what is wrong with the data, in sentences, and whether it forbids a verdict."""
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +16,30 @@ from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, 
 from vpanalysis.analysis.masking import shown
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import WATCH
-from vpanalysis.data.schema import BEYOND_SECONDS, COMPLETED, FAILED, FALLBACK, MISSION_STATUSES
+from vpanalysis.data.schema import (
+    BEYOND_SECONDS,
+    COMPLETED,
+    FAILED,
+    FALLBACK,
+    MISSION_STATUSES,
+    SESSION_DEGRADED,
+    UNKNOWN,
+)
 
 #: How far a stated rate may be from its counts: it may have been rounded to three digits.
 _ROUNDED = 0.0006
+_SIGNALS = (FALLBACK, FAILED, SESSION_DEGRADED)
 
 
 class DataQualityGate(Settings):
     """Data quality: what is wrong with the data forbids a healthy verdict.
 
     Attributes:
-        unaccounted: Share of missions nobody can account for over which the gate trips, when there are two or more.
+        unaccounted: Share of missions nobody can account for over which the gate trips, when there are two or more;
+            the same of those that completed without a completed event.
         backwards: Share of missions with clocks that run backwards over which the gate trips.
-        without_mission: Share of fallback and failure events without a mission over which the gate trips.
+        without_mission: Share of fallback and failure events without a mission over which the gate trips; the same of
+            events without a type.
     """
 
     unaccounted: float = Field(default=0.05, ge=0, lt=1)
@@ -66,6 +79,8 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
     lost_signals = found.orphan_signals > limits.without_mission * signals
     misplaced = _misplaced_signals(metrics)
     undated = found.missions_without_created_at
+    endless, completed = _without_event(metrics), account.count("completed")
+    untyped, events = (metrics.event_counts or {}).get(UNKNOWN, 0), sum((metrics.event_counts or {}).values())
     contradicting = contradiction(metrics)
     backwards = f"Clocks run backwards in {formatting.share(found.backwards_clocks, missions, 'mission')}"
     too_many = missions > 0 and found.backwards_clocks > limits.backwards * missions
@@ -111,17 +126,30 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             veto=unaccounted >= 2 and unaccounted > limits.unaccounted * missions,
         ),
         _note(
+            "missing_ends",
+            endless,
+            f"{formatting.share(endless, completed, 'completed mission')} lack the event that says so: events are "
+            "missing, and fallbacks may be among them.",
+            veto=endless >= 2 and endless > limits.unaccounted * missions,
+        ),
+        _note(
+            "untyped_events",
+            untyped,
+            f"{formatting.share(untyped, events, 'event')} have no type: nobody knows whether they are fallbacks.",
+            veto=untyped > limits.without_mission * events,
+        ),
+        _note(
             "orphan_signals",
             found.orphan_signals,
-            f"{formatting.share(found.orphan_signals, signals, 'fallback or failure event')} have no mission: what is "
-            "missing cannot be judged.",
+            f"{formatting.share(found.orphan_signals, signals, 'fallback or failure event')} have no mission "
+            "in the lane: what is missing cannot be judged.",
             veto=lost_signals,
         ),
         _note(
             "misplaced_signals",
             misplaced,
-            f"{were(misplaced, 'fallback or failure event', 'stands', 'stand')} among the session's events, or under a "
-            "name with blanks or capitals, so that no rate counts them.",
+            f"{were(misplaced, 'fallback, failure or degraded event', 'stands', 'stand')} in the wrong table, or under "
+            "a name that only looks right, so that nothing counts them.",
             veto=misplaced > limits.without_mission * (signals + misplaced),
         ),
         _note(
@@ -172,7 +200,8 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
         _note(
             "orphan_events",
             found.orphan_events,
-            f"{formatting.count(found.orphan_events, 'event')} of the lane belong to no mission and are not counted.",
+            f"{formatting.count(found.orphan_events, 'event')} of the lane belong to no mission of it and are "
+            "not counted.",
         ),
         _note(
             "lane_events",
@@ -189,14 +218,30 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
 
 
 def _misplaced_signals(metrics: Metrics) -> int:
-    """How many fallback and failure events of the window count nowhere, for where they stand or how they are named."""
-    signals = (FALLBACK, FAILED)
-    named = {name: n for name, n in (metrics.event_counts or {}).items() if name not in signals}
+    """How many signals of the window count nowhere, for where they stand or how they are named."""
     events = metrics.session_events
     if metrics.start is not None:
         events = events[events["created_at"].isna() | (events["created_at"] >= metrics.start)]
-    elsewhere = sum(str(name).strip().lower() in signals for name in events["event_type"])
-    return elsewhere + sum(n for name, n in named.items() if name.strip().lower() in signals)
+    of_session, elsewhere = Counter(map(str, events["event_type"])), Counter(metrics.quality.lane_events)
+    elsewhere.update(metrics.event_counts or {})
+    for name in (FALLBACK, FAILED):
+        del elsewhere[name]
+    del of_session[SESSION_DEGRADED]
+    return sum(n for name, n in (of_session + elsewhere).items() if _plain(name) in _SIGNALS)
+
+
+def _plain(name: str) -> str:
+    """A name without what the eye does not see: capitals, blanks, accents, letters of another width."""
+    return re.sub(r"[^\w.]", "", unicodedata.normalize("NFKD", name).casefold(), flags=re.ASCII)
+
+
+def _without_event(metrics: Metrics) -> int:
+    """How many missions completed although no event has said so since their creation, where all events are known."""
+    if metrics.quality.truncated_events is not None:
+        return 0
+    missions = metrics.missions
+    said = missions["ended_event"].notna() & ~(missions["ended_event_at"] < missions["created_at"])
+    return int(((missions["outcome"] == "completed") & missions["events"].notna() & ~said).sum())
 
 
 def _why(metrics: Metrics) -> str:
@@ -241,12 +286,16 @@ def contradiction(metrics: Metrics) -> str:
         return f"{known} {formatting.count(ended, 'mission')} that ended, but only {sum(events.values()):,} events."
     if counts["completed"] > events.get(COMPLETED, 0) and events.get(FAILED, 0) > counts["failed"]:
         return f"{known} {counts['failed']:,} failed missions, but {formatting.count(events[FAILED], 'failed event')}."
+    if counts["completed"] > 1.05 * events.get(COMPLETED, 0) + 1:  # one may be about to be written
+        number = formatting.count(events.get(COMPLETED, 0), "completed event")
+        return f"{known} {formatting.count(counts['completed'], 'completed mission')}, but {number}."
     return ""
 
 
 def runs_backwards(missions: pd.DataFrame) -> "pd.Series[Any]":
-    """Returns which missions started before they were created, or completed before they started."""
-    return (missions["started_at"] < missions["created_at"]) | (missions["completed_at"] < missions["started_at"])
+    """Returns which missions started before they were created, or completed before they were created or started."""
+    begun = missions[["created_at", "started_at"]].max(axis=1)
+    return (missions["started_at"] < missions["created_at"]) | (missions["completed_at"] < begun)
 
 
 def _note(code: str, count: int, sentence: str, veto: bool = False) -> QualityNote:
@@ -283,10 +332,11 @@ def behind(metrics: Metrics, settings: DataQualityGate, policy: Thresholds) -> "
 GATE = Gate(
     name="data_quality",
     unit="count",
-    trips="over 5 % of the missions (and 2 or more) are unaccounted for, or have no readable creation time; ids occur "
-    "twice; events are missing from a snapshot; clocks run backwards in over 10 % of the missions; over 2 % of "
-    "the fallback and failure events have no mission, or as many are misplaced or misnamed; rows are stamped more than "
-    "60 s after the moment of reading; counts contradict the rate; the source ends before the window",
+    trips="over 5 % of the missions (and 2 or more) are unaccounted for, have no readable creation time, or completed "
+    "without a completed event; ids occur twice; events are missing from a snapshot; clocks run backwards in over 10 % "
+    "of the missions; over 2 % of the fallback and failure events have no mission in the lane, or as many are "
+    "misplaced or misnamed; over 2 % of the events have no type; rows are stamped more than 60 s after the moment of "
+    "reading; counts contradict each other; the source ends before the window",
     look="mend the data or read another source: no verdict can rest on these",
     judge=judge,
     settings=DataQualityGate,

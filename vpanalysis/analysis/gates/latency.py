@@ -10,6 +10,9 @@ from vpanalysis.analysis.gates.gate import Finding, Gate, Settings, Thresholds, 
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.analysis.verdict import FORCE, WATCH
 
+#: Over this share of completed missions without a run time, nobody knows the lane's p95.
+_MOST_UNKNOWN = 0.10
+
 
 class LatencyGate(Settings):
     """Latency: p95 at or above ``p95_critical_seconds``, and so many ``missions`` that slow."""
@@ -49,9 +52,15 @@ def table(metrics: Metrics, policy: Thresholds) -> Finding:
 
 
 def judge(metrics: Metrics, settings: LatencyGate | None, policy: Thresholds) -> Finding:
-    """Judges p95 by the table, and where that lets it through, whether it is critical by more than a single mission."""
+    """Judges p95 by the table, and where that lets it through, whether it is critical by more than a single mission.
+
+    Where too many completed missions have no run time, a p95 that the table lets through is unknown.
+    """
     row, limit = table(metrics, policy), policy.p95_critical_seconds
     value = metrics.latency_seconds.p95_seconds
+    if row.caution == "HEALTHY" and (missing := run_times_missing(metrics)):
+        sentence = f"The p95 run time is unknown: {missing}."
+        row = Finding(WATCH, None, policy.p95_watch_seconds, "p95 latency unknown", sentence)
     if settings is None or policy.profile == "sustained":
         return row
     if row.caution != "HEALTHY" or value is None:
@@ -71,6 +80,18 @@ def judge(metrics: Metrics, settings: LatencyGate | None, policy: Thresholds) ->
         f"{above}, but only {formatting.count(slow, 'mission')} took that long; the gate needs {settings.missions}."
     )
     return Finding("HEALTHY", value, limit, f"{brief} by {slow} of {settings.missions}", sentence)
+
+
+def run_times_missing(metrics: Metrics) -> str:
+    """Returns how many completed missions have no run time, in words; ``""`` where these are few."""
+    completed = metrics.account.count("completed")
+    if metrics.known.missions:
+        known = int((metrics.missions["outcome"].eq("completed") & metrics.missions["duration_seconds"].notna()).sum())
+    else:
+        known = metrics.latency_seconds.count or completed  # a mapping may have p95 alone
+    unknown = completed - known
+    few = unknown <= _MOST_UNKNOWN * completed
+    return "" if few else f"{formatting.share(unknown, completed, 'completed mission')} have no run time"
 
 
 def _subject(p95: float) -> str:
@@ -102,7 +123,7 @@ GATE = Gate(
     name="latency",
     unit="seconds",
     trips="rollout: p95 is at or above `p95_critical_seconds` by two missions or more; sustained: p95 is at or above "
-    "a threshold, whatever the rate; both: p95 is unknown",
+    "a threshold, whatever the rate; both: p95 is unknown, or over 10 % of the completed missions have no run time",
     look="compare queue wait and fallback rate with the baseline, to tell load from a degrading runtime (§3.2)",
     judge=judge,
     settings=LatencyGate,
