@@ -218,7 +218,7 @@ def test_slow_missions_beside_a_fast_p95_are_in_the_heading() -> None:
     heading = tables.latency(report_on("stalled")).finding
     slow = tile(report_on("stalled"), "Slow missions")  # missions that hang: p95 knows nothing of them
     assert slow["value"] == "7 of 97"
-    unfinished = "took over 90 s, all of them still unfinished (their age counts)"
+    unfinished = "took over 90 s, counting 7 still unfinished"
     assert slow["detail"] == unfinished
     assert heading.endswith(f"below the watch line of 90 s, but 7 of 97 {unfinished}")
     assert "but" not in tables.latency(report_on("critical")).finding
@@ -356,7 +356,9 @@ def test_a_sparkline_goes_through_its_values(values: list[float | None], points:
 def test_a_tile_without_a_number_says_why(window: str) -> None:
     for tile in tables.key_figures(report_on(window)).content["tiles"]:
         assert "n/a" not in tile["detail"]
-        assert tile["value"] != "n/a" or tile["detail"].startswith(("no mission", "the source does not tell"))
+        assert tile["value"] != "n/a" or tile["detail"].startswith(
+            ("no mission", "the source does not say", "unknown, because")
+        )
 
 
 def test_evidence_too_thin_to_rule_out_a_critical_rate_is_marked_in_the_banner_and_the_tile() -> None:
@@ -373,7 +375,7 @@ def test_evidence_too_thin_to_rule_out_a_critical_rate_is_marked_in_the_banner_a
 
 def test_a_queue_that_nobody_can_see_or_that_does_not_move_does_not_look_fine() -> None:
     unknown, stuck = (tile(report_on(name), "Queue wait p95") for name in ("snapshot", "queue-stuck"))
-    assert stuck["limits"] == "a wait is overdue from 60 min"  # the heading names it as beyond a limit
+    assert stuck["limits"] == "overdue after 60 min of waiting"  # the heading names it as beyond a limit
     assert (unknown["value"], unknown["tone"]) == ("n/a", "quiet")
     assert stuck["tone"] == "watch"
     assert stuck["detail"].endswith("; 12 still waiting, up to 8 h 57 min")

@@ -184,7 +184,7 @@ LOG = """| Date (UTC) | Window | Scope | Endpoint snapshot refs | Fallback rate 
     ("moved", "finding", "drawn"),
     [
         ("2026-02-", "3 rows, none comparable with the data", 0),
-        ("2026-02-16", "3 rows, 1 with another status than the data of their day; 1 not comparable", 2),
+        ("2026-02-16", "3 rows, 1 whose status differs from the data of their day; 1 not comparable", 2),
     ],
 )
 def test_rows_of_other_days_are_not_held_against_the_data(
@@ -199,7 +199,7 @@ def test_rows_of_other_days_are_not_held_against_the_data(
 def test_the_logs_rows_stand_beside_the_data(report: Callable[..., HistoryReport]) -> None:
     found = report([0] * DAYS, LOG)
     assert found.log["step"].tolist() == ["shadow", "limited", "default-on"]
-    assert vp.tables.beside_log(found).finding == "3 rows, 2 with another status than the data of their day"
+    assert vp.tables.beside_log(found).finding == "3 rows, 2 whose status differs from the data of their day"
     assert vp.tables.rollout_steps(found).finding.startswith("Furthest step: default-on; 2 looks missed")
     [step] = [mark for mark in vp.plots.decisions_over_windows(found).texts if mark.get_text() == "limited"]
     assert step.get_visible()

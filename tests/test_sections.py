@@ -295,7 +295,7 @@ def test_the_session_is_told_by_its_numbers(make_database: Callable[..., Runtime
     report = rollout_report(source=str(lane.path), as_of="2026-02-16T12:10:00Z")
     rows = cells(tables.session(report), "Session")
     assert rows["Status at the window's end"] == ["degraded"]
-    assert rows["Degradations resumed since the lane began"] == ["1 of 2 (50.0 %)"]
+    assert rows["Degradations followed by a resume, since the lane began"] == ["1 of 2 (50.0 %)"]
     assert rows["Slowest recovery"] == ["2 min"]
     assert tables.session(report).tone == "watch"
 
@@ -365,7 +365,7 @@ def test_a_snapshot_without_all_events_is_not_trusted() -> None:
     assert (shown["value"], shown["tone"], shown["gauge"]) == ("at least 0.0 %", "watch", None)
     assert shown["detail"].endswith("events are missing; 0 of 60 missions seen to fall back")
     assert cells(tables.baseline(report), "This window")["Fallback rate"] == ["n/a", "at least 0.0 %", ""]
-    assert cells(tables.fallback(report), "The true")["True rate, at 95 % at most (at each look alone)"] == ["n/a"]
+    assert cells(tables.fallback(report), "The true")["True rate, upper 95 % bound (for a single look)"] == ["n/a"]
     judged = {reason.gate: reason for reason in (*report.verdict.reasons, *report.verdict.passed)}
     assert (judged["fallback_rate"].caution, judged["fallback_rate"].value) == ("WATCH", None)
     assert {"rolling_fallback", "recent_change"} == {reason.gate for reason in report.verdict.not_assessed}

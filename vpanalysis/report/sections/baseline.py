@@ -123,7 +123,7 @@ def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
         if change is not None and change.interval.low is not None and change.interval.high is not None
     ]
     if not moves:
-        return drawing.nothing(ax, "There is no share of the window before to compare with")
+        return drawing.nothing(ax, "There is no share in the window before to compare with")
     findings = []
     for row, (name, none, change, low, high) in enumerate(moves):
         word = "up" if low > 0 else "down" if high < 0 else "may be chance"
@@ -151,4 +151,4 @@ def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
         )
     )
     ax.set_xlabel("Change in percentage points with its 95 % interval; right of 0 is worse")
-    return "An interval that holds 0 may be chance."
+    return "Where an interval includes 0, the change may be chance."

@@ -37,7 +37,7 @@ def finding(report: WindowReport) -> Finding:
     """Returns what became of the missions, and the most frequent error."""
     account, profile = report.metrics.account, report.event_profile
     if account.counts is None:
-        return Finding("Unknown: the source does not tell what became of the missions", "watch")
+        return Finding("Unknown: the source does not say what became of the missions", "watch")
     if not account.total:
         return Finding("No mission, so no event sequence", "quiet")
     words = f"{account.count('failed'):,} of {formatting.count(account.total, 'mission')} failed or timed out"
@@ -60,7 +60,7 @@ def tile(report: WindowReport) -> Tile:
     """Returns how many missions failed, and what became of the others."""
     account = report.metrics.account
     if account.counts is None:
-        return Tile("Failed or timed out", formatting.NOT_AVAILABLE, "the source does not tell")
+        return Tile("Failed or timed out", formatting.NOT_AVAILABLE, "the source does not say")
     failed, total = account.count("failed"), account.total
     others = ", ".join(f"{number:,} {name}" for name, number in account.counts.items() if number and name != "failed")
     before = report.baseline.account if report.baseline else None
@@ -86,7 +86,7 @@ def table(report: WindowReport) -> Piece:
     if profile.sequences:
         rows = [[sequence, f"{number:,}"] for sequence, number in profile.sequences[:_SEQUENCES]]
         if rest := profile.sequences[_SEQUENCES:]:
-            rows.append([f"{len(rest):,} other sequences", f"{sum(number for _, number in rest):,}"])
+            rows.append([formatting.count(len(rest), "other sequence"), f"{sum(number for _, number in rest):,}"])
         columns = [("Sequence", "wide"), ("Missions", "number")]
         shown.append(blocks.table("Event sequences, progress left out", columns, rows))
     elif counts:
@@ -113,7 +113,7 @@ def signatures(report: WindowReport) -> Piece:
         ]
         for item in report.signatures[:_SIGNATURES]
     ]
-    note = "Ids, paths and numbers but for error codes are replaced by #, [path] and …; secrets are masked."
+    note = "# stands for an id or number, [path] for a path, … for a name; error codes stay, and secrets are masked."
     if (more := len(report.signatures) - _SIGNATURES) > 0:
         note = f"{formatting.count(more, 'rarer signature')} not shown. {note}"
     columns: list[Column] = [

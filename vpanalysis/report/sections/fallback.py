@@ -25,7 +25,7 @@ def finding(report: WindowReport) -> Finding:
     if share.missions_considered == 0:
         return Finding("No mission in the window, so there is no rate", "quiet")
     if share.rate is None:
-        return Finding("Unknown: the source does not tell the rate", "watch")
+        return Finding("Unknown: the source does not give the rate", "watch")
     stands = place(
         share.rate,
         (policy.fallback_watch, percent_limit(policy.fallback_watch)),
@@ -50,12 +50,12 @@ def table(report: WindowReport) -> Piece:
     evidence, policy = report.verdict.evidence, report.policy
     basis = "Clopper–Pearson"
     if evidence.basis == "anytime":  # missions that leave the window take with them what they showed
-        basis = "however often one looks" if report.metrics.window.last_missions is None else "at each look alone"
+        basis = "however often one looks" if report.metrics.window.last_missions is None else "for a single look"
     rows = [
         ["Settled missions that could record a fallback", formatting.share(evidence.against, evidence.missions)],
-        [f"True rate, at 95 % at least ({basis})", formatting.percent(evidence.lower_bound)],
-        [f"True rate, at 95 % at most ({basis})", formatting.percent(evidence.upper_bound)],
-        [f"Evidence that it is below {percent_limit(policy.fallback_watch)}", strength(evidence)],
+        [f"True rate, lower 95 % bound ({basis})", formatting.percent(evidence.lower_bound)],
+        [f"True rate, upper 95 % bound ({basis})", formatting.percent(evidence.upper_bound)],
+        [f"Claim that it is below {percent_limit(policy.fallback_watch)}", strength(evidence)],
     ]
     return blocks.piece(blocks.pairs("The true fallback rate", rows), found=finding(report))
 
@@ -64,14 +64,14 @@ def tile(report: WindowReport) -> Tile:
     """Returns the fallback rate with the bounds of the true one."""
     share, evidence = report.metrics.fallback, report.verdict.evidence
     before, unsure = report.baseline, incomplete(report)
-    detail, tone = "the source does not tell how many", gate_tone(report, "fallback_rate")
+    detail, tone = "the source does not say how many", gate_tone(report, "fallback_rate")
     if share.missions_considered == 0:
         detail = "no mission in the window"
     elif share.missions_with_fallback is not None and share.missions_considered is not None:
         detail = f"{share.missions_with_fallback:,} of {formatting.count(share.missions_considered, 'mission')}"
         settled, against = evidence.missions, evidence.against
         if unsure:
-            detail = f"the source does not tell, for events are missing; {detail} seen to fall back"
+            detail = f"unknown, because events are missing; {detail} seen to fall back"
         elif settled and against is not None and settled < share.missions_considered:
             detail += f", {formatting.percent(against / settled)} of the {settled:,} that could record one"
     if evidence.signal == "not recorded" and tone == "good":

@@ -14,11 +14,11 @@ from vpanalysis.report.sections.banner import banner_piece
 #: Lanes that the banner names.
 _NAMED = 5
 _EXCUSES = {
-    "chance": ("on watch by chance", "but no more than chance shows among so many lanes"),
+    "chance": ("on watch by chance", "but no more than chance would show among so many lanes"),
     "elsewhere": ("dormant", "but dormant here and alive in another source"),
     "not enabled": ("dormant", "but dormant and not enabled"),
 }
-_CALM = "Each verdict says continue, or shows no more than chance does among so many lanes, or is of a dormant source."
+_CALM = "Each verdict says continue, shows no more than chance would among so many lanes, or is of a dormant source."
 _ABSENT = "enabled, but no source has anything of it"
 
 
@@ -118,9 +118,9 @@ def _standing(lane: Lane) -> str:
 
 def _next(report: FleetReport) -> str:
     if report.incidents and report.needy:
-        return "Look for one cause first: what the lanes' errors have in common stands under Outages."
+        return "Look for one cause first: Outages shows what the lanes' errors have in common."
     if len(report.needy) == 1 and not report.absent:
         return report.needy[0].verdict.next_step
     if report.needy or report.absent:
-        return "Take them in this order; what each asks for stands under Reasons."
+        return "Take them in this order; Reasons says what each one asks for."
     return "Nothing now: look again at the playbook's cadence (§7.1)."

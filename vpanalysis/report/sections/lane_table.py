@@ -30,13 +30,13 @@ def side_by_side(report: FleetReport) -> Piece:
     rows = [_row(report, lane) for lane in report.lanes]
     rows += [[lane, blocks.marked("watch", "absent"), *[""] * (len(columns) - 2)] for lane in report.absent]
     note = (
-        "In brackets the bounds of the true fallback rate, each at 95 %, as the lane's own report has them: they rest "
-        "on the settled missions that could record a fallback. Failed: of the finished missions. p95 is of the run "
-        "time. Silent for: since the last sign of life. Trouble: the share of missions that failed or fell back, from "
-        "the oldest eighth of the window to the newest, on a scale from none to all."
+        "In brackets: 95 % bounds of the true fallback rate, from the settled missions that could record a fallback. "
+        "Failed: of the finished missions. p95: of the run time. Silent for: since the last sign of life. Trouble: the "
+        "share of missions that failed or fell back, from the oldest eighth of the window to the newest, on a scale "
+        "from none to all."
     )
     if any(map(incomplete, report.lanes)):
-        note += " At least: the source lacks events, so that more missions may have fallen back."
+        note += " At least: the source lacks events, so more missions may have fallen back."
     table = blocks.table("Lanes, those that need somebody first", columns, rows, note=note)
     seconds = [p95 for lane in report.lanes if (p95 := lane.metrics.latency_seconds.p95_seconds) is not None]
     ends = list(dict.fromkeys(formatting.duration(end(seconds)) for end in (min, max))) if seconds else []
@@ -49,7 +49,7 @@ def queue_wait(report: FleetReport) -> Piece:
     found = {lane.key: _waits(lane) for lane in report.lanes}
     names = list(dict.fromkeys(tier for held in found.values() for tier in held))
     if not names:
-        return blocks.piece(found=Finding("No source tells how long missions waited", "quiet"))
+        return blocks.piece(found=Finding("No source says how long missions waited", "quiet"))
     rows = [[report.label(key), *(_wait(held.get(name)) for name in names)] for key, held in found.items()]
     columns: list[Column] = ["Lane", *((name, "number") for name in names)]
     longest = max(
@@ -59,7 +59,7 @@ def queue_wait(report: FleetReport) -> Piece:
     words = "No mission has started"
     if longest:
         words = f"Longest p95: {formatting.duration(longest[0])}, on {report.label(longest[1])}"
-    note = "p95 of created to started; in brackets the missions that still wait."
+    note = "p95 from created to started; in brackets, the missions still waiting."
     return blocks.piece(blocks.table("Queue wait by tier", columns, rows, note=note), found=Finding(words, "plain"))
 
 

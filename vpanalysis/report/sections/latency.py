@@ -42,10 +42,7 @@ def _unfinished(report: WindowReport) -> str:
     """How many of the slow missions have not finished; ``""`` for none."""
     slower = slowness(report.metrics, report.latency.slow.seconds).fillna(False)
     number = int((slower & (run_times(report.metrics)["state"] == "running")).sum())
-    if number == report.latency.slow.slow == 1:
-        return ", still unfinished (its age counts)"
-    which = "all" if number == report.latency.slow.slow else f"{number:,}"
-    return f", {which} of them still unfinished (their age counts)" if number else ""
+    return f", counting {number:,} still unfinished" if number else ""
 
 
 def _lines(report: WindowReport) -> dict[str, float]:
@@ -96,7 +93,7 @@ def queue_wait_tile(report: WindowReport) -> Tile:
     """Returns p95 of the queue wait."""
     queue, change = report.metrics.queue_wait_seconds, report.comparison.queue_p95
     if queue is None:
-        return Tile("Queue wait p95", formatting.NOT_AVAILABLE, "the source does not tell", "quiet")
+        return Tile("Queue wait p95", formatting.NOT_AVAILABLE, "the source does not say", "quiet")
     tone: Tone = "quiet" if queue.p95_seconds is None and report.metrics.account.total else "plain"
     if (waiting(report.metrics)["outcome"] == "overdue").any():
         tone = "watch" if gate_tone(report, "completions") == "watch" else "quiet"
@@ -105,7 +102,7 @@ def queue_wait_tile(report: WindowReport) -> Tile:
         formatting.duration(queue.p95_seconds),
         _spread(queue, "no mission has started", "longest") + _waiting(report),
         tone,
-        limits="a wait is overdue from 60 min",
+        limits="overdue after 60 min of waiting",
         before="" if change.before is None else formatting.duration(change.before),
     )
 

@@ -20,7 +20,7 @@ _ROW_INCHES, _LEAST_ROWS, _NAME_CHARACTERS = 0.27, 4, 34
 def finding(report: FleetReport) -> Finding:
     """Returns how many incidents there were, and how many missions they hit."""
     if not report.incidents:
-        return Finding("No trouble of several lanes coincides beyond chance", "good")
+        return Finding("Trouble on several lanes does not coincide beyond chance", "good")
     number = formatting.count(len(report.incidents), "incident")
     troubled = formatting.count(sum(incident.troubled for incident in report.incidents), "mission")
     return Finding(f"{number}, in which {troubled} failed or fell back", "watch")
@@ -49,10 +49,10 @@ def table(report: FleetReport) -> Piece:
         ("p", "number"),
     ]  # fmt: skip
     note = (
-        "Each lane is held against itself: how likely are so many of its failures and fallbacks within one stretch of "
-        "time, if they lie anywhere among its missions (hypergeometric)? Two lanes or more must have too many in the "
-        "same stretch (partial conjunction, Benjamini and Heller 2008). p allows for all stretches that were looked "
-        "at. In an error, # stands for an id or a number."
+        "Each lane is compared with itself: were its failures and fallbacks spread at random over its missions, how "
+        "likely would so many in one stretch of time be (hypergeometric)? Two lanes or more must have too many in the "
+        "same stretch (partial conjunction, Benjamini and Heller 2008). p allows for all the stretches looked at. In "
+        "an error, # stands for an id or a number."
     )
     shown = [blocks.table("Incidents of several lanes", columns, rows, note=note)] if rows else []
     return blocks.piece(*shown, found=finding(report))

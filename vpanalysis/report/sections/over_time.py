@@ -144,7 +144,7 @@ def incidents(report: HistoryReport) -> Piece:
     ]
     columns: list[Column] = [("Began", "time"), ("Time to recover", "number"), ("Windows", "number"),
                              ("Cause", "short"), ("What the first window showed", "wide")]  # fmt: skip
-    note = "Time to recover: from the end of the first window, when it could be known, to the end of a healthy one."
+    note = "Time to recover: from the end of the first window, when it could first be known, to that of a healthy one."
     open_now = found[-1].recovered is None
     ended = ("the last one not over", "all recovered") if len(found) > 1 else ("not over", "recovered")
     words = f"{formatting.count(len(found), 'incident')}, {ended[not open_now]}"
@@ -225,10 +225,10 @@ def beside_log(report: HistoryReport) -> Piece:
         ("p95", "number"), ("Data: status", "short"), ("missions", "number"), ("rate", "number"), ("p95", "number"),
     ]  # fmt: skip
     note = (
-        "A row's window may be another than the one of its date: vpanalysis evidence verify computes each row again. "
-        "Windows of a log overlap, so its missions must not be added up."
+        "A row may be about another window than that of its date: vpanalysis evidence verify computes each row again. "
+        "A log's windows overlap, so do not add up their missions."
     )
-    told = f"{apart:,} with another status than the data of their day" if compared else "none comparable with the data"
+    told = f"{apart:,} whose status differs from the data of their day" if compared else "none comparable with the data"
     left = f"; {len(rows) - compared:,} not comparable" if 0 < compared < len(rows) else ""
     words = f"{formatting.count(len(rows), 'row')}, {told}{left}"
     return blocks.piece(blocks.table("The log's rows beside the data", columns, rows, note=note),

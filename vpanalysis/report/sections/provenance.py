@@ -43,7 +43,7 @@ def made(report: Made, summary: str, rows: list[list[str]], policies: Iterable[P
     note = f"Not given: {', '.join(left_out)}." if left_out else ""
     parameters = blocks.table("Parameters", columns, given, note=note)
     return blocks.piece(
-        blocks.command("This report again, from the same source:", report.command),
+        blocks.command("To make this report again from the same source:", report.command),
         blocks.folded(summary, parameters, blocks.table("Data, policy and versions", columns, rows), *more),
     )
 

@@ -30,14 +30,14 @@ def way_back(report: WindowReport) -> Piece:
     if found is None:
         return blocks.piece(
             blocks.sentence(
-                "The window before this one did not ask to force the fallback: there is nothing to come back from."
+                "The window before this one did not ask to force the fallback, so there is nothing to come back from."
             ),
             omit=True,
         )
     rows = [
         ["Probe missions", formatting.known_count(found.probes)],
         ["More probes without a fallback needed", formatting.known_count(found.more_probes)],
-        ["True fallback rate, 95 % at most", formatting.percent(found.upper_bound)],
+        ["True fallback rate, upper 95 % bound", formatting.percent(found.upper_bound)],
     ]
     notes = blocks.notes([("watch", "", f"{text[:1].upper()}{text[1:]}.") for text in found.against])
     return blocks.piece(

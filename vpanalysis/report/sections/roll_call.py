@@ -24,7 +24,7 @@ def table(report: FleetReport) -> Piece:
         [file.name, file.kind, f"{file.lanes:,}", formatting.time(file.last_activity), _state(file, file in dormant)]
         for file in report.files
     ]
-    note = "" if report.enabled else "UA_VP_ENABLED_IDS or the parameter enabled names the lanes that should be here."
+    note = "" if report.enabled else "Name the lanes that should be here in UA_VP_ENABLED_IDS or the parameter enabled."
     tone: Tone = "watch" if report.absent else "quiet" if dormant or not report.enabled else "good"
     sources = blocks.table("Sources", columns, rows, note=note)
     return blocks.piece(sources, found=Finding(found[:1].upper() + found[1:], tone))
@@ -42,4 +42,4 @@ def made(report: FleetReport) -> Piece:
 def _state(file: SourceFile, dormant: bool) -> str:
     if file.last_activity is None:
         return "no lane" if not file.lanes else "unknown"
-    return "dormant: nobody has written here for over 7 days" if dormant else "alive"
+    return "dormant: nothing written for over 7 days" if dormant else "alive"

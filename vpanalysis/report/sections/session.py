@@ -35,13 +35,13 @@ def table(report: WindowReport) -> Piece:
         ["Status at the window's end", story.status or "unknown"],
         ["Heartbeat", "unknown" if story.stale is None else story.stale_reason or "fresh"],
         ["Degraded in the window", formatting.known_count(story.degraded_in_window)],
-        ["Degradations resumed since the lane began", formatting.share(story.successes, story.attempts)],
+        ["Degradations followed by a resume, since the lane began", formatting.share(story.successes, story.attempts)],
         ["Slowest recovery", slowest],
-        ["Open degradations per degradation (orphan rate)", formatting.rate(story.orphan_rate)],
+        ["Share of degradations still open (orphan rate)", formatting.rate(story.orphan_rate)],
     ]
     shown = [blocks.pairs("Session", rows)]
     if story.deviations:
-        shown.append(blocks.sentence(f"Departs from created → resumed: {'; '.join(story.deviations)}."))
+        shown.append(blocks.sentence(f"Differs from created → resumed: {'; '.join(story.deviations)}."))
     return blocks.piece(*shown, found=finding(report))
 
 
