@@ -27,6 +27,7 @@ GATE_OF = {
     "Failed or timed out": "failures",
     "Slow missions": "slow_share",
     "Session": "session",
+    "Overdue missions": "completions",
 }
 #: From nothing said to the worst.
 SEVERITY = ("plain", "good", "quiet", "watch", "critical")
