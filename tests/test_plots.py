@@ -364,7 +364,7 @@ def test_dense_fallbacks_are_marked_together_and_counted(long: WindowReport) -> 
     assert "▲ 1,300\nfell back" in texts(ax)  # 26 of 100, of 5,000
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     settled = long.verdict.evidence.missions
-    assert f"rate and 95 % bounds of the {settled:,} missions that could record one" in labels
+    assert f"95 % bounds of the {settled:,} that could record one" in labels
     edges, counts = drawing.histogram(long.metrics.missions["created_at"], long.metrics.start, long.metrics.end)  # type: ignore[index, arg-type]
     assert sum(counts) == 5_000
     assert len(edges) == len(counts) + 1

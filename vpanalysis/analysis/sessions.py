@@ -146,7 +146,7 @@ def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float
         parts.append(f"degraded {formatting.times(metrics.degraded_events)} in the window")
     elif metrics.degraded_events == 0 and status not in ORPHANED_STATUSES:
         parts.append("not degraded in the window")
-    if metrics.recovery is not None and metrics.recovery.attempts and metrics.degraded_events != 0:
+    if longest is None and metrics.recovery is not None and metrics.recovery.attempts and metrics.degraded_events != 0:
         resumed = (
             f"{metrics.recovery.successes:,} of {formatting.count(metrics.recovery.attempts, 'degradation')} resumed"
         )
@@ -155,5 +155,6 @@ def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float
     if longest is not None:
         left = metrics.recovery.attempts - metrics.recovery.successes if metrics.recovery else 1
         since = "" if left == 1 else ", the oldest"
-        parts.append(f"{left:,} not resumed{since} for {formatting.duration(longest)}")
+        of = f" of {formatting.count(metrics.recovery.attempts, 'degradation')}" if metrics.recovery else ""
+        parts.append(f"{left:,}{of} not resumed{since} for {formatting.duration(longest)}")
     return "; ".join(parts) + "."

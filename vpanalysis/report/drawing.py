@@ -24,8 +24,8 @@ _FACTS, _FACTS_BY_KEY = 100, 12
 _LOGARITHMIC_FROM = 8
 #: From a figure's time axis to its legend.
 _LEGEND_POINTS = 32
-#: Share of a figure's height that a tick's words need.
-_TICK = 0.12
+#: Points of height that a tick's words need, and the share of a figure's height that its Axes has, about.
+_TICK_POINTS, _DRAWN = 11, 0.55
 
 
 def figure(draw: Callable[[_R, Axes], str], report: _R, ax: Axes | None, height_inches: float) -> Axes:
@@ -96,19 +96,20 @@ def limits(ax: Axes, lines: Mapping[str, float], write: Callable[[float], str], 
 def _named_ticks(ax: Axes, values: Sequence[float], texts: Sequence[str], inks: Sequence[Ink]) -> None:
     """Adds named ticks to the y axis; its own ticks that are near one of them lose their words."""
     axis, written = ax.yaxis, ax.yaxis.get_major_formatter()
+    needed = _TICK_POINTS / (72 * _DRAWN * ax.get_figure(root=True).get_size_inches()[1])  # type: ignore[union-attr]
 
     def height(value: float) -> float:
         return float((ax.transScale + ax.transLimits).transform((0, value))[1])
 
     def unless_near(value: float, place: int | None) -> str:
-        near = any(abs(height(value) - height(limit)) < _TICK for limit in values)
+        near = any(abs(height(value) - height(limit)) < needed for limit in values)
         return "" if near else written(value, place)
 
     axis.set_major_formatter(FuncFormatter(unless_near))
     axis.set_minor_locator(FixedLocator(values))
     axis.set_minor_formatter(FixedFormatter(texts))
     axis.remove_overlapping_locs = False  # of a number and a name at one place the name is shown
-    close = len(values) > 1 and height(max(values)) - height(min(values)) < _TICK
+    close = len(values) > 1 and height(max(values)) - height(min(values)) < needed
     for tick, value, ink in zip(axis.get_minor_ticks(len(values)), values, inks, strict=True):
         apart = "bottom" if value == max(values) else "top"
         tick.label1.set(color=ink.light, va=apart if close else "center_baseline")

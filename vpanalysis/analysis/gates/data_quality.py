@@ -341,5 +341,5 @@ GATE = Gate(
     judge=judge,
     settings=DataQualityGate,
     behind=behind,
-    limits=lambda settings, policy: "watch from 1",
+    limits=lambda settings, policy: "watch over 0",
 )

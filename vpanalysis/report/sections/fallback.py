@@ -145,7 +145,7 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
         rate, name, bounds = share.rate, "window", ""
         if evidence.missions and evidence.missions < (share.missions_considered or 0):  # the bounds are of these alone
             rate, name = (evidence.against or 0) / evidence.missions, "recordable"
-            bounds = f"rate and 95 % bounds of the {evidence.missions:,} missions that could record one"
+            bounds = f"95 % bounds of the {evidence.missions:,} that could record one"
         _mark_window(ax, rate, evidence.lower_bound, evidence.upper_bound, name, bounds)
     drawing.legend(ax)
     ax.set_ylabel("Fallback share")

@@ -45,7 +45,7 @@ def table(report: FleetReport) -> Piece:
         for incident in report.incidents
     ]
     columns: list[Column] = [
-        ("When (UTC)", "short"), ("Lanes", "wide"), ("Failed or fell back", "number"), ("Most frequent error", "wide"),
+        ("When (UTC)", "short"), "Lanes", ("Failed or fell back", "number"), ("Most frequent error", "wide"),
         ("p", "number"),
     ]  # fmt: skip
     note = (
