@@ -852,6 +852,9 @@ SNAPSHOTS: dict[str, tuple[dict[str, Any], str]] = {
         snapshot(events_complete=..., event_counts={DISPATCHED: 160, COMPLETED: 199}),
         "failure",
     ),
+    "a negative number of failures": (snapshot(mission_counts={"completed": 200, "failed": -100}), ""),
+    "events as a list": (snapshot(event_counts=[[COMPLETED, 200]]), ""),
+    "session health that is no truth": (snapshot(session_health={"currently_orphaned": "perhaps"}), ""),
     "rate not a number": (snapshot(fallback={"rate": math.nan}), CLAIMED),
     "rate below zero": (snapshot(fallback={"rate": -0.1}), CLAIMED),
     "nothing but a rate": ({"fallback": {"rate": 0.0}, "latency_seconds": {"p95_seconds": 1.0}}, ""),
@@ -878,6 +881,12 @@ SNAPSHOTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "orphaned, but for its session": (
         snapshot(session=..., session_health={"currently_orphaned": True, "orphan_signals": 30, "orphan_rate": 1.0}),
+        CLAIMED,
+    ),
+    "orphaned, and one key more than the contract's": (
+        snapshot(
+            session=..., session_health={"currently_orphaned": True, "orphan_signals": 1, "orphan_rate": 1.0, "x": 1}
+        ),
         CLAIMED,
     ),
     "orphaned and idle": (

@@ -20,6 +20,7 @@ CASES = [
     ("truncated_events", True, 1, True, "'vpanalysis serve' beside it"),
     ("ends_before_window", NOON, 1, True, "ends at 2026-02-16T12:00:00Z, before the window does"),
     ("orphan_signals", 2, 2, True, "2 of 2 fallback or failure events (100.0 %) have no mission"),
+    ("malformed", ("mission_counts",), 1, True, "The snapshot's mission_counts cannot be read"),
     ("beyond_as_of", 3, 3, True, "3 rows of the lane are stamped over 60 s later than this judgement"),
     ("missing_tables", ("vp_session_events",), 1, False, "lacks vp_session_events"),
     ("missing_columns", ("vp_missions.source", "vp_missions.priority"), 2, False, "vp_missions.priority"),
@@ -57,7 +58,7 @@ def test_vetoes_come_first():
     everything = DataQuality(**{name: value for name, value, *_ in CASES})
     notes = judge_quality(metrics_of(TEN, quality=everything))
     assert len(notes) == len(CASES)
-    assert [note.veto for note in notes] == [True] * 6 + [False] * (len(CASES) - 6)
+    assert [note.veto for note in notes] == [True] * 7 + [False] * (len(CASES) - 7)
 
 
 @pytest.mark.parametrize(("backwards", "veto"), [(1, False), (2, True), (10, True)])

@@ -1125,6 +1125,10 @@ def stated(n: Any, k: Any, rate: Any, **more: Any) -> Metrics:
         (lambda: stated(4, 0, 0.0, **ended(4, dispatched=4, failed=4)), True),
         (lambda: stated(4, 0, 0.0, **ended(4, completed=4, failed=1)), False),  # failed, and completed after all
         (lambda: stated(4, 0, 0.0, **ended(4, completed=3, failed=1)), True),
+        (lambda: stated(100, 0, 0.0, **ended(100, completed=100, failed=6)), False),  # after all, a few of them
+        (lambda: stated(100, 0, 0.0, **ended(100, completed=100, failed=7)), True),
+        (lambda: stated(4, 0, 0.0, latency_seconds={"p50_seconds": 5.0, "p95_seconds": 5.0}), False),
+        (lambda: stated(4, 0, 0.0, latency_seconds={"p50_seconds": 5.001, "p95_seconds": 5.0}), True),
         (lambda: stated(100, 0, 0.0, **ended(100, completed=95, dispatched=100)), False),
         (lambda: stated(100, 0, 0.0, **ended(100, completed=94, dispatched=100)), True),
         (lambda: stated(4, 0, 0.0, latency_seconds={"p95_seconds": 5.0, "max_seconds": 5.0}), False),

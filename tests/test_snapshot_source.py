@@ -444,8 +444,9 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
 def test_a_saved_dashboard_answer(busy_lane: RuntimeDatabase, tmp_path: Path) -> None:
     content = content_of(busy_lane)
     assert load(saved(tmp_path, {"status": "ok", "metrics": content})).snapshot == content
-    with pytest.raises(vp.InputError, match="unavailable"):
-        vp.open_source(saved(tmp_path, {"status": "unavailable", "detail": "x", "metrics": None}))
+    for metrics in (None, content):
+        with pytest.raises(vp.InputError, match="unavailable"):
+            vp.open_source(saved(tmp_path, {"status": "unavailable", "detail": "x", "metrics": metrics}))
     verdict = vp.classify({"status": "ok", "metrics": content}, vp.Policy.load("capture"))
     assert verdict.missions_considered == 6
 

@@ -71,7 +71,7 @@ def snapshot_of(content: Any, name: str) -> dict[str, Any]:
         InputError: It is no snapshot, or the dashboard's word that there are no metrics.
     """
     if isinstance(content, Mapping) and "metrics" in content and "fallback" not in content:
-        if not isinstance(content["metrics"], Mapping):
+        if not isinstance(content["metrics"], Mapping) or content.get("status") == "unavailable":
             detail = " ".join(str(content.get("detail") or "no reason given").split())[:200]
             raise InputError(f"{name} says that the metrics are unavailable ({detail}): see the gateway's log.")
         content = content["metrics"]
@@ -208,7 +208,14 @@ def snapshot_tables(
         session=session if isinstance(session, Mapping) else None,
         session_events=events_frame(session_events, SESSION_EVENT_COLUMNS),
         quality=DataQuality(
-            truncated_events=truncated, ends_before_window=ends_before_window, **_quality(missions, taken)
+            truncated_events=truncated,
+            ends_before_window=ends_before_window,
+            malformed=tuple(
+                name
+                for name in ("mission_counts", "event_counts", "session_event_counts", "session_health")
+                if content.get(name) is not None and getattr(stated, name) is None
+            ),
+            **_quality(missions, taken),
         ),
         known=Known(
             missions=known,
@@ -350,7 +357,8 @@ def _events(value: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 def _model(model: type[_Model], value: Any) -> _Model | None:
     try:
-        return model.model_validate(value)
+        part = _mapping(value)
+        return model.model_validate({name: part[name] for name in model.model_fields if name in part})
     except ValidationError:
         return None
 

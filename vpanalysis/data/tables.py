@@ -34,6 +34,7 @@ class DataQuality:
             ``None``: it holds all of them.
         beyond_as_of: Missions, events and session events of the lane stamped over 60 s after the moment of reading.
         ends_before_window: The moment the source ends at, when that is before the window does; else ``None``.
+        malformed: Parts of a snapshot that are there, but not of the contract's form.
         unchecked: The VP tables are so large that SQLite was not asked whether they are damaged.
     """
 
@@ -53,6 +54,7 @@ class DataQuality:
     truncated_events: bool | None = None
     beyond_as_of: int = 0
     ends_before_window: datetime | None = None
+    malformed: tuple[str, ...] = ()
     unchecked: bool = False
 
 

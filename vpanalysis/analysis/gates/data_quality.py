@@ -107,6 +107,12 @@ def judge_quality(metrics: Metrics, settings: DataQualityGate | None = None) -> 
             veto=True,
         ),
         _note(
+            "malformed",
+            len(found.malformed),
+            f"The snapshot's {', '.join(found.malformed)} cannot be read: what they would show is unknown.",
+            veto=True,
+        ),
+        _note(
             "unchecked",
             int(found.unchecked),
             "The tables are too large to be checked for damage on every reading: --check has SQLite check them.",
@@ -276,6 +282,8 @@ def contradiction(metrics: Metrics) -> str:
     run = metrics.latency_seconds
     if run.p95_seconds is not None and run.max_seconds is not None and run.p95_seconds > run.max_seconds:
         return f"{known} a p95 of {formatting.duration(run.p95_seconds)} above its longest run time."
+    if run.p50_seconds is not None and run.p95_seconds is not None and run.p50_seconds > run.p95_seconds:
+        return f"{known} a median run time of {formatting.duration(run.p50_seconds)} above its p95."
     if metrics.known.queue_wait or metrics.quality.truncated_events is not None or events is None:
         return ""  # what single missions show is the account's; and events that are not all there prove nothing
     counts = metrics.account.counts or dict.fromkeys(OUTCOMES, 0)
@@ -284,7 +292,8 @@ def contradiction(metrics: Metrics) -> str:
     ended = counts["completed"] + counts["failed"] + counts["cancelled"]
     if ended > sum(events.values()):
         return f"{known} {formatting.count(ended, 'mission')} that ended, but only {sum(events.values()):,} events."
-    if counts["completed"] > events.get(COMPLETED, 0) and events.get(FAILED, 0) > counts["failed"]:
+    odd = events.get(FAILED, 0) - counts["failed"]
+    if (odd > 0 and counts["completed"] > events.get(COMPLETED, 0)) or odd > 0.05 * sum(counts.values()) + 1:
         return f"{known} {counts['failed']:,} failed missions, but {formatting.count(events[FAILED], 'failed event')}."
     if counts["completed"] > 1.05 * events.get(COMPLETED, 0) + 1:  # one may be about to be written
         number = formatting.count(events.get(COMPLETED, 0), "completed event")
