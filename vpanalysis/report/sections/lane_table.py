@@ -51,7 +51,7 @@ def queue_wait(report: FleetReport) -> Piece:
     if not names:
         return blocks.piece(found=Finding("No source says how long missions waited", "quiet"))
     rows = [[report.label(key), *(_wait(held.get(name)) for name in names)] for key, held in found.items()]
-    columns: list[Column] = ["Lane", *((name, "number") for name in names)]
+    columns: list[Column] = [("Lane", "wide"), *((name, "number") for name in names)]
     longest = max(
         ((one.p95_seconds, key) for key, held in found.items() if (one := held.get(_ALL)) and one.p95_seconds),
         default=None,
@@ -75,7 +75,13 @@ def evidence_rows(report: FleetReport) -> Piece:
         ]
         for lane in report.lanes
     ]
-    columns: list[Column] = ["Lane", "Decision", "Claim: rarely falls back", "Claim: rarely fails", "Policy"]
+    columns: list[Column] = [
+        ("Lane", "wide"),
+        ("Decision", "wide"),
+        "Claim: rarely falls back",
+        "Claim: rarely fails",
+        "Policy",
+    ]
     lines = formatting.visible("\n".join(report.rows))
     lanes = formatting.count(len(rows), "lane")
     shown = sum(lane.verdict.evidence.strength == "supports" for lane in report.lanes)
