@@ -98,7 +98,7 @@ def fetch_missionless(reading: Reading, lane: str, dates: str) -> None:
         "SELECT (SELECT count(*) FROM event_rows) + (SELECT coalesce(sum(len(letters)), 0) FROM plain_missions) AS read"
     )
     exists = "EXISTS (SELECT 1 FROM vp_missions m WHERE m.mission_id = {id})"
-    own = exists.replace("WHERE", f"WHERE m.{lane} AND m.mission_id <> '' AND").format(id="vp_events.mission_id")
+    own = exists.format(id="vp_events.mission_id").replace("WHERE", f"WHERE m.{lane} AND m.mission_id <> '' AND")
     strays = f"NOT {own}"
     if 8 * found["read"] > last:
         gone = f"SELECT id FROM (SELECT DISTINCT mission_id AS id FROM vp_events) WHERE NOT {exists.format(id='id')}"
