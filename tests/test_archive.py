@@ -328,7 +328,12 @@ def test_a_folder_that_is_no_archive_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [("{", "no manifest"), ('{"format": 99}', "update vpanalysis"), ("[]", "no manifest"), ("\xff", "no manifest")],
+    [
+        ("{", "not an archive's manifest"),
+        ('{"format": 99}', "update vpanalysis"),
+        ("[]", "not an archive's manifest"),
+        ("\xff", "not an archive's manifest"),
+    ],
 )
 def test_a_manifest_that_cannot_be_read_says_so(
     content: str, sentence: str, fresh_database: RuntimeDatabase, tmp_path: Path

@@ -82,7 +82,7 @@ def states(out: str) -> list[str]:
 @pytest.mark.parametrize(
     ("replaced", "by", "sentence"),
     [
-        ('every = "12h"', 'every = "often"', "windows.1.every: 'often' is no duration"),
+        ('every = "12h"', 'every = "often"', "windows.1.every: 'often' is not a duration"),
         ('every = "12h"', "", "generated windows need from and every"),
         ('every = "12h"', 'every = "12h"\nlast_missions = 3', "not several of them"),
         ('lanes = "vp.coder.*"', 'lane = "vp.coder.*"', "there is no key windows.1.lane."),

@@ -365,7 +365,7 @@ def test_a_body_that_is_no_json(serving: Callable[..., Server], body: bytes) -> 
 )
 def test_json_that_is_no_snapshot(serving: Callable[..., Server], body: object) -> None:
     server = serving(say(body))
-    with refused(server.url, "no metrics snapshot"):
+    with refused(server.url, "not a metrics snapshot"):
         load(server.url)
 
 

@@ -288,7 +288,7 @@ def test_but_not_for_ever(make_database: Callable[..., RuntimeDatabase], capsys:
     with locked(database.path, 60.0):
         ran = run_command(capsys, "capture", "--source", str(database.path), "--wait", "0.2")
     assert ran.code == 2
-    assert "database is locked (it was waited for; --wait SECONDS waits longer)" in ran.err
+    assert "database is locked (after a wait; --wait SECONDS waits longer)" in ran.err
 
 
 def test_a_database_that_is_read_for_ever_is_given_up(
@@ -309,5 +309,7 @@ def test_a_database_that_is_read_for_ever_is_given_up(
     arguments = ["capture", "--source", str(database.path), "--wait", "0"]
     ran = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith("ERROR: vp_state.db was not read within 0 s: it may be made to be read for ever.")
+    assert ran.stderr.startswith(
+        "ERROR: vp_state.db was not read within 0 s: it may be built so that reading never ends."
+    )
     assert ran.stderr.count("\n") == 1

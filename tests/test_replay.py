@@ -209,8 +209,8 @@ def test_the_playbook_is_not_compared_with_itself(capsys: pytest.CaptureFixture[
     ("arguments", "sentence"),
     [
         (["--every", "1d", "--last-missions", "20"], "Give either --every or --last-missions, not both."),
-        (["--every", "soon"], "'soon' is no duration: give a number with m, h, d or w"),
-        (["--every", "0d"], "'0d' is no duration"),
+        (["--every", "soon"], "'soon' is not a duration: give a number with m, h, d or w"),
+        (["--every", "0d"], "'0d' is not a duration"),
         (["--every", "1m"], "more than 1,000: give a longer --every"),
         (["--policy", "missing.toml"], "There is no policy 'missing.toml'"),
         (["--vp-id", "vp.other"], "There is no lane 'vp.other'"),

@@ -211,7 +211,7 @@ def test_the_logs_rows_stand_beside_the_data(report: Callable[..., HistoryReport
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"every": "soon"}, "'soon' is no length of a window"),
+        ({"every": "soon"}, "'soon' is not a length of time"),
         ({"every": "1d", "last_missions": 9}, "either every or last_missions"),
         ({"last_missions": -1}, "last_missions is -1"),
         ({"every": 5}, "every is 5"),

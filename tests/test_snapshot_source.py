@@ -423,7 +423,7 @@ def test_more_missions_than_asked_for_widen_the_window(busy_lane: RuntimeDatabas
     [
         ("", "not JSON"),
         ("{", "not JSON"),
-        ("[]", "no metrics snapshot"),
+        ("[]", "not a metrics snapshot"),
         ("{}", "'fallback'"),
         ('{"status": "ok", "metrics": {}}', "'fallback'"),
     ],

@@ -97,7 +97,7 @@ def timedelta_of(every: timedelta | str | None) -> timedelta | None:
         return None
     step = parse_length(every) if isinstance(every, str) else every
     if step is None or step <= timedelta(0):
-        raise InputError(f"{every!r} is no length of a window: give one such as 12h or 1d.")
+        raise InputError(f"{every!r} is not a length of time: give one such as 12h or 1d.")
     return step
 
 

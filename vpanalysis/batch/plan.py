@@ -73,7 +73,7 @@ class Windows(_Entry):
     def _duration(cls, value: Any) -> timedelta:
         found = re.fullmatch(r"([1-9]\d{0,5})([mhdw])", value) if isinstance(value, str) else None
         if found is None:
-            raise ValueError(f"{value!r} is no duration: give a number with m, h, d or w, such as 12h")
+            raise ValueError(f"{value!r} is not a duration: give a number with m, h, d or w, such as 12h")
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
     @field_validator("policy", "lanes", "sources", mode="before")

@@ -45,7 +45,7 @@ def commands() -> None:
     """Decides, with evidence, whether an AI coding lane may get more traffic.
 
     Exit codes: 0 done; 1 a bug or a failed notebook; 2 wrong usage, source or credentials; 3 the verdict is one
-    that --fail-on names, or evidence found something.
+    that --fail-on names, or the evidence command found something.
     """
 
 

@@ -17,10 +17,10 @@ from vpanalysis.errors import InputError
     default="factory",
     show_default=True,
     show_envvar=True,
-    help="Whose database it is: lanes and missions of several factories may have the same names.",
+    help="Which factory's database it is: lanes and missions of several may have the same names.",
 )
 def archive(source: str | None, to: Path, factory: str) -> None:
-    """Brings the archive in the folder --to up to what a runtime database holds.
+    """Updates the archive in the folder --to with what a runtime database holds.
 
     Rows that the database no longer has stay. Days that have not changed are not written again. stdout carries the
     folder, which --source reads.

@@ -29,23 +29,31 @@ def _keep(_ctx: click.Context, _param: click.Parameter, value: str | None) -> ti
         return None
     found = re.fullmatch(r"([1-9]\d{0,5})d", value)
     if found is None:
-        raise click.BadParameter(f"{value!r} is no number of days, such as 90d.")
+        raise click.BadParameter(f"{value!r} is not a number of days: give one such as 90d.")
     return timedelta(days=int(found[1]))
 
 
 @click.command()
 @click.argument("plan", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--dry-run", is_flag=True, help="Checks the plan and prints its runs; makes nothing.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Reports at a time, here.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many reports to make at a time on this machine.",
+)
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Runs on this Dask cluster instead (extra 'cluster').")
-@click.option("--keep", metavar="DAYSd", callback=_keep, help="Removes reports of healthy windows older than that.")
+@click.option(
+    "--keep", metavar="DAYSd", callback=_keep, help="Removes reports of healthy windows that are older, such as 90d."
+)
 @fail_on_option
 def batch(
     plan: Path, dry_run: bool, jobs: int, scheduler: str | None, keep: timedelta | None, fail_on: tuple[str, ...]
 ) -> None:
     """Makes the reports that PLAN (a TOML file) asks for, and an index of them.
 
-    A report that is there and still true is not made again, so that an interrupted batch goes on where it stopped.
+    A report that is still true is not made again, so an interrupted batch carries on where it stopped.
     stdout carries a table of the runs. Exit codes: 0 done; 1 a notebook failed; 2 a source or parameter was refused;
     3 a verdict is one that --fail-on names.
     """

@@ -47,7 +47,7 @@ _NUMBERS = ("fallback", "latency_seconds", "mission_counts", "event_counts")
     help="What the row names as its source.  "
     "[default: _vp_metrics_snapshot(vp_id=…, mission_limit=…, event_limit=…) with the lane and limits used]",
 )
-@click.option("--min-missions", type=int, help="Fewer are no traffic.  [default: 1]")
+@click.option("--min-missions", type=int, help="Fewer than this is no traffic.  [default: 1]")
 @click.option("--max-fallback-watch", type=float, help="[default: 0.05]")
 @click.option("--max-fallback-critical", type=float, help="[default: 0.20]")
 @click.option("--max-p95-watch-seconds", type=float, help="[default: 45]")

@@ -52,7 +52,10 @@ def init(log: Path, title: str) -> None:
 @_LOG
 @click.option("--format", "output", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def show(log: Path, output: str) -> None:
-    """Prints a log's rows, and on stderr how many different missions they are about."""
+    """Prints a log's rows.
+
+    On stderr: how many different missions they are about.
+    """
     rows = _rows(log)
     records = [{**record(row), "date": row.since and row.cells[0]} for row in rows]
     click.echo({"table": _table, "csv": _csv, "json": _json}[output](records).rstrip("\n"))
@@ -80,7 +83,10 @@ def show(log: Path, output: str) -> None:
 @_LOG
 @click.argument("row", required=False)
 def append(log: Path, row: str | None) -> None:
-    """Appends ROW, or the last line of stdin (what capture prints), to a log's last table."""
+    """Appends a row to a log's last table.
+
+    Without ROW, it is the last line of stdin, which is where capture prints it.
+    """
     if row is None:
         row = next((line for line in reversed(sys.stdin.read().split("\n")) if line.strip()), "")
     row = row.strip()
@@ -95,7 +101,10 @@ def append(log: Path, row: str | None) -> None:
 @_POLICY
 @_PROFILE
 def check(log: Path, names: tuple[str, ...], profile: str | None) -> None:
-    """Prints what is wrong with a log by its own words, a line each; exit 3 when there is anything."""
+    """Prints what is wrong within a log, a line each.
+
+    Only the log itself is read. Exits with 3 when anything is wrong.
+    """
     findings = find(read_log(log), _policies(names), profile)
     _print(log, [(finding.line, finding.code, finding.sentence) for finding in findings])
 
@@ -105,9 +114,10 @@ def check(log: Path, names: tuple[str, ...], profile: str | None) -> None:
 @source_option
 @_POLICY
 def verify(log: Path, source: str | None, names: tuple[str, ...]) -> None:
-    """Computes each row again from the data, as of its own time, and prints which numbers differ; exit 3 when any do.
+    """Computes each row again from the data, as of its own time.
 
-    What cannot be verified is named on stderr and is no finding.
+    Prints which numbers differ, and exits with 3 when any do. What cannot be verified is named on stderr and does not
+    count as a difference.
     """
     rows = _rows(log)
     location = resolve_source(source)
@@ -116,7 +126,7 @@ def verify(log: Path, source: str | None, names: tuple[str, ...]) -> None:
 
     with open_source(location) as opened:
         if opened.kind in ("gateway", "snapshot"):
-            raise InputError("A gateway or a snapshot does not know the past: give the database or an archive.")
+            raise InputError("A gateway or a snapshot does not hold the past: give the database or an archive.")
         found = list(hold(rows, opened.load, _policies(names), sample=is_sample(opened.kind)))
     for one in found:
         if one.unknown:
@@ -136,7 +146,10 @@ def verify(log: Path, source: str | None, names: tuple[str, ...]) -> None:
 @_PROFILE
 @click.option("--now", default="", help="The moment to answer for; ISO 8601, UTC.  [default: now]")
 def due(log: Path, profile: str | None, now: str) -> None:
-    """Prints when each lane's next look is due by the playbook's §7.1; exit 3 when one is overdue."""
+    """Prints when each lane's next look is due (playbook §7.1).
+
+    Exits with 3 when one is overdue.
+    """
     try:
         moment = as_utc(now, "--now") if now else datetime.now(UTC)
     except ValueError as error:

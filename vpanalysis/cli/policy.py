@@ -27,7 +27,7 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
         return None
     length = parse_length(value)
     if length is None:
-        raise click.BadParameter(f"{value!r} is no duration: give a number with m, h, d or w, such as 12h.")
+        raise click.BadParameter(f"{value!r} is not a duration: give a number with m, h, d or w, such as 12h.")
     return length
 
 
@@ -39,7 +39,10 @@ def policy() -> None:
 @policy.command()
 @click.argument("name_or_path", default="playbook")
 def show(name_or_path: str) -> None:
-    """Prints a policy as a complete TOML file, what it takes from the playbook's included."""
+    """Prints a policy as a complete TOML file.
+
+    What it takes from the playbook is included.
+    """
     from vpanalysis.analysis.policy import PROFILES, Policy
 
     loaded = [Policy.load(name_or_path, profile) for profile in PROFILES]
@@ -67,7 +70,10 @@ def _toml(table: str, content: dict[str, Any]) -> list[str]:
 @policy.command()
 @click.argument("paths", nargs=-1, required=True)
 def check(paths: tuple[str, ...]) -> None:
-    """Checks policy files: a line with the hashes for each, or what is wrong (exit 2)."""
+    """Checks policy files.
+
+    Prints a line for each, with its hashes, or what is wrong (exit 2).
+    """
     from vpanalysis.analysis.policy import PROFILES, Policy
 
     for path in paths:
@@ -85,9 +91,9 @@ def check(paths: tuple[str, ...]) -> None:
 )
 @click.option("--profile", type=click.Choice(["rollout", "sustained"]), default="rollout", show_default=True)
 @click.option("--every", callback=_duration, help="Windows of this length, such as 12h or 1d.  [default: 1d]")
-@click.option("--last-missions", type=click.IntRange(min=1), help="Windows of so many missions instead.")
+@click.option("--last-missions", type=click.IntRange(min=1), help="Windows of this many missions instead.")
 @click.option("--format", "output", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-@click.option("--score", "scored", is_flag=True, help="Score the policies by the windows that followed instead.")
+@click.option("--score", "scored", is_flag=True, help="Instead, score the policies by what the next windows showed.")
 @click.option("--bad-fallback", type=_SHARE, default=0.10, show_default=True, help="Fallback share of a bad window.")
 @click.option("--bad-failures", type=_SHARE, default=0.10, show_default=True, help="Failed share of a bad window.")
 @click.option("--bad-p95", type=click.FloatRange(min=0, min_open=True), help="p95 run time of a bad window, seconds.")
@@ -105,9 +111,10 @@ def replay(
     bad_failures: float,
     bad_p95: float | None,
 ) -> None:
-    """Prints what each policy says about each past window of a lane, the flips against the first one marked.
+    """Judges each past window of a lane by each policy.
 
-    Each window is judged as of its own end: what happened later is not seen.
+    Each window is judged as of its own end: what happened later is not seen. Where a policy differs from the first
+    one, the flip is marked.
     """
     if every is not None and last_missions is not None:
         raise click.UsageError("Give either --every or --last-missions, not both.")

@@ -34,7 +34,7 @@ class _WithNotebookParameters(click.Command):
         from vpanalysis.report.packaged import find_notebook
 
         notebook = find_notebook(ctx.meta["notebook"])
-        with formatter.section(f"Parameters of {notebook.stem} (any notebook's parameter is an option)"):
+        with formatter.section(f"Parameters of {notebook.stem} (every notebook parameter is an option)"):
             formatter.write_dl(
                 [
                     (f"--{item.name.replace('_', '-')} {item.type.upper()}", f"{item.help}  [default: {item.default}]")
@@ -61,7 +61,7 @@ class _WithNotebookParameters(click.Command):
 @click.option(
     "--name",
     default="",
-    help="The files' name: {lane}, {window}, {notebook} and {as_of} (now, unless given) stand in for themselves.",
+    help="The files' name, in which {lane}, {window}, {notebook} and {as_of} (now, unless given) are filled in.",
 )
 @click.option("--stamp", is_flag=True, help="Adds _{as_of} to the name, so that no report replaces an older one.")
 @source_option

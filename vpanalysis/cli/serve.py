@@ -23,7 +23,7 @@ def serve(
 ) -> None:
     """Serves the metrics of a runtime database: the gateway's endpoints, counted from all events.
 
-    With a token (--ops-token, UA_OPS_TOKEN or .env) the ops endpoints want it.
+    When a token is set (--ops-token, UA_OPS_TOKEN or .env), the ops endpoints require it.
     """
     location, token = resolve_source(source), resolve_token(ops_token)
     try:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--mission-limit", type=int, default=50, show_default=True, help="Clamped to 1..500.")
 @click.option("--event-limit", type=int, default=200, show_default=True, help="Clamped to 1..1000.")
 @click.option(
-    "--window-start", default="", help="The missions created from here on instead of the newest; ISO 8601, UTC."
+    "--window-start", default="", help="Instead of the newest, the missions created from here on; ISO 8601, UTC."
 )
-@click.option("--window-end", default="", help="And before this moment.")
+@click.option("--window-end", default="", help="The missions created before this moment.")
 @click.option("--as-of", default="", help="The moment to answer for: what came later is not seen.  [default: now]")
 @click.option("--gateway-compatible", is_flag=True, help="The gateway's own answer, from the lane's oldest events.")
 def snapshot(

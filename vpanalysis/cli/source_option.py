@@ -61,7 +61,7 @@ def source_option(command: _F) -> _F:
             expose_value=False,
             callback=_told(WAIT_VARIABLE),
             metavar="SECONDS",
-            help="Wait so long for a database that a writer has locked.  [default: 5]",
+            help="How long to wait for a database that a writer has locked.  [default: 5]",
         ),
     ):
         command = option(command)
@@ -76,9 +76,9 @@ def source_option(command: _F) -> _F:
         "--source",
         multiple=True,
         callback=joined,
-        help="A runtime database, an archive's folder, a gateway's URL, a saved snapshot (.json), or 'sample'; of "
-        "several databases and archives, read as one, the first one's rows count.  "
-        f"[default: of {variables} the first whose file has anything of the lane]",
+        help="A runtime database, an archive's folder, a gateway's URL, a saved snapshot (.json), or 'sample'; "
+        "several databases and archives are read as one, and where they overlap the first one counts.  "
+        f"[default: the first file named by {variables} that has anything of the lane]",
     )(command)
 
 
@@ -117,7 +117,7 @@ def fail_on_option(command: _F) -> _F:
         "--fail-on",
         type=FAIL_ON,
         multiple=True,
-        help="Exit 3 on such a verdict; 'watch' includes critical; may be given more than once.",
+        help="Exit with 3 on such a verdict; 'watch' includes critical; may be given more than once.",
     )(command)
 
 

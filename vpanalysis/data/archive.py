@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
             columns = {table: tuple(names) for table, names in content["columns"].items()}
             return Manifest(folder, str(content["factory"]), columns, dict(content["files"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no manifest of an archive ({type(error).__name__}): archive again.") from error
+        raise InputError(f"{path} is not an archive's manifest ({type(error).__name__}): archive again.") from error
     raise InputError(f"{path} has the format {content['format']}, this version reads {FORMAT}: update vpanalysis.")
 
 

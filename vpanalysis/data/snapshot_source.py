@@ -47,7 +47,7 @@ class _EndpointSource(ABC):
 
     def series(self, span: RolloutWindow, plan: object, use: object) -> NoReturn:
         """Raises: what holds the newest missions alone has no past windows."""
-        raise InputError(f"{self.name} holds the newest missions only, not a lane's past: give the database itself.")
+        raise InputError(f"{self.name} holds only the newest missions, not a lane's past: give the database itself.")
 
     def lanes(self) -> tuple[str, ...]:
         """Returns nothing: an endpoint answers for one lane, and names no others."""
@@ -65,7 +65,7 @@ class _EndpointSource(ABC):
     def _check_lane(self, content: Mapping[str, Any], vp_id: str) -> None:
         found = content.get("vp_id")
         if found is not None and found != vp_id:
-            raise InputError(f"{self.name} is of the lane {found!r}, not {vp_id!r}: name that lane.")
+            raise InputError(f"{self.name} is about the lane {found!r}, not {vp_id!r}: name that lane.")
 
     def _tables(self, content: Mapping[str, Any], window: RolloutWindow, event_limit: int | None) -> Tables:
         taken = generated_at(content)
@@ -100,7 +100,7 @@ class SnapshotSource(_EndpointSource):
             if path.exists() and not (path.is_file() or path.is_dir()):
                 raise InputError(f"{path} is not a regular file: give the path of a saved snapshot.")
             if path.stat().st_size > gateway.MAX_BYTES:
-                raise InputError(f"{path} is over {gateway.MAX_BYTES // 1_000_000} MB: that is no metrics snapshot.")
+                raise InputError(f"{path} is over {gateway.MAX_BYTES // 1_000_000} MB: that is not a metrics snapshot.")
             self._content = parse_snapshot(path.read_bytes(), path.name)
         except FileNotFoundError:
             raise InputError(f"{path} does not exist: check the path of the saved snapshot.") from None
@@ -125,7 +125,7 @@ class SnapshotSource(_EndpointSource):
         """Returns the saved snapshot when it is a gateway's own."""
         self._check_lane(self._content, vp_id)
         if self._content.get("events_complete"):
-            raise InputError(f"{self.name} was counted from all events: what the gateway answered is not in it.")
+            raise InputError(f"{self.name} was counted from all events, so the gateway's own answer is not in it.")
         return as_model(self._content, self.name)
 
 

@@ -76,10 +76,10 @@ def snapshot_of(content: Any, name: str) -> dict[str, Any]:
             raise InputError(f"{name} says that the metrics are unavailable ({detail}): see the gateway's log.")
         content = content["metrics"]
     if not isinstance(content, Mapping):
-        raise InputError(f"{name} is no metrics snapshot: it is JSON, but not an object.")
+        raise InputError(f"{name} is not a metrics snapshot: it is JSON, but not an object.")
     for part in ("fallback", "latency_seconds"):
         if not isinstance(content.get(part), Mapping):
-            raise InputError(f"{name} is no metrics snapshot: its {part!r} is missing or not an object.")
+            raise InputError(f"{name} is not a metrics snapshot: its {part!r} is missing or not an object.")
     return dict(content)
 
 

@@ -258,4 +258,4 @@ def _complaint(message: str) -> str:
     line = next(line for line in message.splitlines() if sign in line).rpartition(" IO: ")[2].strip().rstrip(".")
     if sign in ("unable to open", "readonly"):
         return f"{line} (a WAL database whose folder this user may not write to needs its -wal and -shm files)"
-    return f"{line} (it was waited for; --wait SECONDS waits longer)" if sign == "locked" else line
+    return f"{line} (after a wait; --wait SECONDS waits longer)" if sign == "locked" else line

@@ -101,8 +101,8 @@ def _read_consistently(path: Path, read: Callable[[str, Callable[[], None]], _T]
             result = in_time(partial(read, uri, opened), seconds := read_seconds(path.stat().st_size))
         except TimeoutError:
             raise InputError(
-                f"{path.name} was not read within {seconds:.0f} s: it may be made to be read for ever. If its disk is "
-                "slow or the machine busy, --wait SECONDS waits longer."
+                f"{path.name} was not read within {seconds:.0f} s: it may be built so that reading never ends. "
+                "If its disk is slow or the machine busy, --wait SECONDS waits longer."
             ) from None
         except _ChangedWhileReadingError:
             _remove_own(path)

@@ -150,7 +150,7 @@ def _with_row(content: str, row: str, name: str) -> str:
     end = tables[-1].end
     lines = LINE.findall(content)
     if any(source.strip() == row.strip() for table in tables for source in table.sources.values()):
-        raise InputError(f"{name} holds this very row already; nothing was appended.")
+        raise InputError(f"{name} already holds this row; nothing was appended.")
     last = lines[end - 1].removeprefix("\ufeff")
     indent = last[: len(last) - len(last.lstrip(" \t>"))]  # of a table within a list or a quotation
     first = lines[0]
@@ -160,7 +160,7 @@ def _with_row(content: str, row: str, name: str) -> str:
     written = "".join([*lines[:end], indent + row + ending, *lines[end:]])
     table = evidence_tables(written)[-1]
     if [*table.sources] != [*tables[-1].sources, end + 1]:
-        raise InputError(f"The row cannot be appended to {name}: it is no row of a table.")
+        raise InputError(f"The row cannot be appended to {name}: it is not a table row.")
     added = table.row(end + 1)
     if added.faults:
         raise InputError(f"The row cannot be appended to {name}: {added.faults[0]}")

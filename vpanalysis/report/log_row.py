@@ -260,7 +260,7 @@ def _read(line: int, cells: Sequence[str], source: str) -> LogRow:
             faults.append(f"the date {cells[0]!r} cannot be read: write it as 2026-02-16T14:07:42Z.")
         elif since.year == 9999:
             values["since"] = None
-            faults.append(f"the date {cells[0]!r} is none.")
+            faults.append(f"the date {cells[0]!r} does not exist.")
         else:
             values["until"] = since + _resolution(date) - timedelta(microseconds=1)
     for column, name, example in ((4, "rate", "0.250"), (5, "p95", "0.534s")):

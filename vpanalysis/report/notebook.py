@@ -316,7 +316,7 @@ def output_name(notebook: Path, parameters: Mapping[str, Any], template: str = "
         template += "_{notebook}" if "vp_id" in values and notebook.stem != "rollout_window" else ""
     elif not re.fullmatch(rf"(?!\.)(?:[A-Za-z0-9._-]|{{(?:{'|'.join(fields)})}})+", template):
         raise InputError(
-            f"--name {template!r} is no file name: take letters, digits, '.', '_' and '-', "
+            f"--name {template!r} is not a file name: use letters, digits, '.', '_' and '-', "
             f"and of these: {', '.join(f'{{{field}}}' for field in fields)}."
         )
     template += "_{as_of}" if stamp else ""
