@@ -10,6 +10,7 @@ from conftest import LANE, NOON, RuntimeDatabase
 from lane_frames import metrics_from_snapshot
 
 import vpanalysis as vp
+from vpanalysis.analysis.gates.data_quality import contradiction
 from vpanalysis.data.snapshot import parse_payload
 from vpanalysis.data.snapshot_tables import snapshot_tables
 from vpanalysis.data.tables import Known
@@ -362,6 +363,14 @@ def test_hostile_snapshots_still_give_their_two_numbers(tmp_path: Path, extra: d
     for policy in ("playbook", "capture"):
         verdict = vp.classify(metrics, vp.Policy.load(policy))
         vp.evidence_row(verdict, window_label="w", scope="s", ref="r").encode()
+
+
+def test_missions_that_failed_and_completed_after_all_contradict_nothing(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.session()
+    for number in range(20):
+        events = [f"vp.mission.{name}" for name in ("dispatched", "failed", "completed")]
+        fresh_database.mission(f"m{number}", NOON + timedelta(minutes=number), events=events)
+    assert contradiction(metrics_from_snapshot(content_of(fresh_database))) == ""
 
 
 def test_a_mission_of_no_duration_has_no_clock_that_runs_backwards(busy_lane: RuntimeDatabase) -> None:

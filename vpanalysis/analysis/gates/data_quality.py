@@ -284,11 +284,13 @@ def contradiction(metrics: Metrics) -> str:
         return f"{known} a p95 of {formatting.duration(run.p95_seconds)} above its longest run time."
     if run.p50_seconds is not None and run.p95_seconds is not None and run.p50_seconds > run.p95_seconds:
         return f"{known} a median run time of {formatting.duration(run.p50_seconds)} above its p95."
-    if metrics.known.queue_wait or metrics.quality.truncated_events is not None or events is None:
-        return ""  # what single missions show is the account's; and events that are not all there prove nothing
-    counts = metrics.account.counts or dict.fromkeys(OUTCOMES, 0)
+    if metrics.quality.truncated_events is not None or events is None:
+        return ""  # events that are not all there prove nothing
     if k == 0 and events.get(FALLBACK, 0):
         return f"{known} no mission with a fallback, but {formatting.count(events[FALLBACK], 'fallback event')}."
+    if metrics.known.missions and metrics.missions["events"].notna().all():
+        return ""  # what single missions show is the account's
+    counts = metrics.account.counts or dict.fromkeys(OUTCOMES, 0)
     ended = counts["completed"] + counts["failed"] + counts["cancelled"]
     if ended > sum(events.values()):
         return f"{known} {formatting.count(ended, 'mission')} that ended, but only {sum(events.values()):,} events."
