@@ -125,7 +125,7 @@ def told_apart(
     Args:
         lanes: Lanes as they were judged.
         incidents: Their incidents.
-        enabled: The lanes that are to be there; empty when nobody says.
+        enabled: The lanes that should be there; empty when not given.
         as_of: The moment of judgement.
     """
     hit = {key for incident in incidents for key in incident.lanes}

@@ -39,7 +39,7 @@ def history(
     policy: Policy | str = "playbook",
     profile: Profile = "rollout",
 ) -> pd.DataFrame:
-    """Returns one row a past window of a lane, oldest first, each judged as of its own end; a read-only operation.
+    """Returns one row per past window of a lane, oldest first, each judged as of its own end; a read-only operation.
 
     Each row has the numbers that the window alone has with ``as_of`` at its end: what happened later is not seen.
 

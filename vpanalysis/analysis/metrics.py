@@ -49,7 +49,7 @@ class Metrics:
         is_open: More missions may still join the window.
         provisional: It is open, or missions of it are pending.
         source: What was read, as reports name it.
-        kind: ``sqlite``, ``sample``, ``snapshot`` or ``gateway``: to be shown.
+        kind: ``sqlite``, ``sample``, ``snapshot`` or ``gateway``; for display only.
         account: What became of each mission.
         fallback: Missions considered, those that fell back, and the rate.
         latency_seconds: Run time (started → completed) in seconds.
@@ -61,7 +61,7 @@ class Metrics:
         recovery: Degraded sessions and how many were resumed; ``None`` when unknown.
         session_health: Orphan signals; ``None`` when unknown.
         session: The ``vp_sessions`` row with ``metadata`` and its staleness; ``None`` when there is none.
-        session_status: The session's status at the window's end, stripped and lowered: the row's, or from the last
+        session_status: The session's status at the window's end, stripped, lower-case: the row's, or from the last
             session event before the end when the row is of a later time; ``None`` without a row or when unknown.
         degraded_events: ``vp.session.degraded`` events within the window, those without a readable time among them;
             ``None`` when unknown.

@@ -76,8 +76,8 @@ def open_source(
     Args:
         location: The path of a SQLite runtime database or of an archive's folder, a gateway's URL, the path of a saved
             snapshot (``.json``), or ``sample`` (``sample:failing`` for another of the sample's scenarios). Several
-            databases and archives, as a list or as one text with ``" + "`` between them, are read as one: of a row
-            that several have, the first one's counts.
+            databases and archives, as a list or as one text with ``" + "`` between them, are read as one: where
+            several have a row, the first one's counts.
         ops_token: The gateway's token; failing that ``UA_OPS_TOKEN`` or that line of ``.env``.
 
     Raises:

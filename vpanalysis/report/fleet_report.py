@@ -34,7 +34,7 @@ class FleetReport(Made):
     Attributes:
         lanes: Every lane of every source: who needs somebody first, then the most cautious verdicts.
         absent: Enabled lanes that no source has anything of.
-        enabled: The lanes that are to be there; empty when nobody says.
+        enabled: The lanes that should be there; empty when not given.
         incidents: Failures and fallbacks of several lanes that coincide beyond chance, oldest first.
         files: The sources.
         as_of: The moment of judgement; ``None`` when unknown.

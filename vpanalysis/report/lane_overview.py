@@ -44,7 +44,7 @@ def lane_overview(
         sources: Runtime databases, gateways' URLs and saved snapshots, separated by semicolons; ``NAME=`` before one
             names it (a factory), else its file does.
         lanes: Names or patterns of lanes (``vp.coder.*``), separated by commas; ``""``: all that a source names.
-        enabled: The lanes that are to be there, separated by commas; ``""``: those in ``UA_VP_ENABLED_IDS``.
+        enabled: The lanes that should be there, separated by commas; ``""``: those in ``UA_VP_ENABLED_IDS``.
         window_start: First moment inside (ISO 8601, UTC); ``""``: not given.
         window_end: First moment outside; ``""``: not given.
         last_missions: Each lane's newest N missions instead; 0: not given, and 100 when no range is given either.

@@ -65,7 +65,7 @@ class LanesDocument(Strict):
     as_of: datetime | None
     lanes: list[LaneEntry] = Field(description="Those that need somebody first, then the most cautious.")
     absent: list[str] = Field(description="Enabled lanes that no source has anything of; each needs somebody.")
-    enabled: list[str] = Field(description="The lanes that are to be there; empty: nobody says.")
+    enabled: list[str] = Field(description="The lanes that should be there; empty: not given.")
     incidents: list[IncidentEntry] = Field(description="Oldest first.")
     sources: list[SourceEntry]
     parameters: dict[str, Any]

@@ -79,9 +79,9 @@ def behind(metrics: Metrics, settings: CompletionsGate, policy: Thresholds) -> "
 GATE = Gate(
     name="completions",
     unit="count",
-    trips="of the newest 60 missions that have begun or are due, so many are overdue that a rate of 0.5 % explains it "
-    "in 1 % of windows only (3 of 60, at least 2); or the same over the whole window, by 3 or more. Overdue: no end "
-    "900 s after its start, or no start 3,600 s after its creation",
+    trips="of the newest 60 missions that have begun or are due, so many are overdue that a rate of 0.5 % would give "
+    "as many in only 1 % of windows (3 of 60, at least 2); or the same over the whole window, by 3 or more. Overdue: "
+    "no end 900 s after its start, or no start 3,600 s after its creation",
     look="find out why missions do not complete: their workers, claims and last events (§3.3)",
     judge=judge,
     settings=CompletionsGate,

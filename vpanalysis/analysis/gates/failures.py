@@ -104,8 +104,8 @@ GATE = Gate(
     name="failures",
     unit="share",
     trips="3 missions in a row failed or timed out among the newest 20 that finished; or so many of these 20 that a "
-    "failure rate of 5 % explains it in 1 % of windows only (5 of 20); or a share of 10 % of all, by 3 or more; or all "
-    "of them. Sustained: from 50 % on it forces the fallback",
+    "failure rate of 5 % would give as many in only 1 % of windows (5 of 20); or a share of 10 % of all, by 3 or more; "
+    "or all of them. Sustained: from 50 % on it forces the fallback",
     look="inspect the failure payloads: sustained vp.mission.failed is an escalation (§3.3)",
     judge=judge,
     settings=FailuresGate,

@@ -70,7 +70,7 @@ GATE = Gate(
     name="slow_share",
     unit="share",
     trips="of the missions that had `p95_critical_seconds` to run (20 or more of them) over 5 % took longer, finished "
-    "or not, and more than a slow share of 2 % explains (5 %); a mission cancelled sooner is left out",
+    "or not, and more than a slow share of 2 % explains (5 %); a mission cancelled before that is left out",
     look="compare queue wait and fallback rate with the baseline, to tell load from a degrading runtime (§3.2)",
     judge=judge,
     settings=SlowShareGate,
