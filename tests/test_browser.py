@@ -86,8 +86,8 @@ ROWS = [
 
 def parts() -> str:
     """A page of our pieces with content made for the test."""
-    table = blocks.table("Missions", ["Name", ("Events", "number"), ("Run time", "number")], ROWS)
-    short = blocks.table("Few", ["Name", ("Events", "number")], [row[:2] for row in ROWS[:4]])
+    table = blocks.table("Missions", [("Name", "text"), ("Events", "number"), ("Run time", "number")], ROWS)
+    short = blocks.table("Few", [("Name", "text"), ("Events", "number")], [row[:2] for row in ROWS[:4]])
     shown = blocks.piece(table, short, blocks.command("Again:", LONG_COMMAND), blocks.command("Else:", "true"))
     output = new_output("display_data", data=shown._repr_mimebundle_())  # type: ignore[no-untyped-call]
     cells = [new_markdown_cell("## Parts"), new_code_cell("shown", outputs=[output], execution_count=1)]  # type: ignore[no-untyped-call]

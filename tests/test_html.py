@@ -273,7 +273,7 @@ class TestTables:
     @pytest.mark.parametrize(("rows", "sortable"), [(12, False), (13, True)])
     def test_a_long_table_can_be_sorted(self, rows: int, sortable: bool) -> None:
         cells = [[f"row {number}", str(number)] for number in range(rows)]
-        text = shown_blocks(blocks.table("Rows", ["Name", ("Number", "number")], cells))
+        text = shown_blocks(blocks.table("Rows", [("Name", "text"), ("Number", "number")], cells))
         assert (text.partition("<main")[2].partition("<script")[0].count("data-sortable") == 1) is sortable
 
     def test_a_compact_one_cannot(self) -> None:
@@ -281,7 +281,7 @@ class TestTables:
         assert "data-sortable" not in text.partition("<main")[2].partition("<script")[0]
 
     def test_the_first_cell_names_its_row(self) -> None:
-        text = shown_blocks(blocks.table("Animals", ["Name", ("Legs", "number")], [["ant", "6"]]))
+        text = shown_blocks(blocks.table("Animals", [("Name", "text"), ("Legs", "number")], [["ant", "6"]]))
         assert re.search(r'<th scope="row"[^>]*>\s*ant\s*</th>', text)
         assert re.search(r'<td class="number"[^>]*>\s*6\s*</td>', text)
 

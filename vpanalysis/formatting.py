@@ -91,6 +91,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def capitalized(text: str) -> str:
+    """Returns a text that begins with a capital, the rest as it is: names and codes in it keep theirs."""
+    return text[:1].upper() + text[1:]
+
+
 def times(number: int) -> str:
     """Returns how often something happened: ``once``, ``2 times``."""
     return "once" if number == 1 else f"{number:,} times"

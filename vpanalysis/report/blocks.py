@@ -10,7 +10,7 @@ from vpanalysis.report.piece import MARKS, Piece, Tone, columns_of_text
 Block = dict[str, Any]
 #: A table's column: its name, and how it is set: ``text``, ``number``, ``time``, ``short`` (no line break) or
 #: ``wide`` (breaks anywhere: for texts that a database may make long).
-Column = str | tuple[str, str]
+Column = tuple[str, str]
 
 NO_FINDING = Finding("", "plain")
 
@@ -33,11 +33,10 @@ def table(
         note: A sentence below the table.
         compact: The table is no wider than its cells need.
     """
-    named = [(column, "text") if isinstance(column, str) else column for column in columns]
     return {
         "kind": "table",
         "caption": caption,
-        "columns": [{"name": name, "align": align} for name, align in named],
+        "columns": [{"name": name, "align": align} for name, align in columns],
         "rows": [list(row) for row in rows],
         "note": note,
         "compact": compact,
@@ -46,7 +45,7 @@ def table(
 
 def pairs(caption: str, rows: Iterable[Sequence[Any]], names: tuple[str, str] = ("Measure", "Value")) -> Block:
     """Returns a compact table of a name and a value each."""
-    return table(caption, [names[0], (names[1], "number")], rows, compact=True)
+    return table(caption, [(names[0], "text"), (names[1], "number")], rows, compact=True)
 
 
 def folded(summary: str, *inside: Block) -> Block:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ from vpanalysis.report import style
 from vpanalysis.report.style import CRITICAL, INK, MUTED, SURFACE, WATCH, Ink, ReportAxes
 from vpanalysis.report.window_report import WindowReport
 
-_R = TypeVar("_R")
+_Draw = Callable[[Any, Axes], str]
+_Figure = Callable[..., Axes]
 _TITLE_CHARACTERS = 88
 #: Most missions of a kind whose facts a figure tells, and most that the keyboard stops at.
 _FACTS, _FACTS_BY_KEY = 100, 12
@@ -28,22 +29,30 @@ _LEGEND_POINTS = 32
 _TICK_POINTS, _DRAWN = 11, 0.55
 
 
-def figure(draw: Callable[[_R, Axes], str], report: _R, ax: Axes | None, height_inches: float) -> Axes:
-    """Draws on the given Axes or a new one, in the house style.
+def figure(height_inches: float | Callable[[Any], float]) -> Callable[[_Draw], _Figure]:
+    """Makes a figure of a function that draws: called with a report, and the Axes to draw on unless it makes its own.
+
+    The function draws, sets the title, and returns what the alternative text says after the title.
 
     Args:
-        draw: Draws, sets the title, and returns what the alternative text says after the title.
-        report: What is drawn.
-        ax: The Axes to draw on; ``None`` makes one.
-        height_inches: The height of a figure that is made.
+        height_inches: The height of a figure that is made; some depend on the report.
     """
-    with style.styled():
-        axes = style.new_axes(height_inches) if ax is None else ax
-        details = draw(report, axes)
-        if isinstance(axes, ReportAxes):
-            title = " ".join(axes.get_title(loc="left").split())
-            axes.alt = f"{title}. {details}".strip()
-    return axes
+
+    def figure_of(draw: _Draw) -> _Figure:
+        def drawn(report: Any, ax: Axes | None = None) -> Axes:
+            with style.styled():
+                height = height_inches(report) if callable(height_inches) else height_inches
+                axes = style.new_axes(height) if ax is None else ax
+                details = draw(report, axes)
+                if isinstance(axes, ReportAxes):
+                    title = " ".join(axes.get_title(loc="left").split())
+                    axes.alt = f"{title}. {details}".strip()
+            return axes
+
+        drawn.__name__, drawn.__doc__ = draw.__name__, draw.__doc__
+        return drawn
+
+    return figure_of
 
 
 def titled(ax: Axes, sentence: str) -> None:
@@ -184,8 +193,10 @@ def rows(ax: Axes, names: Sequence[str]) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def share_axis(ax: Axes, top: float) -> None:
-    """Makes y a share in per cent, from zero to ``top`` (a share)."""
+def share_axis(ax: Axes, name: str, top: float, bottom: float = 0.0) -> None:
+    """Makes y a named share in per cent, from ``bottom`` to ``top`` (shares)."""
+    ax.set_ylim(bottom, top)
+    ax.set_ylabel(name)
     step = next((step for step in (0.01, 0.02, 0.05, 0.1) if top / step <= 6), 0.2)
     ticks = [step * i for i in range(int(top / step + 1e-9) + 1)]
     ax.yaxis.set_major_locator(FixedLocator(ticks))

@@ -12,7 +12,6 @@ from vpanalysis.analysis.intervals import ShareDifference
 from vpanalysis.analysis.metrics import Metrics
 from vpanalysis.formatting import seconds_limit
 from vpanalysis.report import blocks, drawing
-from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import Finding, fallback_rate
 from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.style import BLUE, CRITICAL, MUTED
@@ -71,7 +70,7 @@ def table(report: WindowReport) -> Piece:
         known = change.before is not None and change.after is not None
         moved = blocks.marked("watch", "up") if change.up else "no rise shown" if known else ""
         rows.append([name, formatting.duration(change.before), formatting.duration(change.after), moved])
-    columns: list[Column] = ["Measure", ("Before", "number"), ("Now", "number"), ("Change (95 % interval)", "number")]
+    columns = [("Measure", "text"), ("Before", "number"), ("Now", "number"), ("Change (95 % interval)", "number")]
     note = ""
     if found.waiting_before or found.waiting_after:
         rows.append(["Still in the queue", f"{found.waiting_before:,}", f"{found.waiting_after:,}", ""])
@@ -83,7 +82,7 @@ def sentence(report: WindowReport) -> Piece:
     """Returns the comparison in a sentence, with its numbers."""
     found = finding(report)
     text = report.comparison.sentence.removeprefix(f"{found.words.partition(':')[0]}: ")  # the heading says that
-    return blocks.piece(blocks.sentence(text[:1].upper() + text[1:]), found=found)
+    return blocks.piece(blocks.sentence(formatting.capitalized(text)), found=found)
 
 
 def _created(side: Metrics | None, which: str) -> datetime | None:
@@ -106,12 +105,9 @@ def _share_row(name: str, change: ShareDifference | None, before: str, after: st
     return [name, before, after, blocks.marked(tone, moved)]
 
 
-def baseline_comparison(report: WindowReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(1.7)
+def baseline_comparison(report: WindowReport, ax: Axes) -> str:
     """Draws how far the fallback rate and the slow share moved against the window before, with 95 % intervals."""
-    return drawing.figure(_baseline_comparison, report, ax, 1.7)
-
-
-def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
     found = report.comparison
     slower = f"slower than {seconds_limit(found.slow_after.seconds)}"
     moves = [
@@ -139,7 +135,7 @@ def _baseline_comparison(report: WindowReport, ax: Axes) -> str:
         drawing.label(ax, text, (change.change, row), (0, 8), bold=True, ha="center")
         findings.append(finding)
     title = "; ".join(reversed(findings))
-    drawing.titled(ax, title[:1].upper() + title[1:])
+    drawing.titled(ax, formatting.capitalized(title))
     reach = 1.25 * max(abs(end) for *_, low, high in moves for end in (low, high))
     ax.set_xlim(-reach, reach)
     ax.axvline(0, color=MUTED.light, linewidth=1)

@@ -11,7 +11,6 @@ from vpanalysis.analysis.signatures import error_text
 from vpanalysis.data.schema import COMPLETED, FAILED, FALLBACK
 from vpanalysis.data.snapshot import clamp_event_limit
 from vpanalysis.report import blocks, drawing
-from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import Finding, gate_tone, incomplete, limits
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.sections.tile import Tile, sparkline
@@ -81,7 +80,7 @@ def table(report: WindowReport) -> Piece:
     shown = []
     if profile.deviations:
         rows = [[item.label, f"{item.missions:,}", ", ".join(item.examples)] for item in profile.deviations]
-        columns: list[Column] = ["Deviation", ("Missions", "number"), ("Newest examples", "wide")]
+        columns = [("Deviation", "text"), ("Missions", "number"), ("Newest examples", "wide")]
         shown.append(blocks.table("How missions depart from dispatched → completed", columns, rows))
     if profile.sequences:
         rows = [[sequence, f"{number:,}"] for sequence, number in profile.sequences[:_SEQUENCES]]
@@ -116,7 +115,7 @@ def signatures(report: WindowReport) -> Piece:
     note = "# stands for an id or number, [path] for a path, … for a name; error codes stay, and secrets are masked."
     if (more := len(report.signatures) - _SIGNATURES) > 0:
         note = f"{formatting.count(more, 'rarer signature')} not shown. {note}"
-    columns: list[Column] = [
+    columns = [
         ("Signature", "wide"), ("Kind", "short"), ("Events", "number"), ("Missions", "number"), ("Last seen", "time"),
         ("Newest example", "wide"),
     ]  # fmt: skip
@@ -143,7 +142,7 @@ def recent_events(report: WindowReport) -> Piece:
         ]
         for event in newest.to_dict("records")
     ]
-    columns: list[Column] = [("Time", "time"), ("Type", "wide"), ("Mission", "wide"), ("Error", "wide")]
+    columns = [("Time", "time"), ("Type", "wide"), ("Mission", "wide"), ("Error", "wide")]
     caption = f"The newest {formatting.count(len(rows), 'event')}, newest first"
     return blocks.piece(blocks.folded(caption, blocks.table(caption, columns, rows)))
 
@@ -164,13 +163,13 @@ def _cut(name: object) -> str:
     return text if len(text) <= _NAME_CHARACTERS else text[: _NAME_CHARACTERS - 1] + "…"
 
 
-def mission_timeline(report: WindowReport, ax: Axes | None = None) -> Axes:
+def _timeline_height(report: WindowReport) -> float:
+    return 0.85 + 0.27 * max(report.metrics.missions.dropna(subset=["created_at"])["outcome"].nunique(), 1)
+
+
+@drawing.figure(_timeline_height)
+def mission_timeline(report: WindowReport, ax: Axes) -> str:
     """Draws when missions were created, a row per outcome; dense rows as counts per stretch of time."""
-    outcomes = report.metrics.missions.dropna(subset=["created_at"])["outcome"].nunique()
-    return drawing.figure(_mission_timeline, report, ax, 0.85 + 0.27 * max(outcomes, 1))
-
-
-def _mission_timeline(report: WindowReport, ax: Axes) -> str:
     missions = report.metrics.missions
     known = missions.dropna(subset=["created_at"])
     if known.empty:
@@ -208,13 +207,13 @@ def _mission_timeline(report: WindowReport, ax: Axes) -> str:
     return f"From {formatting.time(known['created_at'].min())} to {formatting.time(known['created_at'].max())}."
 
 
-def event_mix(report: WindowReport, ax: Axes | None = None) -> Axes:
+def _mix_height(report: WindowReport) -> float:
+    return 0.9 + 0.23 * min(max(len(report.event_profile.event_counts or {}), 4), _TYPES_SHOWN + 1)
+
+
+@drawing.figure(_mix_height)
+def event_mix(report: WindowReport, ax: Axes) -> str:
     """Draws how many events of each type the window's missions have; escalation indicators stand out."""
-    types = len(report.event_profile.event_counts or {})
-    return drawing.figure(_event_mix, report, ax, 0.9 + 0.23 * min(max(types, 4), _TYPES_SHOWN + 1))
-
-
-def _event_mix(report: WindowReport, ax: Axes) -> str:
     counts = report.event_profile.event_counts
     if not counts:
         return drawing.nothing(ax, "No event of these missions is known")

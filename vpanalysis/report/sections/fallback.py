@@ -96,12 +96,9 @@ def _lines(report: WindowReport) -> dict[str, float]:
     return {"watch": report.policy.fallback_watch, "critical": report.policy.fallback_critical}
 
 
-def fallback_over_time(report: WindowReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(2.3)
+def fallback_over_time(report: WindowReport, ax: Axes) -> str:
     """Draws the rolling fallback share with its limits, every fallback, and the window's own rate with its bounds."""
-    return drawing.figure(_fallback_over_time, report, ax, 2.3)
-
-
-def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     rolling = report.rolling.dropna(subset=["created_at"])
     share, evidence, policy = report.metrics.fallback, report.verdict.evidence, report.policy
     missions = report.metrics.missions
@@ -137,8 +134,7 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
     fallbacks = missions[missions["fell_back"] & missions["created_at"].notna()]
     _mark_fallbacks(ax, fallbacks["created_at"], -0.06 * top)
     drawing.tell(ax, report, fallbacks, pd.Series(-0.06 * top, fallbacks.index))
-    ax.set_ylim(-0.12 * top, top)
-    drawing.share_axis(ax, top)
+    drawing.share_axis(ax, "Fallback share", top, -0.12 * top)
     marked = drawing.limits(ax, _lines(report), percent_limit)
     _mark_change(ax, report)
     if share.rate is not None and evidence.lower_bound is not None and evidence.upper_bound is not None:
@@ -148,7 +144,6 @@ def _fallback_over_time(report: WindowReport, ax: Axes) -> str:
             bounds = f"95 % bounds of the {evidence.missions:,} that could record one"
         _mark_window(ax, rate, evidence.lower_bound, evidence.upper_bound, name, bounds)
     drawing.legend(ax)
-    ax.set_ylabel("Fallback share")
     drawing.window_axis(ax, report, missions)
     return (
         f"Over the whole window {formatting.share(share.missions_with_fallback, share.missions_considered)} fell back. "

@@ -60,10 +60,10 @@ def reasons(report: FleetReport) -> Piece:
     steps: dict[str, list[str]] = {}
     for lane in report.needy:
         verdict, name = lane.verdict, report.label(lane.key)
-        sentences = " ".join(reason.sentence[:1].upper() + reason.sentence[1:] for reason in verdict.reasons)
+        sentences = " ".join(formatting.capitalized(reason.sentence) for reason in verdict.reasons)
         found.append((TONES[verdict.lane_status], name, sentences))
         steps.setdefault(verdict.next_step, []).append(name)
-    found += [("watch", lane, f"{_ABSENT[0].upper()}{_ABSENT[1:]}.") for lane in report.absent]
+    found += [("watch", lane, f"{formatting.capitalized(_ABSENT)}.") for lane in report.absent]
     if len(report.needy) + len(report.absent) > 1:  # else the banner says it
         found += [("plain", f"Next for {', '.join(names)}", step) for step, names in steps.items()]
     for lane in report.lanes:
@@ -73,7 +73,7 @@ def reasons(report: FleetReport) -> Piece:
     gates = Counter(reason.gate for lane in report.needy for reason in lane.verdict.reasons).most_common()
     named = [f"{gate.replace('_', ' ')} on {formatting.count(number, 'lane')}" for gate, number in gates[:3]]
     words = ", ".join([*named, f"{len(gates) - 3} more"] if len(gates) > 3 else named)
-    heading = Finding(words[:1].upper() + words[1:] or "Nothing that needs somebody", TONES[report.lane_status])
+    heading = Finding(formatting.capitalized(words) or "Nothing that needs somebody", TONES[report.lane_status])
     return blocks.piece(*([blocks.notes(found)] if found else []), found=heading, omit=not found)
 
 

@@ -8,7 +8,6 @@ from vpanalysis.analysis.fleet import Lane
 from vpanalysis.analysis.incident import troubles
 from vpanalysis.analysis.run_times import TierWait, tiers, waiting
 from vpanalysis.report import blocks, drawing
-from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import STRENGTHS, TONES, Finding, fallback_rate, gate_tone, incomplete, strength
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.piece import Piece
@@ -23,9 +22,9 @@ _ALL = "all missions"
 
 def side_by_side(report: FleetReport) -> Piece:
     """Returns the table of all lanes, those that need somebody first; enabled ones that are absent at its end."""
-    columns: list[Column] = [
+    columns = [
         ("Lane", "wide"), ("Status", "short"), ("Missions", "number"), ("Fallback rate", "number"),
-        ("Failed", "number"), ("p95", "number"), "Session, silent for", "Trouble",
+        ("Failed", "number"), ("p95", "number"), ("Session, silent for", "text"), ("Trouble", "text"),
     ]  # fmt: skip
     rows = [_row(report, lane) for lane in report.lanes]
     rows += [[lane, blocks.marked("watch", "absent"), *[""] * (len(columns) - 2)] for lane in report.absent]
@@ -51,7 +50,7 @@ def queue_wait(report: FleetReport) -> Piece:
     if not names:
         return blocks.piece(found=Finding("No source says how long missions waited", "quiet"))
     rows = [[report.label(key), *(_wait(held.get(name)) for name in names)] for key, held in found.items()]
-    columns: list[Column] = [("Lane", "wide"), *((name, "number") for name in names)]
+    columns = [("Lane", "wide"), *((name, "number") for name in names)]
     longest = max(
         ((one.p95_seconds, key) for key, held in found.items() if (one := held.get(_ALL)) and one.p95_seconds),
         default=None,
@@ -75,13 +74,10 @@ def evidence_rows(report: FleetReport) -> Piece:
         ]
         for lane in report.lanes
     ]
-    columns: list[Column] = [
-        ("Lane", "wide"),
-        ("Decision", "wide"),
-        "Claim: rarely falls back",
-        "Claim: rarely fails",
-        "Policy",
-    ]
+    columns = [
+        ("Lane", "wide"), ("Decision", "wide"), ("Claim: rarely falls back", "text"), ("Claim: rarely fails", "text"),
+        ("Policy", "text"),
+    ]  # fmt: skip
     lines = formatting.visible("\n".join(report.rows))
     lanes = formatting.count(len(rows), "lane")
     shown = sum(lane.verdict.evidence.strength == "supports" for lane in report.lanes)

@@ -14,7 +14,6 @@ from vpanalysis.analysis.run_times import LatencyProfile, run_times, slowness, w
 from vpanalysis.data.snapshot import LatencySeconds
 from vpanalysis.formatting import seconds_limit
 from vpanalysis.report import blocks, drawing
-from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import Finding, gate_tone, limits
 from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.sections.tile import Tile, gauge, sparkline
@@ -35,7 +34,7 @@ def finding(report: WindowReport) -> Finding:
     if gate_tone(report, "slow_share") in ("watch", "critical") and run.p95_seconds < policy.p95_critical_seconds:
         slow = report.latency.slow
         words += f", but {slow.slow:,} of {slow.matured:,} took over {seconds_limit(slow.seconds)}{_unfinished(report)}"
-    return Finding(words[:1].upper() + words[1:], gate_tone(report, "latency", "slow_share"))
+    return Finding(formatting.capitalized(words), gate_tone(report, "latency", "slow_share"))
 
 
 def _unfinished(report: WindowReport) -> str:
@@ -64,8 +63,7 @@ def table(report: WindowReport) -> Piece:
         waits = (formatting.duration(tier.p50_seconds), formatting.duration(tier.p95_seconds))
         still = f"{tier.waiting:,} waiting" if tier.waiting else ""
         rows.append([f"Queue wait, tier {tier.tier.replace('_', ' ')}", f"{tier.missions:,}", *waits, still, ""])
-    columns: list[Column] = ["Stage"]
-    columns += [(name, "number") for name in ("Missions", "p50", "p95", "Longest", "Mean")]
+    columns = [("Stage", "text"), *((name, "number") for name in ("Missions", "p50", "p95", "Longest", "Mean"))]
     return blocks.piece(
         blocks.table("Queue wait and run time", columns, rows, note=report.latency.p95_sentence),
         blocks.sentence(report.latency.finding),
@@ -139,12 +137,9 @@ def slow_tile(report: WindowReport) -> Tile:
     )
 
 
-def latency_over_time(report: WindowReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(2.3)
+def latency_over_time(report: WindowReport, ax: Axes) -> str:
     """Draws each mission's run time when it was created, and p50 and p95 over runs of missions."""
-    return drawing.figure(_latency_over_time, report, ax, 2.3)
-
-
-def _latency_over_time(report: WindowReport, ax: Axes) -> str:
     missions, policy = report.metrics.missions, report.policy
     known = missions.dropna(subset=["created_at", "duration_seconds"])
     if known.empty:
@@ -194,15 +189,12 @@ def _mark_running(report: WindowReport, ax: Axes) -> str:
         clip_on=False, zorder=3, label=text,
     )  # fmt: skip
     drawing.legend(ax)
-    return f" {text[:1].upper()}{text[1:]}."
+    return f" {formatting.capitalized(text)}."
 
 
-def latency_distribution(report: WindowReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(2.6)
+def latency_distribution(report: WindowReport, ax: Axes) -> str:
     """Draws the share of missions finished by run time (Kaplan–Meier, 95 % band), with p50, p95 and the limits."""
-    return drawing.figure(_latency_distribution, report, ax, 2.6)
-
-
-def _latency_distribution(report: WindowReport, ax: Axes) -> str:
     profile = report.latency
     curve = profile.curve
     if curve is None or profile.p50_seconds is None:
@@ -250,19 +242,14 @@ def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[Survival
     critical = report.policy.p95_critical_seconds
     drawing.seconds_axis(ax, "x", min(finishes, default=0.0), max(finishes, default=0.0), critical)
     marked = drawing.limits(ax, _lines(report), seconds_limit, vertical=True)
-    ax.set_ylim(0, 1.14)
-    drawing.share_axis(ax, 1)
-    ax.set_ylabel("Missions finished")
+    drawing.share_axis(ax, "Missions finished", 1.14)
     ax.set_xlabel("Run time (started → completed)")
     return marked
 
 
-def distributions_compared(report: WindowReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(2.6)
+def distributions_compared(report: WindowReport, ax: Axes) -> str:
     """Draws the share of missions finished by run time in this window and in the one before."""
-    return drawing.figure(_distributions_compared, report, ax, 2.6)
-
-
-def _distributions_compared(report: WindowReport, ax: Axes) -> str:
     before = report.baseline_latency
     shown = [
         (name, profile, profile.curve, ink, band)
@@ -292,12 +279,9 @@ def _distribution_title(profile: LatencyProfile) -> str:
     return f"{finished}{formatting.duration(profile.p95_seconds)}; with the {running} still running, p95 is {reached}"
 
 
-def queue_beside_run(report: WindowReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(2.1)
+def queue_beside_run(report: WindowReport, ax: Axes) -> str:
     """Draws p50 and p95 of queue wait and of run time, and beneath each the window before."""
-    return drawing.figure(_queue_beside_run, report, ax, 2.1)
-
-
-def _queue_beside_run(report: WindowReport, ax: Axes) -> str:
     names = ["Run time"] if report.metrics.queue_wait_seconds is None else ["Run time", "Queue wait"]
     stages = ((0, BLUE, "latency_seconds"), (1, PURPLE, "queue_wait_seconds"))[: len(names)]
     bars = [

@@ -9,7 +9,6 @@ from vpanalysis import formatting
 from vpanalysis.analysis.incident import Incident
 from vpanalysis.analysis.signatures import group_signatures
 from vpanalysis.report import blocks, drawing, style
-from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import Finding
 from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.piece import Piece
@@ -44,8 +43,8 @@ def table(report: FleetReport) -> Piece:
         ]
         for incident in report.incidents
     ]
-    columns: list[Column] = [
-        ("When (UTC)", "short"), "Lanes", ("Failed or fell back", "number"), ("Most frequent error", "wide"),
+    columns = [
+        ("When (UTC)", "short"), ("Lanes", "text"), ("Failed or fell back", "number"), ("Most frequent error", "wide"),
         ("p", "number"),
     ]  # fmt: skip
     note = (
@@ -58,12 +57,9 @@ def table(report: FleetReport) -> Piece:
     return blocks.piece(*shown, found=finding(report))
 
 
-def troubles_over_time(report: FleetReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(lambda report: 1.1 + _ROW_INCHES * max(_LEAST_ROWS, len(report.lanes)))
+def troubles_over_time(report: FleetReport, ax: Axes) -> str:
     """Draws each lane's failures and fallbacks over time, incidents as bands."""
-    return drawing.figure(_draw, report, ax, 1.1 + _ROW_INCHES * max(_LEAST_ROWS, len(report.lanes)))
-
-
-def _draw(report: FleetReport, ax: Axes) -> str:
     lanes = [lane for lane in report.lanes if not lane.metrics.missions.empty]
     if not lanes:
         return drawing.nothing(ax, "No lane has a mission")
@@ -105,7 +101,7 @@ def _draw(report: FleetReport, ax: Axes) -> str:
         f"Incident from {formatting.time(incident.start)} on {', '.join(map(report.label, incident.lanes))}"
         for incident in report.incidents
     ]
-    return ". ".join(part[:1].upper() + part[1:] for part in parts) + "." if parts else "None."
+    return ". ".join(formatting.capitalized(part) for part in parts) + "." if parts else "None."
 
 
 def _error(report: FleetReport, incident: Incident) -> str:

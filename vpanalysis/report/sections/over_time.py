@@ -6,7 +6,7 @@ import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.report import blocks
-from vpanalysis.report.blocks import Block, Column
+from vpanalysis.report.blocks import Block
 from vpanalysis.report.finding import TONES, Finding
 from vpanalysis.report.history_report import GUARDRAIL, STEPS, HistoryReport
 from vpanalysis.report.piece import MARKS, Piece, Tone
@@ -138,11 +138,11 @@ def incidents(report: HistoryReport) -> Piece:
             formatting.duration(one.to_recover.total_seconds()) if one.to_recover is not None else "not over",
             f"{one.windows:,}",
             one.gate.replace("_", " "),
-            one.reason[:1].upper() + one.reason[1:],
+            formatting.capitalized(one.reason),
         ]
         for one in reversed(found[-_SHOWN:])
     ]
-    columns: list[Column] = [("Began", "time"), ("Time to recover", "number"), ("Windows", "number"),
+    columns = [("Began", "time"), ("Time to recover", "number"), ("Windows", "number"),
                              ("Cause", "short"), ("What the first window showed", "wide")]  # fmt: skip
     note = "Time to recover: from the end of the first window, when it could first be known, to that of a healthy one."
     open_now = found[-1].recovered is None
@@ -161,7 +161,7 @@ def flips(report: HistoryReport) -> Piece:
          "all gates passed" if row["lane_status"] == "HEALTHY" else row["reason"]]
         for row in reversed(found.tail(_SHOWN).to_dict("records"))
     ]  # fmt: skip
-    columns: list[Column] = [("Window", "time"), ("From", "short"), ("To", "short"), ("Cause", "wide")]
+    columns = [("Window", "time"), ("From", "short"), ("To", "short"), ("Cause", "wide")]
     note = f"{len(found) - _SHOWN:,} older ones not shown." if len(found) > _SHOWN else ""
     if not rows:
         return blocks.piece(found=Finding("The status never changed", "plain"), omit=report.story == "NO_TRAFFIC")
@@ -183,7 +183,7 @@ def steps(report: HistoryReport) -> Piece:
     hashed = log.dropna(subset=["policy_hash"])
     changes = hashed[hashed["policy_hash"] != hashed["policy_hash"].shift()].to_dict("records")
     policies = [f"{formatting.time(row['date'])}: {row['policy_hash']}" for row in changes]
-    columns: list[Column] = [("Step", "short"), ("First row", "time"), ("Rows", "number"), "Decision",
+    columns = [("Step", "short"), ("First row", "time"), ("Rows", "number"), ("Decision", "text"),
                              ("Window", "wide")]  # fmt: skip
     sentence = (
         f"Policy hashes in the log: {'; '.join(policies)}." if policies
@@ -220,7 +220,7 @@ def beside_log(report: HistoryReport) -> Piece:
                 formatting.duration(None if data is None else data["p95_seconds"]),
             ]
         )  # fmt: skip
-    columns: list[Column] = [
+    columns = [
         ("Line", "number"), ("Date", "time"), ("Log: decision", "wide"), ("missions", "number"), ("rate", "number"),
         ("p95", "number"), ("Data: status", "short"), ("missions", "number"), ("rate", "number"), ("p95", "number"),
     ]  # fmt: skip
@@ -242,7 +242,7 @@ def first_errors(report: HistoryReport) -> Piece:
         [_day(row["first_seen"]), row["kind"], row["signature"], f"{row['count']:,}"]
         for row in reversed(seen.tail(_SHOWN).to_dict("records"))
     ]
-    columns: list[Column] = [("First window", "time"), ("Kind", "short"), ("Error", "wide"), ("Events", "number")]
+    columns = [("First window", "time"), ("Kind", "short"), ("Error", "wide"), ("Events", "number")]
     note = f"{len(seen) - _SHOWN:,} older ones not shown." if len(seen) > _SHOWN else ""
     if not rows:
         silent = Finding("No fallback and no failure left an error text", "plain")
@@ -276,7 +276,7 @@ def table(report: HistoryReport) -> Piece:
         ]
         for row in reversed(report.windows.to_dict("records"))
     ]  # fmt: skip
-    columns: list[Column] = [
+    columns = [
         ("Window", "time"), ("Missions", "number"), ("Fell back", "number"), ("Failed", "number"),
         ("Fallback rate", "number"), ("95 % interval", "number"), ("p95", "number"), ("Status", "short"),
         ("Gate", "short"),

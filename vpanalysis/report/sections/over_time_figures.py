@@ -20,12 +20,9 @@ _HEIGHTS = {"NO_TRAFFIC": 0.12, "HEALTHY": 0.34, "WATCH": 0.67, "FORCE_FALLBACK"
 _INKS: dict[str, Ink] = {"NO_TRAFFIC": MUTED, "HEALTHY": BLUE, "WATCH": WATCH, "FORCE_FALLBACK": CRITICAL}
 
 
-def decisions(report: HistoryReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(2.3)
+def decisions(report: HistoryReport, ax: Axes) -> str:
     """Returns the lane status of each window as a band, the higher the worse, with incidents and the log's steps."""
-    return drawing.figure(_decisions, report, ax, 2.3)
-
-
-def _decisions(report: HistoryReport, ax: Axes) -> str:
     windows = report.windows
     if windows.empty:
         return drawing.nothing(ax, "There is no window")
@@ -33,14 +30,10 @@ def _decisions(report: HistoryReport, ax: Axes) -> str:
     healthy = int((live["lane_status"] == "HEALTHY").sum())
     incidents = formatting.count(len(report.incidents), "incident") if report.incidents else "no incident"
     drawing.titled(ax, f"{over_time.healthy(healthy, len(live))}; {incidents}")
-    starts, widths = windows["window_start"], windows["window_end"] - windows["window_start"]
     for status, height in _HEIGHTS.items():
         some = windows["lane_status"] == status
         if some.any():
-            ax.bar(
-                starts[some], height, widths[some], align="edge", color=_INKS[status].light, linewidth=0,
-                alpha=0.45 if status == "HEALTHY" else 1,
-            )  # fmt: skip
+            _bars(ax, windows[some], height, _INKS[status], 0.45 if status == "HEALTHY" else 1)
     if report.incidents:  # the longest; all of them are in the table
         one = max(report.incidents, key=lambda incident: incident.windows)
         end = one.recovered or windows["window_end"].iloc[-1].to_pydatetime()
@@ -65,6 +58,12 @@ def _decisions(report: HistoryReport, ax: Axes) -> str:
     )
 
 
+def _bars(ax: Axes, windows: pd.DataFrame, heights: "float | pd.Series[float]", ink: Ink, alpha: float = 0.8) -> None:
+    """Draws a bar a window, as wide as the window is long."""
+    starts, widths = windows["window_start"], windows["window_end"] - windows["window_start"]
+    ax.bar(starts, heights, widths, align="edge", color=ink.light, linewidth=0, alpha=alpha)
+
+
 def _steps(report: HistoryReport, ax: Axes) -> None:
     """Marks the first row of each step of the rollout that the log names."""
     for place, step in enumerate(reversed(STEPS)):
@@ -74,12 +73,9 @@ def _steps(report: HistoryReport, ax: Axes) -> None:
             drawing.label(ax, step, (first, 0.02 + 0.16 * place), (3, 2), PURPLE, va="bottom")
 
 
-def rate(report: HistoryReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(3.0)
+def rate(report: HistoryReport, ax: Axes) -> str:
     """Returns the fallback rate of each window with its Wilson interval, the policy's limits and the log's rows."""
-    return drawing.figure(_rate, report, ax, 3.0)
-
-
-def _rate(report: HistoryReport, ax: Axes) -> str:
     live, policy = report.windows[report.windows["missions"] > 0], report.policy
     if live.empty:
         return drawing.nothing(ax, "There is no mission, so there is no rate")
@@ -89,22 +85,17 @@ def _rate(report: HistoryReport, ax: Axes) -> str:
     _series(ax, live, "fallback_rate", "rate_low", "rate_high", limits, percent_limit)
     highs = live["rate_high"].quantile(0.9) if len(live) > 9 else live["rate_high"].median()
     top = min(1.05, max(policy.fallback_critical * 1.25, max(rates.max(), logged) * 1.15, float(highs)))
-    ax.set_ylim(-0.02 * top, top)
-    drawing.share_axis(ax, top)
+    drawing.share_axis(ax, "Fallback rate", top, -0.02 * top)
     drawing.limits(ax, {"watch": limits[0], "critical": limits[1]}, percent_limit)
     _going_on(ax, live, "rate_high")
-    ax.set_ylabel("Fallback rate")
     _time(report, ax)
     drawing.legend(ax)
     return f"The highest is that of the window of {formatting.time(live['window_start'].iloc[int(rates.argmax())])}."
 
 
-def failures(report: HistoryReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(2.3)
+def failures(report: HistoryReport, ax: Axes) -> str:
     """Returns the share of each window's missions that failed."""
-    return drawing.figure(_failures, report, ax, 2.3)
-
-
-def _failures(report: HistoryReport, ax: Axes) -> str:
     live = report.windows[report.windows["missions"] > 0]
     if live.empty:
         return drawing.nothing(ax, "There is no mission, so none failed")
@@ -115,26 +106,18 @@ def _failures(report: HistoryReport, ax: Axes) -> str:
         return drawing.nothing(ax, f"None of {formatting.count(missions, 'mission')} failed")
     most = f"; most in the window of {worst['window_start']:%d %b}: {formatting.percent(float(share.max()))}"
     drawing.titled(ax, f"{formatting.share(failed, missions, 'mission')} failed{most if len(live) > 1 else ''}")
-    ax.bar(
-        live["window_start"], share, live["window_end"] - live["window_start"], align="edge", color=ORANGE.light,
-        linewidth=0, alpha=0.8,
-    )  # fmt: skip
+    _bars(ax, live, share, ORANGE)
     limit = report.policy.failure_share
     top = min(1.05, max(limit * 1.5, float(share.max()) * 1.15))
-    ax.set_ylim(0, top)
-    drawing.share_axis(ax, top)
+    drawing.share_axis(ax, "Failed", top)
     drawing.limits(ax, {"watch": limit}, percent_limit)
-    ax.set_ylabel("Failed")
     _time(report, ax)
     return ""
 
 
-def p95(report: HistoryReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(3.0)
+def p95(report: HistoryReport, ax: Axes) -> str:
     """Returns the p95 run time of each window with its interval by order statistics, and the policy's limits."""
-    return drawing.figure(_p95, report, ax, 3.0)
-
-
-def _p95(report: HistoryReport, ax: Axes) -> str:
     live, policy = report.windows.dropna(subset=["p95_seconds"]), report.policy
     if live.empty:
         return drawing.nothing(ax, "No mission has finished, so there is no p95")
@@ -153,12 +136,9 @@ def _p95(report: HistoryReport, ax: Axes) -> str:
     return f"From {formatting.duration(low)} to {formatting.duration(high)}; an open end of an interval is not drawn."
 
 
-def guardrail(report: HistoryReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(2.3)
+def guardrail(report: HistoryReport, ax: Axes) -> str:
     """Returns the highest fallback share over 20 missions within each window, against the 10 % guardrail."""
-    return drawing.figure(_guardrail, report, ax, 2.3)
-
-
-def _guardrail(report: HistoryReport, ax: Axes) -> str:
     known = report.rolling_fallback.notna()
     found = over_time.guardrail(report)
     if not known.any():
@@ -167,15 +147,10 @@ def _guardrail(report: HistoryReport, ax: Axes) -> str:
     windows, rolling = report.windows[known], report.rolling_fallback[known]
     over = rolling > GUARDRAIL
     for some, ink in ((~over, BLUE), (over, CRITICAL)):
-        ax.bar(
-            windows["window_start"][some], rolling[some], (windows["window_end"] - windows["window_start"])[some],
-            align="edge", color=ink.light, linewidth=0, alpha=0.8,
-        )  # fmt: skip
+        _bars(ax, windows[some], rolling[some], ink)
     top = min(1.05, max(0.2, float(rolling.max()) * 1.15))
-    ax.set_ylim(0, top)
-    drawing.share_axis(ax, top)
+    drawing.share_axis(ax, "Highest share", top)
     drawing.limits(ax, {"revert": GUARDRAIL}, lambda limit: f"> {percent_limit(limit)}")
-    ax.set_ylabel("Highest share")
     _time(report, ax)
     return ""
 
@@ -209,7 +184,7 @@ def _series(
         limits: Values from which it is marked, the critical one last.
         worded: Words a limit.
     """
-    middle = live["window_start"] + (live["window_end"] - live["window_start"]) / 2
+    middle = _middle(live)
     known = live[low].notna() & live[high].notna()
     label = "95 % interval" if known.any() else ""
     if len(live) > _DENSE:
@@ -229,13 +204,16 @@ def _series(
         ax.scatter(middle[left], live[value][left], s=marks, color=BLUE.light, linewidths=0, zorder=3)
 
 
+def _middle(windows: pd.DataFrame) -> "pd.Series[pd.Timestamp]":
+    return windows["window_start"] + (windows["window_end"] - windows["window_start"]) / 2
+
+
 def _going_on(ax: Axes, live: pd.DataFrame, high: str) -> None:
     """Marks the intervals that go on above the figure, lest they look as if they ended there."""
     top = ax.get_ylim()[1]
     over = live[live[high] > top]
     if len(over):
-        middle = over["window_start"] + (over["window_end"] - over["window_start"]) / 2
-        ax.scatter(middle, [top] * len(over), s=22, marker="^", facecolors="none", edgecolors=MUTED.light,
+        ax.scatter(_middle(over), [top] * len(over), s=22, marker="^", facecolors="none", edgecolors=MUTED.light,
                    clip_on=False, zorder=3, label="interval goes on above")  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from vpanalysis import formatting
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.report import blocks
-from vpanalysis.report.blocks import Block, Column
+from vpanalysis.report.blocks import Block
 from vpanalysis.report.made import Made
 from vpanalysis.report.piece import Piece
 from vpanalysis.report.window_report import WindowReport
@@ -39,7 +39,7 @@ def made(report: Made, summary: str, rows: list[list[str]], policies: Iterable[P
     judged = {f"{one.name} {one.version}, profile {one.profile}, hash {one.hash}": None for one in policies}
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
     rows = [*rows, ["Policy" if len(judged) == 1 else "Policies", "; ".join(judged)], ["Versions", versions]]
-    columns: list[Column] = [("Name", "short"), ("Value", "wide")]
+    columns = [("Name", "short"), ("Value", "wide")]
     note = f"Not given: {', '.join(left_out)}." if left_out else ""
     parameters = blocks.table("Parameters", columns, given, note=note)
     return blocks.piece(

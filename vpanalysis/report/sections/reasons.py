@@ -6,7 +6,7 @@ from vpanalysis import formatting
 from vpanalysis.analysis.contributors import missions_behind
 from vpanalysis.analysis.verdict import LaneStatus, Reason
 from vpanalysis.report import blocks
-from vpanalysis.report.blocks import Block, Column
+from vpanalysis.report.blocks import Block
 from vpanalysis.report.finding import TONES, Finding
 from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.sections.events import anchor, shown_missions
@@ -14,7 +14,7 @@ from vpanalysis.report.window_report import WindowReport
 
 #: Missions shown of those that count against a lane; a note says how many more there are.
 _AGAINST = 20
-_COLUMNS: list[Column] = [
+_COLUMNS = [
     ("Gate", "short"), ("Finding", "wide"), ("Result", "short"), ("Value", "number"), ("Limit", "number"),
 ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def table(report: WindowReport) -> Piece:
 
 def _row(reason: Reason, status: LaneStatus) -> list[Any]:
     result = "passed" if status == "HEALTHY" else status.replace("_", " ")
-    sentence = reason.sentence[:1].upper() + reason.sentence[1:]
+    sentence = formatting.capitalized(reason.sentence)
     gate = blocks.marked(TONES[status], _name(reason))
     return [gate, sentence, result, measured(reason, "value"), measured(reason, "threshold")]
 
@@ -109,7 +109,7 @@ def _missions_against(report: WindowReport) -> list[Block]:
         ]
         for row in behind.head(_AGAINST).to_dict("records")
     ]
-    columns: list[Column] = [
+    columns = [
         ("Mission", "wide"), ("Created", "time"), ("Outcome", "text"), ("Queue wait", "number"),
         ("Run time", "number"), ("Counts for", "text"), ("Error", "wide"),
     ]  # fmt: skip

@@ -39,7 +39,7 @@ def way_back(report: WindowReport) -> Piece:
         ["More probes without a fallback needed", formatting.known_count(found.more_probes)],
         ["True fallback rate, upper 95 % bound", formatting.percent(found.upper_bound)],
     ]
-    notes = blocks.notes([("watch", "", f"{text[:1].upper()}{text[1:]}.") for text in found.against])
+    notes = blocks.notes([("watch", "", f"{formatting.capitalized(text)}.") for text in found.against])
     return blocks.piece(
         blocks.sentence(found.sentence), *([notes] if found.against else []), blocks.pairs("The probes", rows)
     )

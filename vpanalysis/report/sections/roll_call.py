@@ -2,7 +2,6 @@
 
 from vpanalysis import formatting
 from vpanalysis.report import blocks
-from vpanalysis.report.blocks import Column
 from vpanalysis.report.finding import Finding
 from vpanalysis.report.fleet_report import FleetReport, SourceFile
 from vpanalysis.report.piece import Piece, Tone
@@ -19,7 +18,9 @@ def table(report: FleetReport) -> Piece:
         words.append(f"{formatting.count(len(dormant), 'source')} dormant")
     enabled = f"all {formatting.count(len(report.enabled), 'enabled lane')} present" if report.enabled else ""
     found = "; ".join(words) or enabled or "No list of enabled lanes was given"
-    columns: list[Column] = ["Source", "Kind", ("Lanes", "number"), ("Last sign of life", "time"), "State"]
+    columns = [
+        ("Source", "text"), ("Kind", "text"), ("Lanes", "number"), ("Last sign of life", "time"), ("State", "text"),
+    ]  # fmt: skip
     rows = [
         [file.name, file.kind, f"{file.lanes:,}", formatting.time(file.last_activity), _state(file, file in dormant)]
         for file in report.files
@@ -27,13 +28,13 @@ def table(report: FleetReport) -> Piece:
     note = "" if report.enabled else "Name the lanes that should be here in UA_VP_ENABLED_IDS or the parameter enabled."
     tone: Tone = "watch" if report.absent else "quiet" if dormant or not report.enabled else "good"
     sources = blocks.table("Sources", columns, rows, note=note)
-    return blocks.piece(sources, found=Finding(found[:1].upper() + found[1:], tone))
+    return blocks.piece(sources, found=Finding(formatting.capitalized(found), tone))
 
 
 def made(report: FleetReport) -> Piece:
     """Returns how the overview was made: the command, parameters, data, versions and policies."""
     hashes = [[report.label(lane.key), text] for lane, text in zip(report.lanes, report.hashes, strict=True)]
-    columns: list[Column] = [("Name", "short"), ("Value", "wide")]
+    columns = [("Name", "short"), ("Value", "wide")]
     data = blocks.table("Content hash of each lane's data (SHA-256)", columns, hashes)
     policies = [lane.policy for lane in report.lanes]
     return provenance.made(report, "Parameters, policies, versions and data", [], policies, data)

@@ -19,7 +19,7 @@ _LIFECYCLE = ("created", "available", "resumed", "recovered", "degraded")
 def finding(report: WindowReport) -> Finding:
     """Returns the session's state and how often it degraded."""
     words = report.session.finding.rstrip(".").removeprefix("Session ")
-    return Finding(words[:1].upper() + words[1:], _tone(report))
+    return Finding(formatting.capitalized(words), _tone(report))
 
 
 def _tone(report: WindowReport) -> Tone:
@@ -57,12 +57,9 @@ def tile(report: WindowReport) -> Tile:
     return Tile("Session", short, detail, _tone(report), limits(report, "session"))
 
 
-def session_lifecycle(report: WindowReport, ax: Axes | None = None) -> Axes:
+@drawing.figure(1.9)
+def session_lifecycle(report: WindowReport, ax: Axes) -> str:
     """Draws the lane's session events over time, a row per type, with the window shaded."""
-    return drawing.figure(_session_lifecycle, report, ax, 1.9)
-
-
-def _session_lifecycle(report: WindowReport, ax: Axes) -> str:
     events = report.metrics.session_events
     known = events.dropna(subset=["created_at"])
     if known.empty:

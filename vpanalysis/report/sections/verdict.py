@@ -25,7 +25,7 @@ def banner(report: WindowReport) -> Piece:
             if reason.gate in ("fallback_rate", "latency")
         ]
         why = [f"{reasons.finding(report).words}.", *rests_on]
-    shown = [sentence[:1].upper() + sentence[1:] for sentence in (why if healthy else why[:1])]
+    shown = [formatting.capitalized(sentence) for sentence in (why if healthy else why[:1])]
     others = [] if healthy else [reason.gate.replace("_", " ") for reason in verdict.reasons[1:]]
     if report.gateway_misleads and report.gateway_difference:
         shown.append(report.gateway_difference)
