@@ -96,6 +96,11 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def shortened(text: str, characters: int) -> str:
+    """Returns a text, or as much of its beginning as ``characters`` hold, the last of them an ellipsis."""
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
 def times(number: int) -> str:
     """Returns how often something happened: ``once``, ``2 times``."""
     return "once" if number == 1 else f"{number:,} times"

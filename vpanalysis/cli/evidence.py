@@ -196,7 +196,7 @@ def _texts(records: Sequence[dict[str, Any]]) -> list[list[str]]:
 def _table(records: Sequence[dict[str, Any]]) -> str:
     """Aligned columns; long words are cut."""
     rows = [
-        [text if len(text) <= 40 else text[:39] + "…" for text in (row[-1], *row[:-1])]
+        [formatting.shortened(text, 40) for text in (row[-1], *row[:-1])]
         for row in [[name.replace("_seconds", "") for name in RECORD], *_texts(records)]
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

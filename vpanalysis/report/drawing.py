@@ -18,6 +18,8 @@ from vpanalysis.report.window_report import WindowReport
 
 _Draw = Callable[[Any, Axes], str]
 _Figure = Callable[..., Axes]
+#: Every figure by its name.
+FIGURES: dict[str, _Figure] = {}
 _TITLE_CHARACTERS = 88
 #: Most missions of a kind whose facts a figure tells, and most that the keyboard stops at.
 _FACTS, _FACTS_BY_KEY = 100, 12
@@ -50,6 +52,7 @@ def figure(height_inches: float | Callable[[Any], float]) -> Callable[[_Draw], _
             return axes
 
         drawn.__name__, drawn.__doc__ = draw.__name__, draw.__doc__
+        FIGURES[draw.__name__] = drawn
         return drawn
 
     return figure_of

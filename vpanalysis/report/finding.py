@@ -1,12 +1,13 @@
 """What a section found: the words of its heading, and the accent that goes with them."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from vpanalysis import formatting
+from vpanalysis.analysis.fleet import Lane
 from vpanalysis.analysis.gates import BY_NAME
 from vpanalysis.analysis.metrics import Metrics
-from vpanalysis.analysis.verdict import CAUTION, Evidence, Verdict
+from vpanalysis.analysis.verdict import CAUTION, Evidence
 from vpanalysis.report.piece import Tone
 from vpanalysis.report.window_report import WindowReport
 
@@ -33,19 +34,7 @@ class Finding(NamedTuple):
     tone: Tone
 
 
-class Judged(Protocol):
-    """Whatever has a verdict: a window's report, or a lane among others."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict."""
-
-    @property
-    def metrics(self) -> Metrics:
-        """What it rests on."""
-
-
-def incomplete(report: Judged) -> bool:
+def incomplete(report: WindowReport | Lane) -> bool:
     """Whether the source cannot show all events of its missions, so that counts of events are too low."""
     return report.metrics.quality.truncated_events is True
 
@@ -66,7 +55,7 @@ def place(value: float, watch: tuple[float, str], critical: tuple[float, str]) -
     return Finding(f"below the watch line of {watch[1]}", "good")
 
 
-def gate_tone(report: Judged, *gates: str) -> Tone:
+def gate_tone(report: WindowReport | Lane, *gates: str) -> Tone:
     """Returns the accent of the most cautious thing that one of ``gates`` found; plain when none was judged."""
     judged = [*report.verdict.reasons, *report.verdict.passed]
     cautions = [reason.caution for reason in judged if reason.gate in gates and reason.caution]

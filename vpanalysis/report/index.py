@@ -279,8 +279,7 @@ def _window(verdict: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         until = "%Y-%m-%d" if dates else "%H:%M" if end - start < timedelta(days=1) else "%Y-%m-%d %H:%M"
         bounds = f"{start:{'%Y-%m-%d' if dates else '%Y-%m-%d %H:%M'}} to {end:{until}}"
     newest = given.get("last_missions") or (0 if given.get("window_start") or given.get("window_end") else 100)
-    label = str(given.get("window_label") or "")
-    label = label[: _LABEL - 1] + "…" if len(label) > _LABEL else label
+    label = formatting.shortened(str(given.get("window_label") or ""), _LABEL)
     name = label or (f"newest {newest:,} missions" if newest else "")
     return " · ".join(filter(None, (bounds, name))) or "window"
 

@@ -68,11 +68,9 @@ def evidence_log(path: str | os.PathLike[str]) -> "pd.DataFrame":
     import pandas as pd
 
     records = [record(row) for table in read_log(Path(path)) for row in table.rows]
+    types = {"missions": "Int64", "fallbacks": "Int64", "rate": "float64", "p95_seconds": "float64", "line": "int64"}
     frame = pd.DataFrame.from_records(records, columns=list(RECORD))
-    times = pd.Series(list(frame["date"]), index=frame.index, dtype="datetime64[us, UTC]")
-    return frame.assign(date=times).astype(
-        {"missions": "Int64", "fallbacks": "Int64", "rate": "float64", "p95_seconds": "float64", "line": "int64"}
-    )
+    return frame.astype({"date": "datetime64[us, UTC]"} | types)
 
 
 def record(row: LogRow) -> dict[str, object]:

@@ -97,18 +97,20 @@ class ReportAxes(Axes):
     empty: bool = False
     facts: Sequence[tuple[Any, float, str, bool]] = ()
 
+    @property
+    def whole(self) -> Figure:
+        """The figure of which this is the only Axes."""
+        return cast(Figure, self.get_figure(root=True))
+
     def leave_empty(self) -> None:
         """Makes the figure as low as one that says only why there is nothing to draw."""
         self.empty = True
-        figure = self.get_figure(root=True)
-        assert isinstance(figure, Figure)
-        figure.set_size_inches(WIDTH_INCHES, 0.8)
+        self.whole.set_size_inches(WIDTH_INCHES, 0.8)
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-        figure, title = self.get_figure(root=True), " ".join(self.get_title(loc="left").split())
-        assert isinstance(figure, Figure)
+        figure, title = self.whole, " ".join(self.get_title(loc="left").split())
         titled = svg(figure)
         shown = {"title": title, "alt": self.alt, "empty": self.empty, "svg": _without_title(titled, self)}
         view = re.search(r'viewBox="([^"]*)"', str(shown["svg"]))
@@ -123,8 +125,7 @@ class ReportAxes(Axes):
 
     def _placed_ticks(self) -> dict[str, Any]:
         """The y axis of the figure drawn last: where it stands, its name, and its ticks' words, heights and inks."""
-        figure = self.get_figure(root=True)
-        assert figure is not None
+        figure = self.whole
         width, height = 72 * figure.get_size_inches()
         low, high = sorted(self.get_ylim())
         ticks = [
@@ -145,8 +146,7 @@ class ReportAxes(Axes):
 
     def _placed_facts(self) -> list[dict[str, Any]]:
         """The facts, placed in the coordinates of the figure drawn last."""
-        figure = self.get_figure(root=True)
-        assert figure is not None
+        figure = self.whole
         width, height = 72 * figure.get_size_inches()
         xs, ys, texts, reached = zip(*self.facts, strict=True)
         moments = date2num(list(xs))  # type: ignore[no-untyped-call]
@@ -229,11 +229,9 @@ def _compact(path: re.Match[str]) -> str:
     return re.sub(r"\s*([MLQCz\"])\s*", r"\1", short)
 
 
-def _without_title(text: str, ax: Axes) -> str:
+def _without_title(text: str, ax: ReportAxes) -> str:
     """The figure drawn last, cut below its title: a page says the title in its own type."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    width, height = 72 * figure.get_size_inches()
+    width, height = 72 * ax.whole.get_size_inches()
     cut = max(0.0, float((1 - ax.get_position().y1) * height) - 7)
     view = f'width="{width:g}" height="{height - cut:.1f}" viewBox="0 {cut:.1f} {width:g} {height - cut:.1f}"'
     return re.sub(r'width="[^"]*" height="[^"]*" viewBox="[^"]*"', view, text, count=1)

@@ -1,7 +1,11 @@
-"""The report's sections, one module each; ``tables`` and ``plots`` name what notebooks show of them."""
+"""The report's sections, one module each; ``tables`` and ``plots`` name what notebooks show of them.
+
+A figure has its function's name; a table is named after its section.
+"""
 
 from types import SimpleNamespace
 
+from vpanalysis.report import drawing
 from vpanalysis.report.sections import (
     baseline,
     data_quality,
@@ -13,7 +17,6 @@ from vpanalysis.report.sections import (
     latency,
     outages,
     over_time,
-    over_time_figures,
     provenance,
     reasons,
     recovery,
@@ -21,6 +24,7 @@ from vpanalysis.report.sections import (
     session,
     verdict,
 )
+from vpanalysis.report.sections import over_time_figures as over_time_figures
 
 tables = SimpleNamespace(
     verdict=verdict.banner,
@@ -59,20 +63,4 @@ tables = SimpleNamespace(
     roll_call=roll_call.table,
     fleet_provenance=roll_call.made,
 )
-plots = SimpleNamespace(
-    fallback_over_time=fallback.fallback_over_time,
-    latency_over_time=latency.latency_over_time,
-    latency_distribution=latency.latency_distribution,
-    distributions_compared=latency.distributions_compared,
-    queue_beside_run=latency.queue_beside_run,
-    mission_timeline=events.mission_timeline,
-    event_mix=events.event_mix,
-    session_lifecycle=session.session_lifecycle,
-    baseline_comparison=baseline.baseline_comparison,
-    decisions_over_windows=over_time_figures.decisions,
-    rate_over_windows=over_time_figures.rate,
-    failures_over_windows=over_time_figures.failures,
-    p95_over_windows=over_time_figures.p95,
-    guardrail_over_windows=over_time_figures.guardrail,
-    troubles_over_time=outages.troubles_over_time,
-)
+plots = SimpleNamespace(**drawing.FIGURES)

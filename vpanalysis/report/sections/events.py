@@ -160,7 +160,7 @@ def shown_missions(report: WindowReport) -> set[str]:
 
 def _cut(name: object) -> str:
     text = "" if pd.isna(name) else str(name)  # type: ignore[call-overload]
-    return text if len(text) <= _NAME_CHARACTERS else text[: _NAME_CHARACTERS - 1] + "…"
+    return formatting.shortened(text, _NAME_CHARACTERS)
 
 
 def _timeline_height(report: WindowReport) -> float:

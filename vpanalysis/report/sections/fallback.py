@@ -153,28 +153,25 @@ def fallback_over_time(report: WindowReport, ax: Axes) -> str:
 
 def _mark_change(ax: Axes, report: WindowReport) -> None:
     """Marks the first fallback of the newest missions that are above the watch line, unless they are nearly all."""
-    if any(reason.gate == "recent_change" and reason.caution == "WATCH" for reason in report.verdict.reasons):
-        moment, missions = since(report.metrics, report.policy.gate("recent_change")), report.metrics.missions
-        newest = missions["created_at"] >= moment if moment is not None else missions["fell_back"] & False
-        if (
-            2 * newest.sum() <= len(missions)
-            and (fallbacks := missions.loc[newest & missions["fell_back"], "created_at"]).size
-        ):
-            first = fallbacks.min()
-            ax.axvline(first, color=CRITICAL.light, linewidth=1.2, linestyle="-.")
-            drawing.label(
-                ax, "change", (first, 1), (-4, -2), CRITICAL, xycoords=("data", "axes fraction"), va="top", ha="right"
-            )
+    moment, missions = since(report.metrics, report.policy.gate("recent_change")), report.metrics.missions
+    tripped = any(reason.gate == "recent_change" and reason.caution == "WATCH" for reason in report.verdict.reasons)
+    newest = missions[missions["created_at"] >= moment] if tripped and moment is not None else missions.head(0)
+    if 2 * len(newest) <= len(missions) and newest["fell_back"].any():
+        first = newest.loc[newest["fell_back"], "created_at"].min()
+        ax.axvline(first, color=CRITICAL.light, linewidth=1.2, linestyle="-.")
+        drawing.label(
+            ax, "change", (first, 1), (-4, -2), CRITICAL, xycoords=("data", "axes fraction"), va="top", ha="right"
+        )
 
 
 def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
     """Marks every fallback in a row below zero; where they are dense one mark stands for many, the more the larger."""
+    places: Any = times
+    sizes: Any = 22
     if len(times) > DENSE / 2:
         places, counts = drawing.counted(times)
         sizes = [5 + 35 * count / max(counts) for count in counts]
-        ax.scatter(places, [y] * len(places), s=sizes, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
-    else:
-        ax.scatter(times, [y] * len(times), s=22, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
+    ax.scatter(places, [y] * len(places), s=sizes, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
     if len(times):
         ax.annotate(
             f"▲ {len(times):,}\nfell back", (1, y), (7, 5), ("axes fraction", "data"), "offset points", va="top",

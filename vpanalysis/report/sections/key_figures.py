@@ -1,5 +1,7 @@
 """The key figures: a tile for each number that a reviewer looks for first, and for each gate that decided."""
 
+from dataclasses import asdict
+
 from vpanalysis import formatting
 from vpanalysis.report.finding import TONES, limits
 from vpanalysis.report.piece import Piece, Tone, columns_of_text
@@ -36,10 +38,10 @@ def tiles(report: WindowReport) -> Piece:
         "unknown": [tile.name.lower() for tile in unknown],
     }
     words = "; ".join(f"{what}: {', '.join(these)}" for what, these in names.items() if these) or "none beyond a limit"
-    words = words[:1].upper() + words[1:]
+    words = formatting.capitalized(words)
     tone: Tone = "critical" if any(tile.tone == "critical" for tile in held) else "watch" if held else "plain"
     rows = [[tile.name, tile.value, tile.detail, tile.limits] for tile in shown]
-    return Piece("key_figures", {"tiles": [tile.data() for tile in shown]}, words, tone, columns_of_text(rows))
+    return Piece("key_figures", {"tiles": [asdict(tile) for tile in shown]}, words, tone, columns_of_text(rows))
 
 
 def _deciding(report: WindowReport) -> list[Tile]:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -234,9 +235,7 @@ def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[Survival
     finishes = [
         at
         for curve in curves
-        for at, before, share in zip(
-            curve.seconds, (0.0, *curve.share_finished[:-1]), curve.share_finished, strict=True
-        )
+        for at, (before, share) in zip(curve.seconds, pairwise((0.0, *curve.share_finished)), strict=True)
         if share > before
     ]
     critical = report.policy.p95_critical_seconds
@@ -282,7 +281,8 @@ def _distribution_title(profile: LatencyProfile) -> str:
 @drawing.figure(2.1)
 def queue_beside_run(report: WindowReport, ax: Axes) -> str:
     """Draws p50 and p95 of queue wait and of run time, and beneath each the window before."""
-    names = ["Run time"] if report.metrics.queue_wait_seconds is None else ["Run time", "Queue wait"]
+    queue, run = report.metrics.queue_wait_seconds, report.metrics.latency_seconds
+    names = ["Run time"] if queue is None else ["Run time", "Queue wait"]
     stages = ((0, BLUE, "latency_seconds"), (1, PURPLE, "queue_wait_seconds"))[: len(names)]
     bars = [
         (row, ink, now, stage)
@@ -292,7 +292,6 @@ def queue_beside_run(report: WindowReport, ax: Axes) -> str:
     ]
     if not any(now for _, _, now, _ in bars):
         return drawing.nothing(ax, f"No mission has a queue wait or a run time{_waiting(report)}")
-    queue, run = report.metrics.queue_wait_seconds, report.metrics.latency_seconds
     times = [
         f"{verb} up to {formatting.duration(stage.p95_seconds)}"
         for verb, stage in (("waited", queue), ("ran", run))

@@ -70,20 +70,17 @@ def troubles_over_time(report: FleetReport, ax: Axes) -> str:
         for key in incident.lanes:
             low = (names[key] - 0.45, names[key] + 0.45)
             ax.fill_betweenx(low, incident.start, incident.end, color=style.BAND.light, linewidth=0, zorder=1)  # type: ignore[arg-type]
-    kinds = (("failed", "x", style.CRITICAL), ("fell back", "o", style.ORANGE))
     seen: Counter[str] = Counter()
     for lane, created in zip(lanes, times, strict=True):
         place = names[lane.key]
         if len(created):
             ax.hlines(place, created.min(), created.max(), color=style.GRID.light, linewidth=1, zorder=1.2)
         missions = lane.metrics.missions
-        for (what, marker, ink), flags, at in zip(
-            kinds,
-            (missions["outcome"] == "failed", missions["fell_back"]),
-            (missions["ended_at"], missions["fallback_at"].fillna(missions["ended_at"])),
-            strict=True,
+        ended = missions["ended_at"]
+        for what, marker, ink, moments in (
+            ("failed", "x", style.CRITICAL, ended[missions["outcome"] == "failed"].dropna()),
+            ("fell back", "o", style.ORANGE, missions["fallback_at"].fillna(ended)[missions["fell_back"]].dropna()),
         ):
-            moments = at[flags].dropna()
             if moments.empty:
                 continue
             kept = moments.iloc[drawing.thinned(len(moments), style.DENSE // 4)]

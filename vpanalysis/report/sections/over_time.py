@@ -51,8 +51,8 @@ def gist(report: HistoryReport) -> list[str]:
     if thirds >= 2 and report.story in ("GETTING_WORSE", "GETTING_BETTER"):
         old, new = live.iloc[:thirds], live.iloc[-thirds:]
         moved = {
-            name: [formatting.percent(part[counted].sum() / part["missions"].sum()) for part in (old, new)]
-            for name, counted in (("fallbacks", "fallbacks"), ("failures", "failures"))
+            name: [formatting.percent(part[name].sum() / part["missions"].sum()) for part in (old, new)]
+            for name in ("fallbacks", "failures")
         } | {"p95": [formatting.duration(part["p95_seconds"].median()) for part in (old, new)]}
         changes = [f"{name} from {before} to {after}" for name, (before, after) in moved.items() if before != after]
         found.append(f"From the oldest third to the newest: {', '.join(changes)}.")

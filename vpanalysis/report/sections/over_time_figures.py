@@ -21,7 +21,7 @@ _INKS: dict[str, Ink] = {"NO_TRAFFIC": MUTED, "HEALTHY": BLUE, "WATCH": WATCH, "
 
 
 @drawing.figure(2.3)
-def decisions(report: HistoryReport, ax: Axes) -> str:
+def decisions_over_windows(report: HistoryReport, ax: Axes) -> str:
     """Returns the lane status of each window as a band, the higher the worse, with incidents and the log's steps."""
     windows = report.windows
     if windows.empty:
@@ -74,7 +74,7 @@ def _steps(report: HistoryReport, ax: Axes) -> None:
 
 
 @drawing.figure(3.0)
-def rate(report: HistoryReport, ax: Axes) -> str:
+def rate_over_windows(report: HistoryReport, ax: Axes) -> str:
     """Returns the fallback rate of each window with its Wilson interval, the policy's limits and the log's rows."""
     live, policy = report.windows[report.windows["missions"] > 0], report.policy
     if live.empty:
@@ -94,7 +94,7 @@ def rate(report: HistoryReport, ax: Axes) -> str:
 
 
 @drawing.figure(2.3)
-def failures(report: HistoryReport, ax: Axes) -> str:
+def failures_over_windows(report: HistoryReport, ax: Axes) -> str:
     """Returns the share of each window's missions that failed."""
     live = report.windows[report.windows["missions"] > 0]
     if live.empty:
@@ -116,7 +116,7 @@ def failures(report: HistoryReport, ax: Axes) -> str:
 
 
 @drawing.figure(3.0)
-def p95(report: HistoryReport, ax: Axes) -> str:
+def p95_over_windows(report: HistoryReport, ax: Axes) -> str:
     """Returns the p95 run time of each window with its interval by order statistics, and the policy's limits."""
     live, policy = report.windows.dropna(subset=["p95_seconds"]), report.policy
     if live.empty:
@@ -137,7 +137,7 @@ def p95(report: HistoryReport, ax: Axes) -> str:
 
 
 @drawing.figure(2.3)
-def guardrail(report: HistoryReport, ax: Axes) -> str:
+def guardrail_over_windows(report: HistoryReport, ax: Axes) -> str:
     """Returns the highest fallback share over 20 missions within each window, against the 10 % guardrail."""
     known = report.rolling_fallback.notna()
     found = over_time.guardrail(report)

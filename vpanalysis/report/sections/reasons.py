@@ -82,7 +82,7 @@ def measured(reason: Reason, field: str) -> str:
     """Returns a reason's value or threshold in its unit."""
     value = getattr(reason, field)
     if value is None or isinstance(value, str):
-        return (value if len(value) <= 24 else f"{value[:23]}…") if value else formatting.NOT_AVAILABLE
+        return formatting.shortened(value or formatting.NOT_AVAILABLE, 24)
     if reason.unit == "count":
         return f"{value:,}"
     if field == "threshold":

@@ -53,7 +53,7 @@ def tile(report: WindowReport) -> Tile:
     number = "no" if degraded == 0 else "unknown" if degraded is None else f"{degraded:,}"
     detail = f"{number} degraded event{'' if degraded == 1 else 's'} in the window"
     detail += "; its heartbeat is stale" if report.session.stale else ""
-    short = status if len(status) <= 14 else status[:13] + "…"
+    short = formatting.shortened(status, 14)
     return Tile("Session", short, detail, _tone(report), limits(report, "session"))
 
 

@@ -1,7 +1,7 @@
 """A tile: one number with its limits, its value before, and a gauge that shows where it stands."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from vpanalysis.report.piece import Tone
@@ -33,10 +33,6 @@ class Tile:
     before: str = ""
     gauge: dict[str, Any] | None = None
     trend: str = ""
-
-    def data(self) -> dict[str, Any]:
-        """Returns the tile as the template reads it."""
-        return asdict(self)
 
 
 def gauge(

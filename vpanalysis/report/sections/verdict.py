@@ -38,10 +38,7 @@ def banner(report: WindowReport) -> Piece:
     facts = [
         ("Action", [_ACTIONS[verdict.action]]),
         ("Window, UTC", _bounds(report)),
-        (
-            "Missions considered",
-            [formatting.NOT_AVAILABLE if verdict.missions_considered is None else f"{verdict.missions_considered:,}"],
-        ),
+        ("Missions considered", [formatting.known_count(verdict.missions_considered)]),
         (f"Claim: true fallback rate below {limit}", [strength(verdict.evidence)]),
         ("Judged as of", [formatting.time(verdict.generated_at)]),
         ("Source, policy", [f"{metrics.source},", judged_by]),
