@@ -203,7 +203,7 @@ def test_the_logs_rows_stand_beside_the_data(report: Callable[..., HistoryReport
     assert vp.tables.rollout_steps(found).finding.startswith("Furthest step: default-on; 2 looks missed")
     [step] = [mark for mark in vp.plots.decisions_over_windows(found).texts if mark.get_text() == "limited"]
     assert step.get_visible()
-    content = vp.publish(found)._content
+    content = vp.publish(found).content
     assert (content["story"], content["verdict"]["lane_status"], len(content["windows"])) == ("STEADY", "HEALTHY", 12)
     assert content["log"][1]["rate"] == 0.3
 

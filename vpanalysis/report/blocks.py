@@ -17,7 +17,7 @@ NO_FINDING = Finding("", "plain")
 
 def piece(*parts: Block, found: Finding = NO_FINDING, omit: bool = False) -> Piece:
     """Returns blocks as one piece; ``found`` completes its section's heading."""
-    text = "\n\n".join([*([found.words] if found.words else []), *(_text(part) for part in parts)])
+    text = "\n\n".join(filter(None, [found.words, *map(_text, parts)]))
     return Piece("blocks", {"blocks": list(parts)}, found.words, found.tone, text, omit)
 
 

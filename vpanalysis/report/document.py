@@ -10,6 +10,7 @@ from vpanalysis.report.fleet_report import FleetReport
 from vpanalysis.report.history_document import history_document
 from vpanalysis.report.history_report import HistoryReport
 from vpanalysis.report.lanes_document import lanes_document
+from vpanalysis.report.piece import Piece
 from vpanalysis.report.twin import fields
 from vpanalysis.report.window_report import WindowReport
 
@@ -71,27 +72,21 @@ def document(report: WindowReport) -> ReportDocument:
     return ReportDocument(**found, provenance=Provenance(**fields(Provenance, report.tables, report)))
 
 
-class Published:
+class Published(Piece):
     """Carries a report's JSON in a cell's output, from where ``vpanalysis report`` takes it; shows one line."""
 
-    def __init__(self, report: WindowReport | HistoryReport | FleetReport) -> None:
-        content: Strict
-        if isinstance(report, HistoryReport):
-            found, content = str(report.story), history_document(report)
-        elif isinstance(report, FleetReport):
-            found, content = report.headline, lanes_document(report)
-        else:
-            found, content = report.verdict.decision, document(report)
-        self._content = content.model_dump(mode="json")
-        self._line = f"{found}: the report's JSON has {len(self._content)} parts."
-
-    def __repr__(self) -> str:
-        return self._line
-
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        return {DOCUMENT_MIME: self._content, "text/plain": self._line}
+        return {DOCUMENT_MIME: self.content, "text/plain": self.text}
 
 
 def publish(report: WindowReport | HistoryReport | FleetReport) -> Published:
     """Returns what a notebook's last cell shows, so that a run can write the report's JSON beside its HTML."""
-    return Published(report)
+    content: Strict
+    if isinstance(report, HistoryReport):
+        found, content = str(report.story), history_document(report)
+    elif isinstance(report, FleetReport):
+        found, content = report.headline, lanes_document(report)
+    else:
+        found, content = report.verdict.decision, document(report)
+    parts = content.model_dump(mode="json")
+    return Published("text", parts, text=f"{found}: the report's JSON has {len(parts)} parts.")

@@ -116,12 +116,13 @@ def lane_overview(
 
 def _named(text: str) -> tuple[str, str]:
     """A source's name, ``""`` when it has none of its own, and its location."""
-    found = re.fullmatch(r"([\w.-]+)=(.+)", text.strip())
-    return (found[1], found[2]) if found and not Path(text.strip()).exists() else ("", text.strip())
+    place = text.strip()
+    found = re.fullmatch(r"([\w.-]+)=(.+)", place)
+    return (found[1], found[2]) if found and not Path(place).exists() else ("", place)
 
 
 def _listed(text: str) -> list[str]:
-    return list(dict.fromkeys(re.split(r"[,\s]+", text.strip(", \t\n")))) if text.strip(", \t\n") else []
+    return list(dict.fromkeys(filter(None, re.split(r"[,\s]+", text))))
 
 
 def _asked(source: Source, enabled: Sequence[str], patterns: Sequence[str]) -> list[str]:

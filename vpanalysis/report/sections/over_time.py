@@ -13,18 +13,15 @@ from vpanalysis.report.piece import MARKS, Piece, Tone
 from vpanalysis.report.sections import provenance
 from vpanalysis.report.sections.banner import banner_piece
 
-_TONES: dict[str, Tone] = {
-    "NO_TRAFFIC": "quiet", "GETTING_WORSE": "critical", "IN_INCIDENT": "critical", "RECURRING": "watch",
-    "RECOVERED": "good", "GETTING_BETTER": "good", "STEADY": "good",
-}  # fmt: skip
-_NEXT = {
-    "NO_TRAFFIC": "Find out why no mission reaches the lane.",
-    "GETTING_WORSE": "Do not promote; find what has been growing since the oldest windows.",
-    "IN_INCIDENT": "Follow the recovery checklist of the newest window's report.",
-    "RECURRING": "Do not promote on the newest windows alone; find what the incidents have in common.",
-    "RECOVERED": "Keep the cadence; compare what came after the incident with what was before it.",
-    "GETTING_BETTER": "Keep the cadence.",
-    "STEADY": "Keep the cadence.",
+#: Each story's accent, and what to do next.
+_STORIES: dict[str, tuple[Tone, str]] = {
+    "NO_TRAFFIC": ("quiet", "Find out why no mission reaches the lane."),
+    "GETTING_WORSE": ("critical", "Do not promote; find what has been growing since the oldest windows."),
+    "IN_INCIDENT": ("critical", "Follow the recovery checklist of the newest window's report."),
+    "RECURRING": ("watch", "Do not promote on the newest windows alone; find what the incidents have in common."),
+    "RECOVERED": ("good", "Keep the cadence; compare what came after the incident with what was before it."),
+    "GETTING_BETTER": ("good", "Keep the cadence."),
+    "STEADY": ("good", "Keep the cadence."),
 }
 #: Rows of a table before the older ones are folded, and before they are left out.
 _NEWEST, _SHOWN = 8, 40
@@ -80,7 +77,7 @@ def healthy(windows: int, of: int) -> str:
 
 def banner(report: HistoryReport) -> Piece:
     """Returns the banner: the story in a word, what happened, and what to do next."""
-    windows = report.windows
+    windows, (tone, next_step) = report.windows, _STORIES[report.story]
     newest = windows.iloc[-1] if len(windows) else None
     status = "NO TRAFFIC" if newest is None else f"NEWEST WINDOW {newest['lane_status'].replace('_', ' ')}"
     span = [] if newest is None else [_day(windows["window_start"].iloc[0]), f"to {_day(newest['window_end'])}"]
@@ -95,8 +92,8 @@ def banner(report: HistoryReport) -> Piece:
         ),
     ]
     return banner_piece(
-        "Rollout history", "", report.vp_id, report.story.replace("_", " "), status, _TONES[report.story],
-        why=gist(report), next_step=_NEXT[report.story], facts=facts, sample=report.sample,
+        "Rollout history", "", report.vp_id, report.story.replace("_", " "), status, tone,
+        why=gist(report), next_step=next_step, facts=facts, sample=report.sample,
         status_tone=None if newest is None else TONES[newest["lane_status"]],
     )  # fmt: skip
 

@@ -16,8 +16,10 @@ from vpanalysis.report.style import BAND, BLUE, CRITICAL, MUTED, ORANGE, PURPLE,
 
 #: From so many windows on, intervals are a band and points a line.
 _DENSE = 60
-_HEIGHTS = {"NO_TRAFFIC": 0.12, "HEALTHY": 0.34, "WATCH": 0.67, "FORCE_FALLBACK": 1.0}
-_INKS: dict[str, Ink] = {"NO_TRAFFIC": MUTED, "HEALTHY": BLUE, "WATCH": WATCH, "FORCE_FALLBACK": CRITICAL}
+#: Height and ink of each status's bar.
+_BARS: dict[str, tuple[float, Ink]] = {
+    "NO_TRAFFIC": (0.12, MUTED), "HEALTHY": (0.34, BLUE), "WATCH": (0.67, WATCH), "FORCE_FALLBACK": (1.0, CRITICAL),
+}  # fmt: skip
 
 
 @drawing.figure(2.3)
@@ -30,10 +32,10 @@ def decisions_over_windows(report: HistoryReport, ax: Axes) -> str:
     healthy = int((live["lane_status"] == "HEALTHY").sum())
     incidents = formatting.count(len(report.incidents), "incident") if report.incidents else "no incident"
     drawing.titled(ax, f"{over_time.healthy(healthy, len(live))}; {incidents}")
-    for status, height in _HEIGHTS.items():
+    for status, (height, ink) in _BARS.items():
         some = windows["lane_status"] == status
         if some.any():
-            _bars(ax, windows[some], height, _INKS[status], 0.45 if status == "HEALTHY" else 1)
+            _bars(ax, windows[some], height, ink, 0.45 if status == "HEALTHY" else 1)
     if report.incidents:  # the longest; all of them are in the table
         one = max(report.incidents, key=lambda incident: incident.windows)
         end = one.recovered or windows["window_end"].iloc[-1].to_pydatetime()
@@ -45,7 +47,8 @@ def decisions_over_windows(report: HistoryReport, ax: Axes) -> str:
         drawing.label(ax, text, (end if late else one.start, 1.0), (0, 6), ha="right" if late else "left", va="bottom")
     _steps(report, ax)
     ax.set_ylim(0, 1.3)
-    ax.set_yticks([_HEIGHTS[name] for name in _HEIGHTS], ["no traffic", "healthy", "watch", "force fallback"])
+    names = [status.lower().replace("_", " ") for status in _BARS]
+    ax.set_yticks([height for height, _ in _BARS.values()], names)
     ax.grid(axis="x", visible=False)
     _time(report, ax)
     counted = live["lane_status"].value_counts()
