@@ -46,13 +46,14 @@ def fallback_rate(metrics: Metrics) -> str:
     return least + formatting.percent(rate)
 
 
-def place(value: float, watch: tuple[float, str], critical: tuple[float, str]) -> Finding:
-    """Where a value stands between its two limits, each with its text."""
-    if value >= critical[0]:
-        return Finding(f"{'at' if value == critical[0] else 'above'} the critical line of {critical[1]}", "critical")
-    if value >= watch[0]:
-        return Finding(f"{'at' if value == watch[0] else 'above'} the watch line of {watch[1]}", "watch")
-    return Finding(f"below the watch line of {watch[1]}", "good")
+def place(value: float, watch: float, critical: float) -> Finding:
+    """Where a share stands between its two limits."""
+    lines: tuple[tuple[float, Tone], ...] = ((critical, "critical"), (watch, "watch"))
+    for limit, name in lines:
+        if value >= limit:
+            stands = "at" if value == limit else "above"
+            return Finding(f"{stands} the {name} line of {formatting.percent_limit(limit)}", name)
+    return Finding(f"below the watch line of {formatting.percent_limit(watch)}", "good")
 
 
 def gate_tone(report: WindowReport | Lane, *gates: str) -> Tone:

@@ -26,11 +26,7 @@ def finding(report: WindowReport) -> Finding:
         return Finding("No mission in the window, so there is no rate", "quiet")
     if share.rate is None:
         return Finding("Unknown: the source does not give the rate", "watch")
-    stands = place(
-        share.rate,
-        (policy.fallback_watch, percent_limit(policy.fallback_watch)),
-        (policy.fallback_critical, percent_limit(policy.fallback_critical)),
-    )
+    stands = place(share.rate, policy.fallback_watch, policy.fallback_critical)
     counted = formatting.share(share.missions_with_fallback, share.missions_considered)
     known = counted if counted != formatting.NOT_AVAILABLE else formatting.percent(share.rate)
     if incomplete(report):
