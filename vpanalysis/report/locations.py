@@ -32,10 +32,9 @@ def shown(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]
 
 
 def _short(value: str) -> str:
-    if SEPARATOR in value:
-        return SEPARATOR.join(map(_short, value.split(SEPARATOR)))
-    if SEVERAL in value:
-        return SEVERAL.join(map(_short, value.split(SEVERAL)))
+    for mark in (SEPARATOR, SEVERAL):
+        if mark in value:
+            return mark.join(map(_short, value.split(mark)))
     name, equals, rest = value.partition("=")
     if equals and Path(rest).is_absolute():
         return f"{name}={_short(rest)}"
