@@ -149,9 +149,10 @@ def fallback_over_time(report: WindowReport, ax: Axes) -> str:
 
 def _mark_change(ax: Axes, report: WindowReport) -> None:
     """Marks the first fallback of the newest missions that are above the watch line, unless they are nearly all."""
-    moment, missions = since(report.metrics, report.policy.gate("recent_change")), report.metrics.missions
+    missions = report.metrics.missions
     tripped = any(reason.gate == "recent_change" and reason.caution == "WATCH" for reason in report.verdict.reasons)
-    newest = missions[missions["created_at"] >= moment] if tripped and moment is not None else missions.head(0)
+    moment = since(report.metrics, report.policy.gate("recent_change")) if tripped else None
+    newest = missions[missions["created_at"] >= moment] if moment is not None else missions.head(0)
     if 2 * len(newest) <= len(missions) and newest["fell_back"].any():
         first = newest.loc[newest["fell_back"], "created_at"].min()
         ax.axvline(first, color=CRITICAL.light, linewidth=1.2, linestyle="-.")
