@@ -6,7 +6,7 @@ import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.report import blocks
-from vpanalysis.report.blocks import Block
+from vpanalysis.report.blocks import Block, Column
 from vpanalysis.report.finding import TONES, Finding
 from vpanalysis.report.history_report import GUARDRAIL, STEPS, HistoryReport
 from vpanalysis.report.piece import MARKS, Piece, Tone
