@@ -139,8 +139,10 @@ def incidents(report: HistoryReport) -> Piece:
         ]
         for one in reversed(found[-_SHOWN:])
     ]
-    columns = [("Began", "time"), ("Time to recover", "number"), ("Windows", "number"),
-                             ("Cause", "short"), ("What the first window showed", "wide")]  # fmt: skip
+    columns = [
+        ("Began", "time"), ("Time to recover", "number"), ("Windows", "number"), ("Cause", "short"),
+        ("What the first window showed", "wide"),
+    ]  # fmt: skip
     note = "Time to recover: from the end of the first window, when it could first be known, to that of a healthy one."
     open_now = found[-1].recovered is None
     ended = ("the last one not over", "all recovered") if len(found) > 1 else ("not over", "recovered")
@@ -180,8 +182,9 @@ def steps(report: HistoryReport) -> Piece:
     hashed = log.dropna(subset=["policy_hash"])
     changes = hashed[hashed["policy_hash"] != hashed["policy_hash"].shift()].to_dict("records")
     policies = [f"{formatting.time(row['date'])}: {row['policy_hash']}" for row in changes]
-    columns = [("Step", "short"), ("First row", "time"), ("Rows", "number"), ("Decision", "text"),
-                             ("Window", "wide")]  # fmt: skip
+    columns = [
+        ("Step", "short"), ("First row", "time"), ("Rows", "number"), ("Decision", "text"), ("Window", "wide"),
+    ]  # fmt: skip
     sentence = (
         f"Policy hashes in the log: {'; '.join(policies)}." if policies
         else "No row of the log names the policy that judged it."
