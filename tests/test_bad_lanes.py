@@ -781,6 +781,13 @@ def some_pending_and_one_unaccounted_for(lane: Lane) -> None:
     lane.mission(20, "queued", wait=None)
 
 
+@lane(HEALTHY)
+def one_of_eight_without_a_run_time(lane: Lane) -> None:
+    lane.session()
+    for age in every(600, 8):
+        lane.mission(age, started_at=None) if age == 600 else lane.mission(age)
+
+
 @lane(HEALTHY, ALL)
 def another_lane_fails(lane: Lane) -> None:
     lane.session()

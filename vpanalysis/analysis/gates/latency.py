@@ -90,7 +90,7 @@ def run_times_missing(metrics: Metrics) -> str:
     else:
         known = metrics.latency_seconds.count or completed  # a mapping may have p95 alone
     unknown = completed - known
-    few = unknown <= _MOST_UNKNOWN * completed
+    few = unknown < 2 or unknown <= _MOST_UNKNOWN * completed
     return "" if few else f"{formatting.share(unknown, completed, 'completed mission')} have no run time"
 
 
@@ -123,7 +123,8 @@ GATE = Gate(
     name="latency",
     unit="seconds",
     trips="rollout: p95 is at or above `p95_critical_seconds` by two missions or more; sustained: p95 is at or above "
-    "a threshold, whatever the rate; both: p95 is unknown, or over 10 % of the completed missions have no run time",
+    "a threshold, whatever the rate; both: p95 is unknown, or over 10 % of the completed missions (and 2 or more) have "
+    "no run time",
     look="compare queue wait and fallback rate with the baseline, to tell load from a degrading runtime (§3.2)",
     judge=judge,
     settings=LatencyGate,
