@@ -18,9 +18,7 @@ def finding(report: WindowReport) -> Finding:
     if report.gateway_misleads:
         return Finding("The gateway is blind here: its numbers would have passed", "watch")
     if report.quality:
-        return Finding(
-            f"{formatting.count(len(report.quality), 'remark')}, none of them in the way of a verdict", "plain"
-        )
+        return Finding(f"{formatting.count(len(report.quality), 'remark')}; the verdict stands", "plain")
     return Finding("Nothing is wrong with the data", "good")
 
 
