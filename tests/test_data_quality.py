@@ -42,6 +42,13 @@ def test_clean_data_gives_no_note():
     assert judge_quality(metrics_of(TEN)) == ()
 
 
+def test_what_fell_back_needs_no_completed_event_of_the_lane():
+    silent = [mission(-5000 + i, ended_event=None, ended_event_at=None, fallback_events=1) for i in range(10)]
+    assert judge_quality(metrics_of(silent)) == ()
+    [note] = judge_quality(metrics_of([one | {"fallback_events": 0} for one in silent]))
+    assert (note.code, note.count, note.veto) == ("missing_ends", 10, True)
+
+
 @pytest.mark.parametrize(("name", "value", "count", "veto", "words"), CASES, ids=[case[0] for case in CASES])
 def test_each_field_becomes_a_sentence(name, value, count, veto, words):
     [note] = judge_quality(metrics_of(TEN, quality=DataQuality(**{name: value})))
