@@ -176,7 +176,8 @@ def test_the_shell_commands_run(job: Path) -> None:
 def test_jq_tells_the_verdict_of_a_bad_lane_by_its_exit_code(job: Path) -> None:
     (job / "coder_vp_state.db").unlink()
     (job / "critical.db").rename(job / "coder_vp_state.db")
-    _, by_papermill, twin = blocks("bash")
+    by_command, by_papermill, twin = blocks("bash")
+    assert run(by_command, job).returncode == 3
     assert run(by_papermill, job).returncode == 1
     assert run(twin, job).returncode == 1
 

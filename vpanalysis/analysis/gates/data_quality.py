@@ -290,10 +290,10 @@ def contradiction(metrics: Metrics) -> str:
         return f"{known} a median run time of {formatting.duration(run.p50_seconds)} above its p95."
     if metrics.quality.truncated_events is not None or events is None:
         return ""  # events that are not all there prove nothing
-    if k == 0 and events.get(FALLBACK, 0):
-        return f"{known} no mission with a fallback, but {formatting.count(events[FALLBACK], 'fallback event')}."
     if metrics.known.missions and metrics.missions["events"].notna().all():
         return ""  # what single missions show is the account's
+    if k == 0 and events.get(FALLBACK, 0):
+        return f"{known} no mission with a fallback, but {formatting.count(events[FALLBACK], 'fallback event')}."
     counts = metrics.account.counts or dict.fromkeys(OUTCOMES, 0)
     ended = counts["completed"] + counts["failed"] + counts["cancelled"]
     if ended > sum(events.values()):
