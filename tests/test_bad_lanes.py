@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LANE, NOON, SCHEMA
+from conftest import LANE, NOON, SCHEMA, some_of
 
 import vpanalysis as vp
 from vpanalysis.analysis.verdict import Profile, Verdict
@@ -914,33 +914,34 @@ SNAPSHOTS: dict[str, tuple[dict[str, Any], str]] = {
 # What is asked of them -----------------------------------------------------------------------------------------------
 
 
-def judged(case: Case, path: Path) -> list[Verdict]:
-    """Returns the verdicts on a lane: of each window, in each profile."""
+def judged(case: Case, path: Path, as_range: bool) -> list[Verdict]:
+    """Returns the verdicts on a lane, as its newest missions or as a range of time, in each profile."""
     lane = Lane(path, case.schema)
     case.fill(lane)
     lane.connection.commit()
     lane.connection.close()
     if lane.closed:
-        windows = [vp.RolloutWindow(LANE, start=lane.closed[0], end=lane.closed[1], as_of=lane.as_of)]
+        window = vp.RolloutWindow(LANE, start=lane.closed[0], end=lane.closed[1], as_of=lane.as_of)
+    elif as_range:
+        window = vp.RolloutWindow(LANE, start=NOON - timedelta(days=60), as_of=lane.as_of)
     else:
-        windows = [
-            vp.RolloutWindow(LANE, last_missions=lane.newest, as_of=lane.as_of),
-            vp.RolloutWindow(LANE, start=NOON - timedelta(days=60), as_of=lane.as_of),
-        ]
+        window = vp.RolloutWindow(LANE, last_missions=lane.newest, as_of=lane.as_of)
     policies = [vp.Policy.load("playbook", profile, **lane.overrides) for profile in PROFILES]
     with vp.open_source(path) as source:
-        metrics = [vp.summarize(source.load(window)) for window in windows]
-    return [vp.classify(one, policy) for one in metrics for policy in policies]
+        metrics = vp.summarize(source.load(window))
+    return [vp.classify(metrics, policy) for policy in policies]
 
 
-@pytest.fixture(scope="module")
-def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Verdict]]:
+@pytest.fixture(scope="module", params=some_of(["newest", "range"], 2))
+def verdicts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], list[Verdict]]:
     """Returns the verdicts on a lane by its name; each database is written once."""
-    folder, known = tmp_path_factory.mktemp("lanes"), {}
+    folder, known, as_range = tmp_path_factory.mktemp("lanes"), {}, request.param == "range"
 
     def of(name: str) -> list[Verdict]:
         if name not in known:
-            known[name] = judged((BAD | HEALTHY)[name], folder / f"{name}.db")
+            known[name] = judged((BAD | HEALTHY)[name], folder / f"{name}.db", as_range)
         return known[name]
 
     return of

@@ -196,7 +196,7 @@ def test_state_does_not_leak_from_run_to_run(planned: Path, capsys: pytest.Captu
     assert states(ran.out) == ["made"] * 2, ran.err
 
 
-@pytest.mark.parametrize(("kills", "expected"), [(1, ["made"] * 2), (2, ["failed", "made"])])
+@pytest.mark.parametrize(("kills", "expected"), some_of([(2, ["failed", "made"]), (1, ["made"] * 2)], 2))
 def test_a_run_whose_process_is_killed_is_tried_once_more(
     planned: Path, capsys: pytest.CaptureFixture[str], kills: int, expected: list[str]
 ) -> None:

@@ -146,7 +146,7 @@ def test_a_lane_that_is_fine_reads_in_three_screens_a_critical_one_in_six(
     assert shown.evaluate("document.documentElement.scrollHeight") <= screens * 900
 
 
-@pytest.mark.parametrize("window", ["healthy", "elevated", "critical", "no-traffic"])
+@pytest.mark.parametrize("window", ["healthy", "critical", "no-traffic"])
 def test_axe_finds_nothing_in_the_dark_on_a_narrow_page(window: str, open_page: Callable[..., Page]) -> None:
     assert violations(open_page(f"rollout_window-{window}", 390, color_scheme="dark")) == []
 
@@ -373,9 +373,7 @@ def test_the_contents_stay_in_reach(width: int, open_page: Callable[..., Page]) 
 
 
 @pytest.mark.parametrize("paper", PAPER)
-@pytest.mark.parametrize(
-    "name", ["rollout_window-critical", "rollout_window-adapter-unstable", "rollout_window-healthy"]
-)
+@pytest.mark.parametrize("name", ["rollout_window-critical", "rollout_window-hostile", "rollout_window-healthy"])
 def test_verdict_and_key_figures_are_on_the_first_printed_page(
     name: str, paper: str, open_page: Callable[..., Page]
 ) -> None:
@@ -398,7 +396,7 @@ def test_wide_paper_is_used_from_edge_to_edge(open_page: Callable[..., Page]) ->
 @pytest.mark.parametrize(
     "name",
     [
-        *("window_comparison-load-pressure", "rollout_history-three-weeks", "lane_overview-outage"),
+        *("window_comparison-hostile", "rollout_history-three-weeks", "lane_overview-outage"),
         *("lane_overview-hostile", "parts"),
     ],
 )

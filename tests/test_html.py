@@ -117,7 +117,9 @@ def test_headings_state_the_finding(elevated: str) -> None:
 
 def test_a_long_name_in_a_table_breaks_between_its_parts() -> None:
     table = blocks.table(
-        "Lanes", [("Lane", "wide"), ("Status", "text")], [("vp.coder_a.b: 3.5 s", "x_y"), (blocks.linked("a_b", "#c"), "")]
+        "Lanes",
+        [("Lane", "wide"), ("Status", "text")],
+        [("vp.coder_a.b: 3.5 s", "x_y"), (blocks.linked("a_b", "#c"), "")],
     )
     shown = blocks.piece(table).html()
     assert ">vp.<wbr>coder_<wbr>a.<wbr>b: 3.5\u00a0s</th>" in shown

@@ -138,6 +138,7 @@ def test_the_dotted_part_is_explained(elevated: WindowReport, newest: list[sqlit
     assert matplotlib.dates.date2num(dotted.get_xdata()).max() == pytest.approx(at(newest[19]["created_at"]))
 
 
+@pytest.mark.thorough  # five thousand missions
 def test_the_band_of_a_dense_window_is_explained(long: WindowReport) -> None:
     ax = plots.fallback_over_time(long)
     shown = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -349,6 +350,7 @@ def test_a_figure_of_its_own_has_a_sentence_units_and_alternative_text(
     assert "UTC" in label or "time" in label.lower() or label.startswith(("Bars", "Events", "Change")), label
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
 def test_dense_windows_are_aggregated(figure: Callable[..., Any], long: WindowReport) -> None:
     ax = figure(long)
@@ -359,6 +361,7 @@ def test_dense_windows_are_aggregated(figure: Callable[..., Any], long: WindowRe
     assert len(style.svg(ax.get_figure(root=True))) < 200_000
 
 
+@pytest.mark.thorough
 def test_dense_fallbacks_are_marked_together_and_counted(long: WindowReport) -> None:
     ax = plots.fallback_over_time(long)
     assert "▲ 1,300\nfell back" in texts(ax)  # 26 of 100, of 5,000
