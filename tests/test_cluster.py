@@ -26,6 +26,7 @@ every = "8h"
 """
 
 
+@pytest.mark.thorough
 def test_a_report_is_the_same_as_one_made_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """To the byte in its JSON, from the whole database, but for where its source lay."""
     write_sample(tmp_path / "alpha.db", "healthy")

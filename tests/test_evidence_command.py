@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import LANE, NOON, RuntimeDatabase
+from conftest import LANE, NOON, RuntimeDatabase, some_of
 
 import vpanalysis as vp
 from vpanalysis.cli import commands
@@ -221,7 +221,7 @@ def true_row(minute: int, label: str = "w", last: int = 30) -> str:
 
 @pytest.mark.parametrize(
     ("cell", "written"),
-    [(4, r"0\.\d\d(\d)"), (7, r"dispatched\":\d(\d)")],
+    some_of([(4, r"0\.\d\d(\d)"), (7, r"dispatched\":\d(\d)")], 2),
 )
 def test_verify_finds_one_altered_digit_in_500_rows(log: Path, lane: RuntimeDatabase, cell: int, written: str) -> None:
     """Ten looks, a row each for fifty cohorts; no row of the other 499 is said to differ."""

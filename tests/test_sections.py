@@ -176,6 +176,16 @@ def test_a_stale_heartbeat_is_no_good_mark() -> None:
     assert tables.session(report_on("healthy")).tone == "good"
 
 
+def test_the_last_error_of_the_session_is_shown_without_its_secrets(fresh_database: RuntimeDatabase) -> None:
+    fresh_database.session(last_error="lease lost\nAuthorization: Bearer abcdefghijklmnopqrstuvwxyz")
+    fresh_database.mission("m1", events=EVENTS)
+    report = rollout_report(source=str(fresh_database.path), as_of=NEXT_DAY)
+    [error] = cells(tables.session(report), "Session")["Last error in the session's row"]
+    assert error.startswith("lease lost Authorization: ")
+    assert "abcdefghij" not in error
+    assert "Last error in the session's row" not in cells(tables.session(report_on("all-equal")), "Session")
+
+
 def test_a_comparison_says_that_it_is_one(tmp_path: Path) -> None:
     made = one_mission(tmp_path)
     assert tables.verdict(rollout_report(**made)).content["name"] == "Rollout window"

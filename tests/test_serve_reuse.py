@@ -418,7 +418,7 @@ COMES = {
 }
 
 
-@pytest.mark.parametrize("row", COMES.values(), ids=COMES)
+@pytest.mark.parametrize("row", some_of(COMES.values(), 2), ids=COMES)
 def test_a_row_of_the_future_is_seen_when_its_time_comes(path: Path, row: Callable[[RuntimeDatabase], None]) -> None:
     path.unlink()
     made = fill(path)
@@ -545,7 +545,8 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@pytest.mark.parametrize("aside", some_of([False, True], 2), ids=["replaced", "moved aside"])
+@pytest.mark.thorough  # a hundred times
+@pytest.mark.parametrize("aside", [False, True], ids=["replaced", "moved aside"])
 def test_a_file_that_is_replaced_100_times_leaks_no_descriptor(path: Path, aside: bool) -> None:
     template = path.with_name("template")
     shutil.copy(path, template)

@@ -52,6 +52,7 @@ def figure(height_inches: float | Callable[[Any], float]) -> Callable[[_Draw], _
             return axes
 
         drawn.__name__, drawn.__doc__ = draw.__name__, draw.__doc__
+        drawn.__annotations__["report"] = next(iter(draw.__annotations__.values()))
         FIGURES[draw.__name__] = drawn
         return drawn
 

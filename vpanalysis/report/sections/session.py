@@ -5,6 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from vpanalysis import formatting
+from vpanalysis.analysis.masking import shown
 from vpanalysis.report import blocks, drawing, style
 from vpanalysis.report.finding import Finding, gate_tone, limits
 from vpanalysis.report.piece import Piece, Tone
@@ -12,7 +13,7 @@ from vpanalysis.report.sections.tile import Tile
 from vpanalysis.report.style import BLUE, CRITICAL, DENSE, GRID, MUTED
 from vpanalysis.report.window_report import WindowReport
 
-_TYPES_SHOWN, _NAME_CHARACTERS = 8, 34
+_TYPES_SHOWN, _NAME_CHARACTERS, _ERROR_CHARACTERS = 8, 34, 200
 _LIFECYCLE = ("created", "available", "resumed", "recovered", "degraded")
 
 
@@ -39,10 +40,12 @@ def table(report: WindowReport) -> Piece:
         ["Slowest recovery", slowest],
         ["Share of degradations still open (orphan rate)", formatting.rate(story.orphan_rate)],
     ]
-    shown = [blocks.pairs("Session", rows)]
+    if error := (report.metrics.session or {}).get("last_error"):
+        rows.append(["Last error in the session's row", shown(error, _ERROR_CHARACTERS)])
+    pieces = [blocks.pairs("Session", rows)]
     if story.deviations:
-        shown.append(blocks.sentence(f"Differs from created → resumed: {'; '.join(story.deviations)}."))
-    return blocks.piece(*shown, found=finding(report))
+        pieces.append(blocks.sentence(f"Differs from created → resumed: {'; '.join(story.deviations)}."))
+    return blocks.piece(*pieces, found=finding(report))
 
 
 def tile(report: WindowReport) -> Tile:
