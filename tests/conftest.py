@@ -55,10 +55,20 @@ LONG = (
 )  # fmt: skip
 
 
+MARKED = {"slow": SLOW, "long": LONG}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out modules of which no test is wanted: importing them takes longer than many a test."""
+    wanted = config.option.markexpr
+    unwanted = [mark for mark, modules in MARKED.items() if collection_path.stem in modules and f"not {mark}" in wanted]
+    return True if unwanted else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in SLOW)  # so that no worker waits at the end for a long file
     for item in items:
-        for mark, modules in (("slow", SLOW), ("long", LONG)):
+        for mark, modules in MARKED.items():
             if item.path.stem in modules:
                 item.add_marker(mark)
 
