@@ -53,8 +53,7 @@ LONG = (
     "test_metrics", "test_project", "test_reasons", "test_recovery_checklist", "test_replay", "test_rollout_history",
     "test_run_times", "test_sample", "test_schemas", "test_snapshot_command", "test_snapshot_source", "test_trends",
 )  # fmt: skip
-
-
+#: Which modules' tests have which mark.
 MARKED = {"slow": SLOW, "long": LONG}
 
 

@@ -31,8 +31,8 @@ def test_a_report_is_the_same_as_one_made_here(tmp_path: Path, capsys: pytest.Ca
     """To the byte in its JSON, from the whole database, but for where its source lay."""
     write_sample(tmp_path / "alpha.db", "healthy")
     (tmp_path / "plan.toml").write_text(PLAN.replace("8h", "24h"), "utf-8")
-    nowhere = {"host": "127.0.0.1", "dashboard_address": None, "protocol": "tcp://"}
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **nowhere) as cluster:
+    local = {"host": "127.0.0.1", "dashboard_address": None, "protocol": "tcp://"}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **local) as cluster:
         ran = run_command(capsys, "batch", str(tmp_path / "plan.toml"), "--scheduler", cluster.scheduler_address)
     assert (ran.code, ran.out.split()[-1]) == (0, "made")
     plan = read_plan(tmp_path / "plan.toml")
