@@ -7,9 +7,11 @@ import sys
 import tomllib
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vpanalysis"
@@ -128,6 +130,18 @@ def test_environment_and_constraints_pin_the_same_versions() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[A-Za-z0-9_.\-+!]+", pin) for pin in pins)
     environment = (ROOT / "environment.yml").read_text("utf-8")
     assert re.findall(r"^ +- (\S+==\S+)$", environment, re.MULTILINE) == pins
+
+
+def test_every_pin_installs_on_the_oldest_python_that_the_project_names() -> None:
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"].strip(">=")
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").split())
+    installed = {found.name: found for found in distributions() if found.version == pins.get(found.name)}
+    if len(installed) < len(pins) / 2:
+        pytest.skip("constraints.txt did not make this environment")
+    asked = {name: found.metadata["Requires-Python"] or "" for name, found in installed.items()}
+    # Debian's 3.11.2 has ">=3.11.5" to say no to.
+    refused = {name: said for name, said in asked.items() if not SpecifierSet(said).contains(f"{oldest}.0")}
+    assert refused == {}
 
 
 def test_every_dependency_is_pinned() -> None:
