@@ -54,7 +54,7 @@ def _looks_random(found: re.Match[str]) -> str:
 
 
 #: Applied in this order. Each is linear in the text but for bounded repeats: no repeat within a repeat that could
-#: match the same characters in two ways.
+#: match the same characters in two ways. Only single characters are possessive: before 3.11.5 Python errs on groups.
 _RULES: tuple[_Rule, ...] = (
     (
         re.compile(
@@ -89,7 +89,7 @@ _RULES: tuple[_Rule, ...] = (
     (  # in prose: "invalid token 'abcd'", "password is hunter22"
         re.compile(
             r"(?i)((?:api[ _-]?key|access[ _-]?key|token|password|passphrase|secret)"
-            r"(?:\s(?:provided|is|was|of|value))?+:?+\s{1,3}+)(?!\[secret\])"
+            r"(?:\s(?:provided|is|was|of|value))?:?+\s{1,3}+)(?!\[secret\])"
             r"(?:\"[^\"\n]{4,}\"|'[^'\n]{4,}'|`[^`\n]{4,}`|(?=[^\s\d]*\d)[^\s\"',;)]{6,})"
         ),
         rf"\1{MASK}",
