@@ -202,7 +202,7 @@ def test_a_healthy_verdict_lists_what_was_proved_with_value_and_threshold() -> N
         "recent_change": (0.0, 0.05, "share"),
         "slow_share": (0.0, 0.05, "share"),
         "freshness": (0.0, 86400.0, "seconds"),
-        "data_quality": (0, 0, "count"),
+        "data_quality": (0, 1, "count"),
     }
     assert verdict.not_assessed == []
     assert verdict.outcomes == {

@@ -378,7 +378,7 @@ def test_missing_events_can_hide_fallbacks_but_not_make_them() -> None:
 )
 def test_the_claim_on_p95_counts_missions_slower_than_critical(slow: int, n: int, strength: str) -> None:
     rows = [mission(-9000.0 + at, run=90.001 if at < slow else 90.0) for at in range(n)]
-    rows += [mission(-60.0 - at, run=5.0) for at in range(31)]  # had no 90 s to run: they say nothing
+    rows += [mission(-60.0 - at, run=5.0) for at in range(31)]  # started under 90 s ago: they say nothing
     found = weigh(metrics_of(rows, window=CLOSED), POLICY)
     assert (found.p95.missions, found.p95.against, found.p95.claim_below) == (n, slow, 0.05)
     assert (found.p95.strength, found.p95_claim_seconds) == (strength, 90.0)

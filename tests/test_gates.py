@@ -874,13 +874,13 @@ def test_a_mission_has_matured_when_it_had_the_line_to_run() -> None:
 def test_slow_share_counts_running_missions_and_leaves_out_the_young_and_those_cancelled_soon() -> None:
     rows = [mission(-3600.0 + at) for at in range(16)]
     rows += [mission(-400.0 - at, run=None, status="running") for at in range(4)]  # 399 s so far: slow
-    rows += [mission(-80.0, run=60.0), mission(-70.0, run=None, status="running")]  # had no 90 s to run
+    rows += [mission(-80.0, run=60.0), mission(-70.0, run=None, status="running")]  # started under 90 s ago
     rows += [mission(-2000.0, run=5.0, status="cancelled"), mission(-2100.0, run=500.0, status="cancelled")]
     found = judged("slow_share", metrics_of(rows))
     assert (found.caution, found.value) == ("WATCH", 5 / 21)  # four running, and the one cancelled after 500 s
     assert found.sentence == (
-        "5 of 21 missions (23.8 %) that had 90 s to run took longer, over the limit of 5 %; 1 mission cancelled before "
-        "that is left out."
+        "5 of 21 missions (23.8 %) that started at least 90 s ago took longer, over the limit of 5 %; 1 mission "
+        "cancelled before that is left out."
     )
 
 
@@ -996,7 +996,7 @@ def test_freshness_of_a_snapshot_that_lists_no_missions_is_its_heartbeats() -> N
 def test_data_quality_vetoes(quality: Mapping[str, Any], code: str) -> None:
     rows = [mission(-900.0 + at) for at in range(20)]
     found = judged("data_quality", metrics_of(rows, quality=DataQuality(**quality)))
-    assert (found.gate, found.unit, found.value, found.threshold) == ("data_quality", "count", 1, 0)
+    assert (found.gate, found.unit, found.value, found.threshold) == ("data_quality", "count", 1, 1)
     assert (found.caution, found.brief) == ("WATCH", f"data quality ({code})")
 
 

@@ -93,6 +93,7 @@ def test_the_sample_has_one_lane_that_needs_somebody() -> None:
 
 def test_figures_stand_side_by_side(factory: RuntimeDatabase) -> None:
     report = vp.lane_overview(sources=str(factory.path), as_of=AS_OF)
+    assert vp.tables.lanes(report).finding == "Failed missions from 0.0 % to 16.7 %"  # 10 of 60 decided
     found = cells(vp.tables.lanes(report), "Lanes")
     assert list(found) == ["vp.b", "vp.a"]
     assert found["vp.a"][:6] == [

@@ -115,6 +115,21 @@ def test_the_figures_say_what_they_found(report: Callable[..., HistoryReport]) -
     assert len(above.get_offsets()) == high.sum() > 0
 
 
+@pytest.mark.parametrize(
+    ("fallbacks", "words"),
+    [
+        ([0, 12, 12, 0, 0], "17 Feb, "),
+        ([12, 0, 12, 12, 0], "the longest: "),
+        ([12, 0, 12, 0, 0], "one of the longest: "),
+    ],
+)
+def test_an_incident_is_the_longest_only_when_no_other_lasted_as_long(
+    fallbacks: list[int | None], words: str, report: Callable[..., HistoryReport]
+) -> None:
+    [told] = vp.plots.decisions_over_windows(report(fallbacks)).texts
+    assert told.get_text().startswith(words)
+
+
 def marked(ax: Any) -> dict[str, int]:
     """How many windows a figure marks, by what its legend says of the mark."""
     labels = ((marks.get_label(), len(marks.get_offsets())) for marks in ax.collections if len(marks.get_offsets()))

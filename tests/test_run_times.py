@@ -259,7 +259,7 @@ def test_empty_window_says_so():
     assert profile.curve is None
     assert (profile.finished, profile.running, profile.waiting, profile.p95_seconds) == (0, 0, 0, None)
     assert profile.p95_sentence == "p95 unknown: no mission has a run time."
-    assert "No mission has had time to show" in profile.finding
+    assert "No mission started long enough ago to show" in profile.finding
 
 
 def test_snapshot_without_missions_keeps_its_own_p95():

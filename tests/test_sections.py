@@ -361,7 +361,12 @@ def test_the_queue_wait_is_one_number_on_a_page_and_says_who_still_waits() -> No
     assert [stuck[f"Queue wait {name}"][1] for name in ("p50", "p95")] == alone[1:3]
     waiting = (report.metrics.missions["status"] == "queued").sum()
     assert stuck["Still in the queue"] == ["0", str(waiting), ""]
+    assert "queue wait rose only by those still waiting (p50" in report.comparison.sentence
     assert f"{waiting} still waiting)" in report.comparison.sentence
+    assert tables.baseline(report).finding == (
+        f"Load or queue pressure: {waiting} missions still wait, fallbacks did not rise"
+    )
+    assert "→" not in tables.comparison(report).text  # the table has the numbers
     assert "Still in the queue" not in calm
 
 

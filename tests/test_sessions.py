@@ -63,7 +63,7 @@ def test_how_many_degradations_are_open_is_said_beside_the_oldest():
     found = story((CREATED, -300), (DEGRADED, -60), (RESUMED, -55), (DEGRADED, -40), (DEGRADED, -30), status="degraded")
     assert found.finding.endswith("; 2 of 3 degradations not resumed, the oldest for 40 min.")
     found = story((CREATED, -300), (DEGRADED, -60), (RESUMED, -55))
-    assert found.finding.endswith("; 1 of 1 degradation resumed since the lane began, the slowest in 5 min.")
+    assert found.finding.endswith("; 1 of 1 degradation resumed since the lane began, in 5 min.")
 
 
 def test_events_without_a_readable_time_count_but_have_no_duration():

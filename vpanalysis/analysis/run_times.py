@@ -270,7 +270,7 @@ def _finding(metrics: Metrics, slow: SlowShare, running: int, waits: list[float]
     if running:
         parts.append(f"{running:,} still running")
     if slow.upper_bound is None:
-        shown = "no mission has had time to show whether it is slow"
+        shown = "no mission started long enough ago to show whether it is slow"
     else:
         word = "proven fast" if slow.proven_fast else "not proven fast"
         limit = formatting.seconds_limit(slow.seconds)

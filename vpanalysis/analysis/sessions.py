@@ -150,8 +150,9 @@ def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float
         resumed = (
             f"{metrics.recovery.successes:,} of {formatting.count(metrics.recovery.attempts, 'degradation')} resumed"
         )
-        slowest = f", the slowest in {formatting.duration(max(recovery_seconds))}" if recovery_seconds else ""
-        parts.append(f"{resumed} since the lane began{slowest}")
+        slowest = "the slowest " if len(recovery_seconds) > 1 else ""
+        within = f", {slowest}in {formatting.duration(max(recovery_seconds))}" if recovery_seconds else ""
+        parts.append(f"{resumed} since the lane began{within}")
     if longest is not None:
         left = metrics.recovery.attempts - metrics.recovery.successes if metrics.recovery else 1
         since = "" if left == 1 else ", the oldest"

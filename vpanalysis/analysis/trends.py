@@ -100,6 +100,18 @@ class Comparison:
     conclusion: Conclusion
     sentence: str
 
+    @property
+    def queue_stuck(self) -> bool:
+        """Whether the queue wait is up by missions that still wait: of those that started, no quantile shows it."""
+        return self.queue_wait_up and not any(_matters(it.before, it.after) for it in (self.queue_p50, self.queue_p95))
+
+    @property
+    def remarks(self) -> str:
+        """What the numbers do not say: errors to look at, missions that hang, and that time is a confounder."""
+        parts = ["Look at the fallback errors."] * (self.fallback_up and self.conclusion == "neither")
+        parts += [f"{formatting.count(self.overdue, 'mission')} overdue: hanging, not slow."] * bool(self.overdue)
+        return " ".join([*parts, CONFOUNDER])
+
 
 CONFOUNDER = "Load, callers or code may have changed in the meantime, too."
 
@@ -264,8 +276,11 @@ def _quantile_change(before: _Side, after: _Side, q: float) -> QuantileChange:
     was, now = (of(latency(seconds) if seconds else known) for seconds, known in (before, after))
     earlier, later = (intervals.quantile_interval(seconds, q) for seconds, _ in (before, after))
     apart = earlier.high is not None and later.low is not None and later.low > earlier.high
-    matters = was is not None and now is not None and now >= max(was * LEAST_RATIO, was + LEAST_SECONDS)
-    return QuantileChange(of(before[1]), of(after[1]), earlier, later, apart and matters)
+    return QuantileChange(of(before[1]), of(after[1]), earlier, later, apart and _matters(was, now))
+
+
+def _matters(was: float | None, now: float | None) -> bool:
+    return was is not None and now is not None and now >= max(was * LEAST_RATIO, was + LEAST_SECONDS)
 
 
 def _missing(before: Metrics | None, after: Metrics) -> str:
@@ -300,13 +315,10 @@ def _sentence(found: Comparison, missing: str) -> str:
     elif found.conclusion == "load_pressure":
         text = f"Load or queue pressure: {times}, while {fallback}."
     elif found.fallback_up:
-        text = f"Neither load pressure nor degradation, but {fallback}; {times}. Look at the fallback errors."
+        text = f"Neither load pressure nor degradation, but {fallback}; {times}."
     else:
         text = f"Neither load pressure nor degradation: {fallback}; {times}."
-    if found.overdue:
-        hanging = formatting.count(found.overdue, "mission")
-        text += f" {hanging} overdue: hanging, not slow."
-    return f"{text} {CONFOUNDER}"
+    return f"{text} {found.remarks}"
 
 
 def _duration_words(found: Comparison) -> str:
@@ -324,7 +336,8 @@ def _duration_words(found: Comparison) -> str:
             for label, change in (("p50", p50), ("p95", p95))
         ]
         changes += [f"{queued:,} still waiting"] * bool(queued)
-        parts.append(f"{name} {'rose' if up else 'shows no rise'} ({', '.join(changes)})")
+        rose = "rose only by those still waiting" if name == "queue wait" and found.queue_stuck else "rose"
+        parts.append(f"{name} {rose if up else 'shows no rise'} ({', '.join(changes)})")
     return (" and " if found.run_time_up == found.queue_wait_up else ", but ").join(parts)
 
 

@@ -73,6 +73,7 @@ _SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "vpanalysis",
     "text.color": INK.light,
     "text.parse_math": False,
+    "xaxis.labellocation": "right",  # which a narrow page shows first
     "timezone": "UTC",
     "xtick.color": MUTED.light,
     "xtick.labelsize": 8.5,
@@ -183,6 +184,7 @@ def time_axis(ax: Axes, start: datetime | None, end: datetime | None, label: str
     )
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(formatter)
+    ax.xaxis.get_offset_text().set(x=0, ha="left")
     ax.set_xlabel(f"{label} (UTC)")
     if start is not None and end is not None:
         pad = max((end - start) * 0.015, timedelta(minutes=30) if start >= end else timedelta(0))

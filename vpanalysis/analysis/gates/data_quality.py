@@ -329,14 +329,14 @@ def judge(metrics: Metrics, settings: DataQualityGate, policy: Thresholds) -> Fi
     vetoes = [note for note in judge_quality(metrics, settings) if note.veto]
     if vetoes:
         brief = f"data quality ({', '.join(note.code.replace('_', ' ') for note in vetoes)})"
-        return Finding(WATCH, len(vetoes), 0, brief, " ".join(note.sentence for note in vetoes))
+        return Finding(WATCH, len(vetoes), 1, brief, " ".join(note.sentence for note in vetoes))
     if not metrics.known.missions:
-        return not_assessed(0, "It is unknown whether the source holds every event, and each mission once.")
+        return not_assessed(1, "It is unknown whether the source holds every event, and each mission once.")
     complete = "no events are missing" if metrics.quality.truncated_events is None else "no events seem to be missing"
     unaccounted = metrics.account.count("unaccounted")
     counted = f", all but {unaccounted:,} are accounted for" if unaccounted else " and is accounted for"
     sentence = f"Every mission appears once{counted}, {complete}, and few if any have clocks that run backwards."
-    return Finding("HEALTHY", 0, 0, "data quality sufficient", sentence)
+    return Finding("HEALTHY", 0, 1, "data quality sufficient", sentence)
 
 
 def behind(metrics: Metrics, settings: DataQualityGate, policy: Thresholds) -> "pd.Series[Any]":
@@ -356,5 +356,5 @@ GATE = Gate(
     judge=judge,
     settings=DataQualityGate,
     behind=behind,
-    limits=lambda settings, policy: "watch over 0",
+    limits=lambda settings, policy: "watch from 1",
 )

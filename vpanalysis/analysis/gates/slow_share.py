@@ -14,7 +14,7 @@ from vpanalysis.analysis.verdict import WATCH
 
 
 class SlowShareGate(Settings):
-    """Slow share: over ``share`` of the missions that had ``p95_critical_seconds`` to run are slower than that.
+    """Slow share: over ``share`` of the missions begun ``p95_critical_seconds`` ago or more are slower than that.
 
     Attributes:
         matured: Fewer such missions than this are not judged.
@@ -43,9 +43,9 @@ def judge(metrics: Metrics, settings: SlowShareGate, policy: Thresholds) -> Find
     left_out = f"; {left_out} left out" if found.cut_short else ""
     long = formatting.seconds_limit(policy.p95_critical_seconds)
     if found.share is None or found.matured < settings.matured:
-        sentence = f"{formatting.count(found.matured, 'mission')} had {long} to run, fewer than the "
+        sentence = f"{formatting.count(found.matured, 'mission')} started at least {long} ago, fewer than the "
         return not_assessed(settings.share, f"{sentence}{settings.matured:,} that this gate needs{left_out}.")
-    what = f"{formatting.share(found.slow, found.matured, 'mission')} that had {long} to run took longer"
+    what = f"{formatting.share(found.slow, found.matured, 'mission')} that started at least {long} ago took longer"
     limit, most = (
         f"the limit of {formatting.percent_limit(settings.share)}",
         most_by_chance(found.matured, settings.rate, settings.chance),
@@ -69,8 +69,8 @@ def behind(metrics: Metrics, settings: SlowShareGate, policy: Thresholds) -> "pd
 GATE = Gate(
     name="slow_share",
     unit="share",
-    trips="of the missions that had `p95_critical_seconds` to run (20 or more of them) over 5 % took longer, finished "
-    "or not, and more than a slow share of 2 % explains (5 %); a mission cancelled before that is left out",
+    trips="of the missions that started at least `p95_critical_seconds` ago (20 or more of them) over 5 % took longer, "
+    "finished or not, and more than a slow share of 2 % explains (5 %); a mission cancelled before that is left out",
     look="compare queue wait and fallback rate with the baseline, to tell load from a degrading runtime (§3.2)",
     judge=judge,
     settings=SlowShareGate,

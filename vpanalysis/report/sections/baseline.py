@@ -21,12 +21,15 @@ from vpanalysis.report.window_report import WindowReport
 def finding(report: WindowReport) -> Finding:
     """Returns the playbook's reading (§3.2) of the window against the one before."""
     found = report.comparison
-    rose = [name for name, up in (("run time", found.run_time_up), ("queue wait", found.queue_wait_up)) if up]
+    waited = found.queue_wait_up and not found.queue_stuck
+    rose = [name for name, up in (("run time", found.run_time_up), ("queue wait", waited)) if up]
+    stuck = f" and {formatting.count(found.waiting_after, 'mission')} still wait" if found.queue_stuck else ""
     if found.conclusion == "load_pressure":
-        return Finding(f"Load or queue pressure: {' and '.join(rose)} rose, fallbacks did not", "watch")
+        risen = f"{' and '.join(rose)} rose{stuck}" if rose else stuck.removeprefix(" and ")
+        return Finding(f"Load or queue pressure: {risen}, fallbacks did not rise", "watch")
     if found.conclusion == "degradation":
         rise = " and ".join([*rose, "fallback rate"])
-        return Finding(f"Runtime degradation or adapter instability: {rise} rose", "watch")
+        return Finding(f"Runtime degradation or adapter instability: {rise} rose{stuck}", "watch")
     if found.fallback_up:
         return Finding("The fallback rate rose, durations did not", "watch")
     if found.conclusion == "not_enough_data":
@@ -79,10 +82,10 @@ def table(report: WindowReport) -> Piece:
 
 
 def sentence(report: WindowReport) -> Piece:
-    """Returns the comparison in a sentence, with its numbers."""
-    found = finding(report)
-    text = report.comparison.sentence.removeprefix(f"{found.words.partition(':')[0]}: ")  # the heading says that
-    return blocks.piece(blocks.sentence(formatting.capitalized(text)), found=found)
+    """Returns what the comparison's table does not say: what is missing, or what else to think of."""
+    found = report.comparison
+    text = found.sentence if found.conclusion == "not_enough_data" else found.remarks
+    return blocks.piece(blocks.sentence(text), found=finding(report))
 
 
 def _created(side: Metrics | None, which: str) -> datetime | None:
@@ -121,6 +124,7 @@ def baseline_comparison(report: WindowReport, ax: Axes) -> str:
     if not moves:
         return drawing.nothing(ax, "There is no share in the window before to compare with")
     findings = []
+    reach = 1.25 * max(abs(end) for *_, low, high in moves for end in (low, high))
     for row, (name, none, change, low, high) in enumerate(moves):
         word = "up" if low > 0 else "down" if high < 0 else "may be chance"
         was, now = formatting.percent(change.before), formatting.percent(change.after)
@@ -132,11 +136,11 @@ def baseline_comparison(report: WindowReport, ax: Axes) -> str:
         ink = CRITICAL if low > 0 else BLUE
         ax.plot([low, high], [row, row], color=ink.light, linewidth=2)
         ax.plot([change.change], [row], "o", color=ink.light, markersize=6)
-        drawing.label(ax, text, (change.change, row), (0, 8), bold=True, ha="center")
+        ha = "center" if change.change > reach / 4 else "left"  # a narrow page shows what is right of zero
+        drawing.label(ax, text, (change.change, row), (0, 8), bold=True, ha=ha)
         findings.append(finding)
     title = "; ".join(reversed(findings))
     drawing.titled(ax, formatting.capitalized(title))
-    reach = 1.25 * max(abs(end) for *_, low, high in moves for end in (low, high))
     ax.set_xlim(-reach, reach)
     ax.axvline(0, color=MUTED.light, linewidth=1)
     drawing.rows(ax, [name.capitalize() for name, *_ in moves])

@@ -171,7 +171,7 @@ def _mark_fallbacks(ax: Axes, times: "pd.Series[Any]", y: float) -> None:
     ax.scatter(places, [y] * len(places), s=sizes, marker="^", color=ORANGE.light, linewidths=0, clip_on=False)
     if len(times):
         ax.annotate(
-            f"▲ {len(times):,}\nfell back", (1, y), (7, 5), ("axes fraction", "data"), "offset points", va="top",
+            f"▲ {len(times):,} fell back", (1, y), (7, 0), ("axes fraction", "data"), "offset points", va="center",
             fontsize=8, color=ORANGE.light, annotation_clip=False,
         )  # fmt: skip
 

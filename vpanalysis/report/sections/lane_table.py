@@ -1,5 +1,6 @@
 """Lanes side by side: the same figures of each, its queue by tier, its decision and its row for the log."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -37,10 +38,19 @@ def side_by_side(report: FleetReport) -> Piece:
     if any(map(incomplete, report.lanes)):
         note += " At least: the source lacks events, so more missions may have fallen back."
     table = blocks.table("Lanes, those that need somebody first", columns, rows, note=note)
-    seconds = [p95 for lane in report.lanes if (p95 := lane.metrics.latency_seconds.p95_seconds) is not None]
-    ends = list(dict.fromkeys(formatting.duration(end(seconds)) for end in (min, max))) if seconds else []
-    words = f"Run time p95 {'from ' * (len(ends) - 1)}{' to '.join(ends)}" if ends else "No lane has a run time"
-    return blocks.piece(table, found=Finding(words, "plain"))
+    return blocks.piece(table, found=Finding(_deciding(report), "plain"))
+
+
+def _deciding(report: FleetReport) -> str:
+    """Between which values the lanes have what decided on the first one, or p95 where nobody is needed."""
+    gates = [lane.verdict.reasons[0].gate for lane in report.needy] or ["latency"]
+    if gates[0] not in _MEASURES:
+        name = formatting.capitalized(gates[0].replace("_", " "))
+        return f"{name} decides on {formatting.count(gates.count(gates[0]), 'lane')}"
+    name, of, write = _MEASURES[gates[0]]
+    known = [value for lane in report.lanes if (value := of(lane)) is not None]
+    ends = list(dict.fromkeys(write(end(known)) for end in (min, max))) if known else []
+    return f"{name} {'from ' * (len(ends) - 1)}{' to '.join(ends)}" if ends else f"{name} unknown"
 
 
 def queue_wait(report: FleetReport) -> Piece:
@@ -101,22 +111,38 @@ def shares(lane: Lane) -> list[float]:
 
 def _row(report: FleetReport, lane: Lane) -> list[Any]:
     verdict, metrics = lane.verdict, lane.metrics
-    account, life = metrics.account, metrics.last_activity
+    life = metrics.last_activity
     trend = shares(lane)
     in_words = "Trouble in eighths of the window: " + ", ".join(map(formatting.percent, trend))
     since = (report.as_of - life).total_seconds() if report.as_of and life else None
     session = drawing.short_name(metrics.session_status or "unknown", _STATUS_CHARACTERS)
-    failed = account.count("failed") / account.finished if account.finished else None
     return [
         report.label(lane.key),
         blocks.marked(TONES[verdict.lane_status], verdict.lane_status.replace("_", " ")),
         formatting.known_count(verdict.missions_considered),
         _marked(lane, _rate(lane), "fallback_rate", "rolling_fallback", "recent_change"),
-        _marked(lane, formatting.percent(failed), "failures"),
-        _marked(lane, formatting.duration(metrics.latency_seconds.p95_seconds), "latency", "slow_share"),
+        _marked(lane, formatting.percent(_failed(lane)), "failures"),
+        _marked(lane, formatting.duration(_p95(lane)), "latency", "slow_share"),
         _marked(lane, f"{session}, {formatting.duration(since)}", "session", "freshness"),
         blocks.trend(sparkline(trend, 1.0), in_words),
     ]
+
+
+def _failed(lane: Lane) -> float | None:
+    account = lane.metrics.account
+    return account.count("failed") / account.finished if account.finished else None
+
+
+def _p95(lane: Lane) -> float | None:
+    return lane.metrics.latency_seconds.p95_seconds
+
+
+#: What a gate judges as a number of each lane: its name, its value, and how that is written.
+_MEASURES: dict[str, tuple[str, Callable[[Lane], float | None], Callable[[float], str]]] = {
+    "fallback_rate": ("Fallback rate", lambda lane: lane.metrics.fallback.of_any, formatting.percent),
+    "failures": ("Failed missions", _failed, formatting.percent),
+    "latency": ("Run time p95", _p95, formatting.duration),
+}
 
 
 def _marked(lane: Lane, text: str, *gates: str) -> Any:

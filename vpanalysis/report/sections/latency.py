@@ -125,7 +125,7 @@ def slow_tile(report: WindowReport) -> Tile:
     unknown = slow.share is None or (not slow.slow and not report.metrics.account.count("completed"))
     detail = f"took over {over}{_unfinished(report) or (f'; {running:,} still running' if running else '')}"
     if slow.share is None:
-        detail = f"no mission has had {over} to run"
+        detail = f"no mission started at least {over} ago"
     elif unknown:
         detail = "no mission has completed, so how long one takes is unknown"
     return Tile(
@@ -161,7 +161,8 @@ def latency_over_time(report: WindowReport, ax: Axes) -> str:
         low, high = (formatting.duration(float(value)) for value in (runs[0.95].min(), runs[0.95].max()))
         drawing.titled(ax, f"Run time p95 moved between {low} and {high}; the longest finished run took {longest}")
     else:
-        drawing.titled(ax, f"The longest of {formatting.count(len(known), 'finished run')} took {longest}")
+        which = "The only finished run" if len(known) == 1 else f"The longest of {len(known):,} finished runs"
+        drawing.titled(ax, f"{which} took {longest}")
     least = float(seconds[seconds > 0].min()) if (seconds > 0).any() else 0.0
     drawing.seconds_axis(ax, "y", least, float(seconds.max()), policy.p95_critical_seconds)
     running = _mark_running(report, ax)

@@ -18,6 +18,8 @@ _ROW_INCHES, _LEAST_ROWS, _NAME_CHARACTERS = 0.27, 4, 34
 
 def finding(report: FleetReport) -> Finding:
     """Returns how many incidents there were, and how many missions they hit."""
+    if len(report.lanes) < 2:
+        return Finding("Fewer than two lanes, so no outage to share", "plain")
     if not report.incidents:
         return Finding("Trouble on several lanes does not coincide beyond chance", "good")
     number = formatting.count(len(report.incidents), "incident")

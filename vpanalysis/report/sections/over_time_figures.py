@@ -36,14 +36,16 @@ def decisions_over_windows(report: HistoryReport, ax: Axes) -> str:
         some = windows["lane_status"] == status
         if some.any():
             _bars(ax, windows[some], height, ink, 0.45 if status == "HEALTHY" else 1)
-    if report.incidents:  # the longest; all of them are in the table
-        one = max(report.incidents, key=lambda incident: incident.windows)
+    if report.incidents:  # the longest, of several the newest; all of them are in the table
+        most = max(incident.windows for incident in report.incidents)
+        longest = [incident for incident in report.incidents if incident.windows == most]
+        one = longest[-1]
         end = one.recovered or windows["window_end"].iloc[-1].to_pydatetime()
         lasted = one.to_recover
         ended = "not over" if lasted is None else f"{formatting.duration(lasted.total_seconds())} to recover"
         late = one.start > windows["window_start"].iloc[len(windows) * 2 // 3]
-        longest = "" if len(report.incidents) == 1 else "the longest: "
-        text = f"{longest}{one.start:%d %b}, {one.gate.replace('_', ' ')}, {ended}"
+        which = "the longest: " if len(longest) == 1 else "one of the longest: "
+        text = f"{which if len(report.incidents) > 1 else ''}{one.start:%d %b}, {one.gate.replace('_', ' ')}, {ended}"
         drawing.label(ax, text, (end if late else one.start, 1.0), (0, 6), ha="right" if late else "left", va="bottom")
     _steps(report, ax)
     ax.set_ylim(0, 1.3)
