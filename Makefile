@@ -17,10 +17,11 @@ setup: .venv/ready
 report: setup
 	$(BIN)/vpanalysis report --source sample
 
-test: lint docs
+test: setup
+	$(MAKE) --jobs 2 --output-sync lint docs
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not thorough" --nbval --nbval-current-env tests notebooks
 
-# The cases beyond those of make test: every scenario's page, each notebook against a kernel, a cluster's killed worker.
+# The cases beyond those of make test, of which it tries some: CI runs both at every change.
 thorough: setup
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m thorough
 

@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import pytest
 from conftest import LANE, NOON, SCHEMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -342,63 +341,65 @@ DISPATCHED, STARTED = ("vp.mission.dispatched", -2000), ("vp.mission.started", -
 ENDED, FAILED, CANCELLED = (("vp.mission." + name, -1000) for name in TERMINAL)
 
 
-@pytest.mark.parametrize(
-    ("row", "events", "expected_outcome"),
-    [
-        ({"status": "completed", "completed_at": -1000}, (DISPATCHED, ENDED), "completed"),
-        ({"status": "completed", "completed_at": 0}, (DISPATCHED, ("vp.mission.completed", 0)), "completed"),
-        ({"status": "timed_out", "completed_at": -1000}, (DISPATCHED, FAILED), "failed"),
-        ({"status": "completed", "completed_at": 0}, (DISPATCHED,), "completed"),
-        ({"status": "completed", "completed_at": TINY}, (DISPATCHED,), "pending"),
-        ({"status": "cancelled"}, (DISPATCHED,), "cancelled"),
-        ({"status": "FAILED"}, (DISPATCHED,), "unaccounted"),
-        ({"status": "FAILED"}, (DISPATCHED, FAILED), "failed"),
-        ({"status": None}, (DISPATCHED, CANCELLED), "cancelled"),
-        ({"status": None}, (DISPATCHED, ("completed", -1000)), "unaccounted"),
-        ({"status": "completed"}, (), "unaccounted"),
-        ({"status": "completed"}, (DISPATCHED, ENDED, ("vp.mission.failed", -999)), "unaccounted"),
-        ({"status": "failed"}, (DISPATCHED, ENDED, ("vp.mission.failed", -999)), "failed"),
-        ({"status": "failed"}, (DISPATCHED, FAILED, ("vp.mission.completed", "soon")), "failed"),
-        ({"status": "completed"}, (DISPATCHED, FAILED, ("vp.mission.completed", "soon")), "unaccounted"),
-        ({"status": "running", "started_at": -2000}, (DISPATCHED, ENDED), "unaccounted"),
-        ({"status": "completed", "completed_at": 1}, (DISPATCHED, ENDED), "completed"),
-        ({"status": "completed", "completed_at": 1}, (DISPATCHED, FAILED), "failed"),
-        ({"status": "completed", "started_at": -899, "completed_at": 1}, (DISPATCHED,), "pending"),
-        ({"status": "completed", "started_at": -900, "completed_at": 1}, (DISPATCHED,), "overdue"),
-        ({"status": "completed", "updated_at": 1}, (DISPATCHED,), "pending"),
-        ({"status": "completed", "completed_at": -1000, "updated_at": 1}, (DISPATCHED, ENDED), "completed"),
-        ({"status": "running", "started_at": -900}, (), "overdue"),
-        ({"status": "running", "started_at": -900 + TINY}, (), "pending"),
-        ({"status": "running", "started_at": -900}, (DISPATCHED, ("vp.mission.started", -100)), "overdue"),
-        ({"status": "running", "started_at": "soon"}, (DISPATCHED, ("vp.mission.started", -100)), "pending"),
-        ({"status": "running", "started_at": 1}, (DISPATCHED,), "pending"),
-        ({"status": "running", "started_at": 1, "created_at": -3600}, (DISPATCHED,), "overdue"),
-        ({"status": "queued", "started_at": 1, "created_at": -3600}, (DISPATCHED,), "overdue"),
-        ({"status": "running"}, (DISPATCHED,), "overdue"),
-        ({"status": "running"}, (DISPATCHED, ("vp.mission.started", -899)), "pending"),
-        ({"status": "running"}, (), "pending"),
-        ({"status": "running", "created_at": -3600}, (), "overdue"),
-        ({"status": "queued"}, (DISPATCHED,), "pending"),
-        ({"status": "queued", "created_at": -3600}, (DISPATCHED,), "overdue"),
-        ({"status": "queued", "created_at": -3600 + TINY}, (), "pending"),
-        ({"status": "blocked", "started_at": -3000}, (DISPATCHED, STARTED), "pending"),
-        ({"status": "blocked", "started_at": -3000, "created_at": -3600}, (DISPATCHED, STARTED), "overdue"),
-        ({"status": "completed", "created_at": "soon"}, (DISPATCHED, ENDED), "unaccounted"),
-        ({"status": "completed", "mission_id": ""}, (DISPATCHED, ("vp.mission.fallback", -1500)), "unaccounted"),
-    ],
-)
-def test_one_mission_counted_by_hand(
-    row: Row, events: tuple[tuple[str, float], ...], expected_outcome: str, tmp_path: Path
-) -> None:
+#: A mission's row (seconds from ``as_of``), its events, and its outcome.
+BY_HAND: list[tuple[Row, tuple[tuple[str, float | str], ...], str]] = [
+    ({"status": "completed", "completed_at": -1000}, (DISPATCHED, ENDED), "completed"),
+    ({"status": "completed", "completed_at": 0}, (DISPATCHED, ("vp.mission.completed", 0)), "completed"),
+    ({"status": "timed_out", "completed_at": -1000}, (DISPATCHED, FAILED), "failed"),
+    ({"status": "completed", "completed_at": 0}, (DISPATCHED,), "completed"),
+    ({"status": "completed", "completed_at": TINY}, (DISPATCHED,), "pending"),
+    ({"status": "cancelled"}, (DISPATCHED,), "cancelled"),
+    ({"status": "FAILED"}, (DISPATCHED,), "unaccounted"),
+    ({"status": "FAILED"}, (DISPATCHED, FAILED), "failed"),
+    ({"status": None}, (DISPATCHED, CANCELLED), "cancelled"),
+    ({"status": None}, (DISPATCHED, ("completed", -1000)), "unaccounted"),
+    ({"status": "completed"}, (), "unaccounted"),
+    ({"status": "completed"}, (DISPATCHED, ENDED, ("vp.mission.failed", -999)), "unaccounted"),
+    ({"status": "failed"}, (DISPATCHED, ENDED, ("vp.mission.failed", -999)), "failed"),
+    ({"status": "failed"}, (DISPATCHED, FAILED, ("vp.mission.completed", "soon")), "failed"),
+    ({"status": "completed"}, (DISPATCHED, FAILED, ("vp.mission.completed", "soon")), "unaccounted"),
+    ({"status": "running", "started_at": -2000}, (DISPATCHED, ENDED), "unaccounted"),
+    ({"status": "completed", "completed_at": 1}, (DISPATCHED, ENDED), "completed"),
+    ({"status": "completed", "completed_at": 1}, (DISPATCHED, FAILED), "failed"),
+    ({"status": "completed", "started_at": -899, "completed_at": 1}, (DISPATCHED,), "pending"),
+    ({"status": "completed", "started_at": -900, "completed_at": 1}, (DISPATCHED,), "overdue"),
+    ({"status": "completed", "updated_at": 1}, (DISPATCHED,), "pending"),
+    ({"status": "completed", "completed_at": -1000, "updated_at": 1}, (DISPATCHED, ENDED), "completed"),
+    ({"status": "running", "started_at": -900}, (), "overdue"),
+    ({"status": "running", "started_at": -900 + TINY}, (), "pending"),
+    ({"status": "running", "started_at": -900}, (DISPATCHED, ("vp.mission.started", -100)), "overdue"),
+    ({"status": "running", "started_at": "soon"}, (DISPATCHED, ("vp.mission.started", -100)), "pending"),
+    ({"status": "running", "started_at": 1}, (DISPATCHED,), "pending"),
+    ({"status": "running", "started_at": 1, "created_at": -3600}, (DISPATCHED,), "overdue"),
+    ({"status": "queued", "started_at": 1, "created_at": -3600}, (DISPATCHED,), "overdue"),
+    ({"status": "running"}, (DISPATCHED,), "overdue"),
+    ({"status": "running"}, (DISPATCHED, ("vp.mission.started", -899)), "pending"),
+    ({"status": "running"}, (), "pending"),
+    ({"status": "running", "created_at": -3600}, (), "overdue"),
+    ({"status": "queued"}, (DISPATCHED,), "pending"),
+    ({"status": "queued", "created_at": -3600}, (DISPATCHED,), "overdue"),
+    ({"status": "queued", "created_at": -3600 + TINY}, (), "pending"),
+    ({"status": "blocked", "started_at": -3000}, (DISPATCHED, STARTED), "pending"),
+    ({"status": "blocked", "started_at": -3000, "created_at": -3600}, (DISPATCHED, STARTED), "overdue"),
+    ({"status": "completed", "created_at": "soon"}, (DISPATCHED, ENDED), "unaccounted"),
+    ({"status": "completed", "mission_id": ""}, (DISPATCHED, ("vp.mission.fallback", -1500)), "unaccounted"),
+]
+
+
+def test_missions_counted_by_hand(tmp_path: Path) -> None:
     def stamp(value: Any) -> Any:
         return form(NOON + timedelta(seconds=value), 0) if isinstance(value, int | float) else value
 
-    row = {"mission_id": "m1", "created_at": -2001} | row
-    stored = tuple((name, stamp(second), LANE) for name, second in events)
+    missions, by_hand = [], {}
+    for number, (columns, events, by_hand_outcome) in enumerate(BY_HAND):
+        row = {"mission_id": f"m{number}", "created_at": -2001} | columns
+        stored = tuple((name, stamp(second), LANE) for name, second in events)
+        missions.append(Mission({name: stamp(value) for name, value in row.items()}, stored))
+        by_hand[row["mission_id"]] = by_hand_outcome
     path, window = tmp_path / "vp_state.db", vp.RolloutWindow(LANE, as_of=NOON)
-    write(path, [Mission({name: stamp(value) for name, value in row.items()}, stored)])
+    write(path, missions)
     metrics = loaded(path, window)
-    assert [fate[1] for fate in found(metrics)] == [expected_outcome]
+    assert {name: outcome for name, outcome, *_ in found(metrics)} == by_hand
     assert found(metrics) == expected(path, window, NOON)
     check_sums(metrics)
 

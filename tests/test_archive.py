@@ -197,6 +197,7 @@ def test_a_live_row_wins_over_the_archived_one(fresh_database: RuntimeDatabase, 
     assert_same_lane([fresh_database.path, tmp_path / "archive"], fresh_database.path)
 
 
+@pytest.mark.thorough
 def test_row_ids_below_zero(fresh_database: RuntimeDatabase, tmp_path: Path) -> None:
     """SQLite allows them; by the newest one it is guessed how many events there are."""
     three_days(fresh_database).event("gone", "vp.mission.failed", NOON - timedelta(hours=3))
@@ -344,7 +345,7 @@ def test_a_manifest_that_cannot_be_read_says_so(
         vp.open_source(tmp_path / "a")
 
 
-@pytest.mark.parametrize("harm", ["cut", "garbage", "gone"])
+@pytest.mark.parametrize("harm", some_of(["cut", "garbage", "gone"], 3))
 def test_a_damaged_file_says_so(harm: str, fresh_database: RuntimeDatabase, tmp_path: Path) -> None:
     three_days(fresh_database)
     archived(fresh_database.path, tmp_path / "a")

@@ -108,7 +108,7 @@ def loaded(path: Path, window: vp.RolloutWindow) -> Tables:
         return source.load(window)
 
 
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=2, deadline=None, derandomize=True)
 @given(rows=ROWS, number=st.integers(1, 8), skip=st.integers(0, 3), hours=st.tuples(MOMENTS, st.integers(1, 60)))
 def test_the_missions_of_a_window_are_those_that_a_loop_finds(
     rows: Rows, number: int, skip: int, hours: tuple[datetime, int]
@@ -130,7 +130,7 @@ def test_the_missions_of_a_window_are_those_that_a_loop_finds(
             assert indexed.quality == plain.quality
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(rows=ROWS, index=st.sampled_from([INDEX, INDEX, ""]))
 def test_events_that_are_packed_are_what_a_loop_counts(rows: Rows, index: str) -> None:
     window = vp.RolloutWindow(LANE, last_missions=100, as_of=AS_OF)

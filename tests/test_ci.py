@@ -173,6 +173,7 @@ def test_the_shell_commands_run(job: Path) -> None:
     assert "READY_FOR_LIMITED_COHORT_PILOT" in (job / "summary.md").read_text("utf-8")
 
 
+@pytest.mark.thorough
 def test_jq_tells_the_verdict_of_a_bad_lane_by_its_exit_code(job: Path) -> None:
     (job / "coder_vp_state.db").unlink()
     (job / "critical.db").rename(job / "coder_vp_state.db")
@@ -182,6 +183,7 @@ def test_jq_tells_the_verdict_of_a_bad_lane_by_its_exit_code(job: Path) -> None:
     assert run(twin, job).returncode == 1
 
 
+@pytest.mark.thorough
 def test_the_lines_for_cron_and_systemd_run(job: Path, in_docs_words: Any) -> None:
     [table] = blocks("cron")
     lines = [line.split(maxsplit=5) for line in table.splitlines() if not line.startswith("#")]

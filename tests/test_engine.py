@@ -258,6 +258,7 @@ def test_the_entry_point_names_the_engine() -> None:
     assert papermill.engines.papermill_engines.get_engine("vpanalysis") is engine.Engine
 
 
+@pytest.mark.thorough
 def test_the_command_makes_the_same_page_with_a_kernel_and_imports_little_without(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom vpanalysis.cli import main\n"

@@ -241,16 +241,19 @@ def test_verify_finds_one_altered_digit_in_500_rows(log: Path, lane: RuntimeData
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [
-        ("| 10.000s", "| 10.001s"),
-        ("| 10.000s", "| n/a"),
-        ("| 0.133", "| n/a"),
-        ("considered=30", "considered=31"),
-        ("with_fallback=4", "with_fallback=3"),
-        ('"completed":30', '"completed":29'),
-        ('"completed":30', '"failed":30'),
-        ("12:30:30", "12:28:30"),
-    ],
+    some_of(
+        [
+            ("| 10.000s", "| 10.001s"),
+            ("| 10.000s", "| n/a"),
+            ("| 0.133", "| n/a"),
+            ("considered=30", "considered=31"),
+            ("with_fallback=4", "with_fallback=3"),
+            ('"completed":30', '"completed":29'),
+            ('"completed":30', '"failed":30'),
+            ("12:30:30", "12:28:30"),
+        ],
+        3,
+    ),
 )
 def test_verify_compares_what_the_row_says(log: Path, lane: RuntimeDatabase, old: str, new: str) -> None:
     row = true_row(30)

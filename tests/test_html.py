@@ -256,7 +256,7 @@ class TestFolds:
         assert ("the proof" not in unfolded(text)) is folded
 
     def test_the_timeline_is_shown_where_missions_failed(self) -> None:
-        fine, failing = (unfolded(page("rollout_window", name)) for name in ("healthy", "failing"))
+        fine, failing = (unfolded(page("rollout_window", name)) for name in ("healthy", "all-failed"))
         assert section(fine, "events-and-failures").count("<img") == 0
         assert section(failing, "events-and-failures").count("<img") == 1
 

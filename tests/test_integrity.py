@@ -241,7 +241,7 @@ def test_any_column_may_be_missing(
             assert snapshot(source.load(WINDOW)).model_dump_json()
 
 
-@pytest.mark.parametrize("name", ["rid", "sentinel", "", "type of status", 'a"b', "x' OR 1", "value 0"])
+@pytest.mark.parametrize("name", some_of(["rid", "sentinel", "", "type of status", 'a"b', "x' OR 1", "value 0"], 3))
 def test_columns_of_any_other_name_are_passed_on(name: str, make_database: Callable[..., RuntimeDatabase]) -> None:
     database = make_database()
     database.session(status="idle")

@@ -231,15 +231,17 @@ def test_the_report_of_a_database_built_by_hand_has_the_numbers_counted_by_hand(
 
 
 def test_fail_on_exits_3_after_writing_the_report(
-    make_database: Callable[..., RuntimeDatabase], tmp_path: Path
+    make_database: Callable[..., RuntimeDatabase],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     database = make_database()
     database.session()
-    made = vpanalysis(
-        "report", "--out", "out", "--fail-on", "no-traffic", cwd=tmp_path, UA_VP_DB_PATH=str(database.path)
-    )
-    assert made.returncode == 3, made.stderr
-    assert (tmp_path / made.stdout.strip()).is_file()
+    monkeypatch.setenv("UA_VP_DB_PATH", str(database.path))
+    made = run_command(capsys, "report", "--out", str(tmp_path / "out"), "--fail-on", "no-traffic")
+    assert made.code == 3, made.err
+    assert Path(made.out.strip()).is_file()
 
 
 @pytest.mark.parametrize(
@@ -305,6 +307,7 @@ def test_plain_papermill_runs_the_notebook_from_another_folder(tmp_path: Path) -
     assert document["verdict"]["missions_considered"] == 50
 
 
+@pytest.mark.thorough
 def test_plain_papermill_with_an_ill_typed_parameter_fails_with_a_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "rollout_window.ipynb"), "out.ipynb"]
     made = subprocess.run(

@@ -80,7 +80,7 @@ def told(text: str) -> list[tuple[int, str, str, str]]:
     return found
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8), st.data())
 def test_the_sentence_tells_what_trying_finds(recent: list[tuple[bool, bool]], data: st.DataObject) -> None:
     older = data.draw(st.sampled_from([0, 3, 30]))

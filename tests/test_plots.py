@@ -16,7 +16,7 @@ import matplotlib.dates
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import NOON, RuntimeDatabase
+from conftest import NOON, RuntimeDatabase, some_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -489,7 +489,7 @@ class TestImages:
         assert shown["alt"] == ax.alt
         assert ax.get_figure(root=True).get_size_inches()[0] == style.WIDTH_INCHES
 
-    @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
+    @pytest.mark.parametrize("figure", some_of(FIGURES, 3), ids=lambda figure: figure.__name__)
     def test_an_untrusted_notebook_has_a_picture_to_show(
         self, figure: Callable[..., Any], elevated: WindowReport
     ) -> None:

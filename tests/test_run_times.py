@@ -147,6 +147,7 @@ def test_slow_share_equals_a_plain_loop(lane):
     assert (share.slow, share.matured) == (slow, matured)
 
 
+@pytest.mark.thorough
 def test_bound_on_matured_missions_holds_where_completed_ones_deceive():
     """A lane with 5 % of missions over T, seen 4 minutes after its start: how often is it called proven fast?"""
     rng = np.random.default_rng(5)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from conftest import some_of
 
 import vpanalysis as vp
 from vpanalysis.report.document import DOCUMENT_MIME, document, publish
@@ -29,7 +30,9 @@ def test_nothing_else_is_published() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {f"{name}.schema.json" for name in MODELS}
 
 
-@pytest.mark.parametrize("scenario", ["sample", "sample:failing", "sample:no-traffic", "sample:degraded-session"])
+@pytest.mark.parametrize(
+    "scenario", some_of(["sample", "sample:failing", "sample:no-traffic", "sample:degraded-session"], 2)
+)
 def test_what_is_printed_follows_the_schemas(scenario: str) -> None:
     with vp.open_source(scenario) as source:
         tables = source.load(vp.RolloutWindow(LANE, last_missions=60))

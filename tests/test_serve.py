@@ -239,11 +239,14 @@ def test_2_6_session(served: Served) -> None:
 
 @pytest.mark.parametrize(
     ("section", "considered", "label"),
-    [
-        ("6.1", 60, "Shadow window (real cohort)"),
-        ("6.2", 60, "Limited cohort window #1"),
-        ("7.2", 60, "Sustained default-on monitor cycle"),
-    ],
+    some_of(
+        [
+            ("6.1", 60, "Shadow window (real cohort)"),
+            ("6.2", 60, "Limited cohort window #1"),
+            ("7.2", 60, "Sustained default-on monitor cycle"),
+        ],
+        3,
+    ),
 )
 def test_6_and_7_capture(served: Served, section: str, considered: int, label: str) -> None:
     done = run_playbook(section, served)
@@ -477,7 +480,7 @@ def test_the_openapi_document_holds(database: RuntimeDatabase, path: str, mode: 
     app = create_app(SqliteSource(database.path), TOKEN, ["testserver"])
     operation = schemathesis.openapi.from_asgi("/openapi.json", app)[path]["GET"]
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
     def answers(case: schemathesis.Case) -> None:
         case.call_and_validate(headers={"x-ua-ops-token": TOKEN}, excluded_checks=[ignored_auth])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import NOON, RuntimeDatabase
+from conftest import NOON, RuntimeDatabase, some_of
 from report_pages import EVENTS, NEXT_DAY, report_on
 
 import vpanalysis as vp
@@ -105,7 +105,7 @@ def test_a_cell_shows_no_markup_of_the_database() -> None:
     assert "&lt;script&gt;" in shown  # the window's label
 
 
-@pytest.mark.parametrize("notebook", ["rollout_window", "window_comparison"])
+@pytest.mark.parametrize("notebook", some_of(["rollout_window", "window_comparison"], 2))
 def test_the_command_names_the_notebook_and_fixes_the_moment(notebook: str) -> None:
     report = vp.rollout_report(last_missions=40, scope="two words", notebook=notebook)
     head, _, options = report.command.partition(" --")
