@@ -85,7 +85,11 @@ def states(out: str) -> list[str]:
         ('every = "12h"', 'every = "often"', "windows.1.every: 'often' is not a duration"),
         ('every = "12h"', "", "generated windows need from and every"),
         ('every = "12h"', 'every = "12h"\nlast_missions = 3', "not several of them"),
-        ('lanes = "vp.coder.*"', 'lane = "vp.coder.*"', "there is no key windows.1.lane."),
+        (
+            'lanes = "vp.coder.*"',
+            'lane = "vp.coder.*"',
+            "there is no key windows.1.lane: [[windows]] may have sources, lanes, start, end, from, to",
+        ),
         ('lanes = "vp.coder.*"', 'lanes = "vp.other.*"', "No lane of alpha, beta matches"),
         ('lanes = "vp.coder.*"', 'sources = "gamma"', "there is no source 'gamma' in [sources]: it holds alpha, beta"),
         ('lanes = "vp.coder.*"', 'notebook = "rolout"', "There is no notebook 'rolout'"),
@@ -93,7 +97,13 @@ def states(out: str) -> list[str]:
         ('every = "12h"', 'every = "12h"\n[[windows]]\nlabel = "x"\n[[windows]]\nlabel = "x"', "Two reports"),
         ("beta.db", "gamma.db", "gamma.db"),
         ("[[windows]]", "[windows", "is not valid TOML"),
-        (AS_OF, "yesterday", "as_of: as_of 'yesterday' is not a readable time"),
+        ("[[windows]]", "[windows]", "windows is one table: write [[windows]], in double brackets."),
+        (
+            AS_OF,
+            "yesterday",
+            "as_of: 'yesterday' is not a readable time: give ISO 8601, such as 2026-02-16T14:00:00Z.\n",
+        ),
+        (f'as_of = "{AS_OF}"', "as_of = 3", "as_of: '3' is not a readable time"),
     ],
 )
 def test_a_wrong_plan_is_a_sentence_and_nothing_is_made(
@@ -112,6 +122,12 @@ def test_a_dry_run_prints_the_runs_and_makes_nothing(planned: Path, capsys: pyte
     ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--dry-run")
     assert [line.split("\t")[0] for line in ran.out.splitlines()] == NAMES
     assert not (planned / "reports").exists()
+    dates = PLAN.replace('"2026-03-05T18:00:00Z"', "2026-03-06").replace(
+        '"2026-03-06T18:00:00Z"', "2026-03-06T12:00:00"
+    )
+    (planned / "plan.toml").write_text(dates, "utf-8")  # TOML's own dates, without quotes
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--dry-run")
+    assert ran.out.split("\t")[0] == f"alpha_{LANE}_2026-03-06T000000Z_2026-03-06T120000Z"
 
 
 def test_several_policies_and_labels_make_names_of_their_own(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:

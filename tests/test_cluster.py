@@ -104,3 +104,5 @@ def test_without_the_extra_there_is_a_sentence(
     ran = run_command(capsys, "batch", str(tmp_path / "plan.toml"), "--scheduler", "tcp://127.0.0.1:1")
     assert (ran.code, ran.out) == (2, "")
     assert "pip install 'vpanalysis[cluster]'" in ran.err
+    mistyped = run_command(capsys, "batch", str(tmp_path / "plan.toml"), "--scheduler", "HOST")
+    assert (mistyped.code, "The scheduler 'HOST' is no address: give one such as" in mistyped.err) == (2, True)

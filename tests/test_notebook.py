@@ -254,6 +254,11 @@ def test_fail_on_exits_3_after_writing_the_report(
         (["--source", "sample", "--last-missions", "few"], "wants int"),
         (["--source", "sample", "--fail-on", "watch"], "sample lane is no basis"),
         (["a", "b", "--source", "sample"], "One notebook at a time"),
+        (["--sorce", "sample"], "rollout_window has no parameter 'sorce'"),
+        (["-s", "sample"], "There is no option -s"),
+        (["--source", "sample", "--stmp"], "--stmp has no value, or is no option"),
+        (["."], "There is no notebook '.': choose one of lane_overview, rollout_history"),
+        (["."], "To read ., say --source ."),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(

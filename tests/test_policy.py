@@ -287,4 +287,6 @@ def test_check_prints_the_hashes_or_what_is_wrong(
     assert (checked.code, checked.err) == (0, "")
     wrong = run_command(capsys, "policy", "check", str(policy_file("[sustained]\nmin_mission = 5\n")))
     assert (wrong.code, wrong.out) == (2, "")
-    assert wrong.err == f"ERROR: Policy {path}, table [sustained]: there is no key 'min_mission'.\n"
+    assert wrong.err == f"ERROR: Policy {path}, table [sustained]: there is no key 'min_mission' " + (
+        "('vpanalysis policy show' prints those that there are).\n"
+    )

@@ -227,12 +227,12 @@ def test_the_logs_rows_stand_beside_the_data(report: Callable[..., HistoryReport
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"every": "soon"}, "'soon' is not a length of time"),
+        ({"every": "soon"}, "'soon' is not a duration: give a number"),
         ({"every": "1d", "last_missions": 9}, "either every or last_missions"),
         ({"last_missions": -1}, "last_missions is -1"),
         ({"every": 5}, "every is 5"),
         ({"profile": "x"}, "no profile 'x'"),
-        ({"log": "/nowhere.md"}, "cannot be read"),
+        ({"log": "/nowhere.md"}, "There is no log /nowhere.md: check its path"),
     ],
 )
 def test_bad_parameters_are_a_sentence(given: dict[str, object], sentence: str) -> None:

@@ -95,10 +95,10 @@ def timedelta_of(every: timedelta | str | None) -> timedelta | None:
     """
     if every is None:
         return None
-    step = parse_length(every) if isinstance(every, str) else every
-    if step is None or step <= timedelta(0):
-        raise InputError(f"{every!r} is not a length of time: give one such as 12h or 1d.")
-    return step
+    try:
+        return every if isinstance(every, timedelta) and every > timedelta(0) else parse_length(every)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def row_of(metrics: Metrics, judgement: Judgement, policy: Policy) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _sentence(where: str, error: ValidationError) -> str:
     key, tables = path[-1], path[:-1]
     where = where.format("".join(f".{table}" for table in tables))
     if problem["type"] == "extra_forbidden":
-        return f"{where}: there is no key {key!r}."
+        return f"{where}: there is no key {key!r} ('vpanalysis policy show' prints those that there are)."
     if problem["type"] == "missing":
         return f"{where}: the key {key!r} is missing."
     if problem["type"] == "model_type":

@@ -1,6 +1,7 @@
 """Running a batch on a Dask cluster: runs travel there, files travel back; no disk is shared."""
 
 import pickle
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -60,8 +61,10 @@ def results(
     """Yields what became of each run, as they end; files are written whole, the JSON twin last.
 
     Raises:
-        InputError: ``distributed`` is not installed, or the scheduler does not answer.
+        InputError: ``distributed`` is not installed, or the scheduler is no address or does not answer.
     """
+    if not re.fullmatch(r"\w+://.+:\d+", scheduler):  # the client would wait for a minute
+        raise InputError(f"The scheduler {scheduler!r} is no address: give one such as tcp://HOST:8786.")
     try:
         from distributed import Client, as_completed
     except ImportError:

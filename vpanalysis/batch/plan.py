@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.verdict import Profile
 from vpanalysis.data.source import open_source
-from vpanalysis.data.timestamps import as_utc
+from vpanalysis.data.timestamps import as_utc, parse_length
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
 from vpanalysis.report.notebook import check_parameters, output_name, safe_name
@@ -22,8 +22,11 @@ from vpanalysis.report.packaged import find_notebook
 
 #: Stands between the locations of a source that several make up; the first one wins.
 MERGED = " + "
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST_RUNS = 100_000
+
+
+def _moment(value: Any) -> datetime:
+    return as_utc(value if isinstance(value, datetime) else str(value), "")  # TOML's dates have no time
 
 
 class _Entry(BaseModel):
@@ -63,18 +66,8 @@ class Windows(_Entry):
     profile: Profile = "rollout"
     policy: list[str] = Field(default=["playbook"], min_length=1)
 
-    @field_validator("start", "end", "from_", "to", mode="before")
-    @classmethod
-    def _moment(cls, value: Any) -> Any:
-        return as_utc(value, "it") if isinstance(value, str | datetime) else value
-
-    @field_validator("every", mode="before")
-    @classmethod
-    def _duration(cls, value: Any) -> timedelta:
-        found = re.fullmatch(r"([1-9]\d{0,5})([mhdw])", value) if isinstance(value, str) else None
-        if found is None:
-            raise ValueError(f"{value!r} is not a duration: give a number with m, h, d or w, such as 12h")
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    _moments = field_validator("start", "end", "from_", "to", mode="before")(_moment)
+    _duration = field_validator("every", mode="before")(parse_length)
 
     @field_validator("policy", "lanes", "sources", mode="before")
     @classmethod
@@ -123,10 +116,7 @@ class Plan(_Entry):
     sources: dict[str, list[str]] = Field(min_length=1)
     windows: list[Windows] = Field(min_length=1)
 
-    @field_validator("as_of", mode="before")
-    @classmethod
-    def _moment(cls, value: Any) -> Any:
-        return as_utc(value, "as_of") if isinstance(value, str | datetime) else value
+    _moments = field_validator("as_of", mode="before")(_moment)
 
     @field_validator("sources", mode="before")
     @classmethod
@@ -177,7 +167,7 @@ def read_plan(path: Path) -> Plan:
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"There is no plan {path}.") from None
+        raise InputError(f"There is no plan {path}: check its path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
     except OSError as error:
@@ -297,6 +287,10 @@ def _sentence(error: ValidationError | TypeError) -> str:
     if problem["type"] == "missing":
         return f"the key {path} is missing."
     if problem["type"] == "extra_forbidden":
-        return f"there is no key {path}."
-    cause = problem.get("ctx", {}).get("error")
+        model = Windows if path.startswith("windows.") else Plan
+        keys = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        return f"there is no key {path}: {'[[windows]]' if model is Windows else 'a plan'} may have {keys}."
+    if path == "windows" and problem["type"] == "list_type":
+        return "windows is one table: write [[windows]], in double brackets."
+    cause = str(problem.get("ctx", {}).get("error", "")).strip().rstrip(".")
     return f"{where}{cause or problem['msg'][0].lower() + problem['msg'][1:]}."

@@ -53,13 +53,25 @@ def main() -> None:
     """Runs the command line; a sentence on stderr and exit 2 for whatever the user can mend."""
     with guarded():
         try:
-            sys.exit(commands(standalone_mode=False))
+            sys.exit(commands(prog_name="vpanalysis", standalone_mode=False))
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(2)
         except (InputError, click.ClickException) as error:
-            message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-            click.echo(f"ERROR: {message}", err=True)
+            click.echo(f"ERROR: {_sentence(error)}", err=True)
             sys.exit(2)
         except click.Abort:
             sys.exit(130)
         except Exception:
             traceback.print_exc()
             sys.exit(1)
+
+
+def _sentence(error: InputError | click.ClickException) -> str:
+    """What was wrong; where an option or argument is unknown or missing, with the help that lists them."""
+    if isinstance(error, InputError):
+        return str(error)
+    message = error.format_message()
+    if not isinstance(error, click.UsageError) or error.ctx is None or type(error) is click.BadParameter:
+        return message
+    return f"{message}{'' if message.endswith(('.', '?', '?)')) else '.'} See '{error.ctx.command_path} --help'."

@@ -9,7 +9,7 @@ from vpanalysis.errors import InputError
 
 
 @click.command()
-@source_option
+@source_option("A runtime database", lane=False)
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="The archive's folder; made when missing.")
 @click.option(
     "--factory",

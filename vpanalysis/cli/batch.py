@@ -45,7 +45,7 @@ def _keep(_ctx: click.Context, _param: click.Parameter, value: str | None) -> ti
 )
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Runs on this Dask cluster instead (extra 'cluster').")
 @click.option(
-    "--keep", metavar="DAYSd", callback=_keep, help="Removes reports of healthy windows that are older, such as 90d."
+    "--keep", metavar="DAYS", callback=_keep, help="Removes reports of healthy windows judged longer ago, such as 90d."
 )
 @fail_on_option
 def batch(

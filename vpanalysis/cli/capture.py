@@ -14,6 +14,7 @@ from vpanalysis.cli.source_option import (
     refuse_sample,
     resolve_source,
     source_option,
+    vp_id_option,
 )
 from vpanalysis.data.schema import DEFAULT_VP_ID
 from vpanalysis.errors import InputError
@@ -33,26 +34,50 @@ _NUMBERS = ("fallback", "latency_seconds", "mission_counts", "event_counts")
     show_default=True,
     help="direct reads --source, from all events; http asks the gateway at --gateway-url.",
 )
-@source_option
-@click.option("--gateway-url", default="http://127.0.0.1:8002", show_default=True)
+@source_option()
+@click.option(
+    "--gateway-url",
+    metavar="URL",
+    default="http://127.0.0.1:8002",
+    show_default=True,
+    help="The gateway that --mode http asks.",
+)
 @ops_token_option
-@click.option("--window-label", default="Shadow window", show_default=True)
-@click.option("--scope", default=DEFAULT_VP_ID, show_default=True)
-@click.option("--vp-id", default=DEFAULT_VP_ID, show_default=True)
-@click.option("--assessment-profile", type=click.Choice(["rollout", "sustained"]), default="rollout", show_default=True)
-@click.option("--mission-limit", type=int, default=100, show_default=True, help="Clamped to 1..500.")
-@click.option("--event-limit", type=int, default=500, show_default=True, help="Clamped to 1..1000.")
+@click.option("--window-label", default="Shadow window", show_default=True, help="What the row calls the window.")
+@click.option("--scope", default=DEFAULT_VP_ID, show_default=True, help="What the row calls the traffic.")
+@vp_id_option
+@click.option(
+    "--assessment-profile",
+    type=click.Choice(["rollout", "sustained"]),
+    default="rollout",
+    show_default=True,
+    help="rollout judges an active window, sustained the steady state.",
+)
+@click.option(
+    "--mission-limit",
+    type=int,
+    default=100,
+    show_default=True,
+    help="How many of the newest missions to judge; clamped to 1..500.",
+)
+@click.option(
+    "--event-limit",
+    type=int,
+    default=500,
+    show_default=True,
+    help="How many events a gateway is asked for; clamped to 1..1000.",
+)
 @click.option(
     "--ref",
     help="What the row names as its source.  "
     "[default: _vp_metrics_snapshot(vp_id=…, mission_limit=…, event_limit=…) with the lane and limits used]",
 )
-@click.option("--min-missions", type=int, help="Fewer than this is no traffic.  [default: 1]")
-@click.option("--max-fallback-watch", type=float, help="[default: 0.05]")
-@click.option("--max-fallback-critical", type=float, help="[default: 0.20]")
-@click.option("--max-p95-watch-seconds", type=float, help="[default: 45]")
-@click.option("--max-p95-critical-seconds", type=float, help="[default: 90]")
-@click.option("--policy", default="playbook", show_default=True, help="playbook, capture, or a TOML file.")
+@click.option("--min-missions", type=int, help="Fewer missions than this are no traffic.  [default: the policy's, 1]")
+@click.option("--max-fallback-watch", type=float, help="WATCH from this rate on.  [default: the policy's, 0.05]")
+@click.option("--max-fallback-critical", type=float, help="Critical from this rate on.  [default: the policy's, 0.20]")
+@click.option("--max-p95-watch-seconds", type=float, help="WATCH from this p95 on.  [default: the policy's, 45]")
+@click.option("--max-p95-critical-seconds", type=float, help="Critical from this p95 on.  [default: the policy's, 90]")
+@click.option("--policy", default="playbook", show_default=True, help="playbook, capture, or the path of a TOML file.")
 @fail_on_option
 @click.option(
     "--append-log",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpanalysis import formatting
-from vpanalysis.cli.source_option import is_sample, resolve_source, source_option
+from vpanalysis.cli.source_option import PAST_KINDS, format_option, is_sample, resolve_source, source_option
 from vpanalysis.data.timestamps import as_utc
 from vpanalysis.errors import InputError
 from vpanalysis.report.log import RECORD, append_row, init_log, read_log, record
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 _EXIT_FOUND = 3
 _LOG = click.argument("log", type=click.Path(path_type=Path), metavar="LOG.md")
 _POLICY = click.option(
-    "--policy", "names", multiple=True, help="A policy that rows were judged by, beside the built-in ones; repeatable."
+    "--policy",
+    "names",
+    multiple=True,
+    help="A TOML file that rows were judged by, besides the built-in policies; may be given more than once.",
 )
 _PROFILE = click.option(
     "--profile", type=click.Choice(["rollout", "sustained"]), help="Whose cadence to keep.  [default: each row's own]"
@@ -41,7 +44,7 @@ def evidence() -> None:
 
 @evidence.command()
 @_LOG
-@click.option("--title", default="Rollout evidence log", show_default=True)
+@click.option("--title", default="Rollout evidence log", show_default=True, help="The log's heading.")
 def init(log: Path, title: str) -> None:
     """Writes a new log with the table's heading."""
     init_log(log, title)
@@ -50,7 +53,7 @@ def init(log: Path, title: str) -> None:
 
 @evidence.command()
 @_LOG
-@click.option("--format", "output", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@format_option
 def show(log: Path, output: str) -> None:
     """Prints a log's rows.
 
@@ -111,7 +114,7 @@ def check(log: Path, names: tuple[str, ...], profile: str | None) -> None:
 
 @evidence.command()
 @_LOG
-@source_option
+@source_option(PAST_KINDS, lane=False)
 @_POLICY
 def verify(log: Path, source: str | None, names: tuple[str, ...]) -> None:
     """Computes each row again from the data, as of its own time.
@@ -144,7 +147,7 @@ def verify(log: Path, source: str | None, names: tuple[str, ...]) -> None:
 @evidence.command()
 @_LOG
 @_PROFILE
-@click.option("--now", default="", help="The moment to answer for; ISO 8601, UTC.  [default: now]")
+@click.option("--now", default="", metavar="TIME", help="The moment to answer for; ISO 8601, UTC.  [default: now]")
 def due(log: Path, profile: str | None, now: str) -> None:
     """Prints when each lane's next look is due (playbook §7.1).
 

@@ -26,7 +26,10 @@ def list_notebooks() -> None:
 @click.argument("name")
 @click.argument("to", type=click.Path(path_type=Path), default=Path())
 def copy(name: str, to: Path) -> None:
-    """Copies notebook NAME to a file or folder (default: here), for you to change and run in JupyterLab."""
+    """Copies a notebook, to change and run in JupyterLab.
+
+    NAME is one that "notebook list" shows, TO a file or a folder (default: this one).
+    """
     from vpanalysis.report.packaged import find_notebook
 
     source = find_notebook(name)

@@ -11,8 +11,14 @@ import click
 
 from vpanalysis import formatting
 from vpanalysis.cli.policy_score import columns
-from vpanalysis.cli.source_option import ops_token_option, resolve_source, source_option
-from vpanalysis.data.schema import DEFAULT_VP_ID
+from vpanalysis.cli.source_option import (
+    PAST_KINDS,
+    format_option,
+    ops_token_option,
+    resolve_source,
+    source_option,
+    vp_id_option,
+)
 from vpanalysis.data.timestamps import parse_length
 
 if TYPE_CHECKING:
@@ -25,10 +31,10 @@ _SHARE = click.FloatRange(0, 1, min_open=True)
 def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> timedelta | None:
     if value is None:
         return None
-    length = parse_length(value)
-    if length is None:
-        raise click.BadParameter(f"{value!r} is not a duration: give a number with m, h, d or w, such as 12h.")
-    return length
+    try:
+        return parse_length(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.group()
@@ -83,16 +89,27 @@ def check(paths: tuple[str, ...]) -> None:
 
 
 @policy.command()
-@source_option
+@source_option(PAST_KINDS)
 @ops_token_option
-@click.option("--vp-id", default=DEFAULT_VP_ID, show_default=True)
+@vp_id_option
 @click.option(
-    "--policy", "names", multiple=True, help="A policy to compare with the playbook's; may be given more than once."
+    "--policy",
+    "names",
+    multiple=True,
+    help="A policy (capture, or a TOML file) to compare with the playbook; may be given more than once.",
 )
-@click.option("--profile", type=click.Choice(["rollout", "sustained"]), default="rollout", show_default=True)
-@click.option("--every", callback=_duration, help="Windows of this length, such as 12h or 1d.  [default: 1d]")
+@click.option(
+    "--profile",
+    type=click.Choice(["rollout", "sustained"]),
+    default="rollout",
+    show_default=True,
+    help="rollout judges active windows, sustained the steady state.",
+)
+@click.option(
+    "--every", callback=_duration, metavar="LENGTH", help="Windows of this length, such as 12h or 1d.  [default: 1d]"
+)
 @click.option("--last-missions", type=click.IntRange(min=1), help="Windows of this many missions instead.")
-@click.option("--format", "output", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@format_option
 @click.option("--score", "scored", is_flag=True, help="Instead, score the policies by what the next windows showed.")
 @click.option("--bad-fallback", type=_SHARE, default=0.10, show_default=True, help="Fallback share of a bad window.")
 @click.option("--bad-failures", type=_SHARE, default=0.10, show_default=True, help="Failed share of a bad window.")

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,12 @@ from vpanalysis.cli.source_option import (
     source_option,
 )
 from vpanalysis.errors import InputError
+
+if TYPE_CHECKING:
+    from vpanalysis.report.notebook import Parameter
+
+
+_METAVARS = {"str": "TEXT", "int": "INTEGER", "float": "FLOAT", "bool": "BOOLEAN"}
 
 
 class _WithNotebookParameters(click.Command):
@@ -34,18 +40,25 @@ class _WithNotebookParameters(click.Command):
         from vpanalysis.report.packaged import find_notebook
 
         notebook = find_notebook(ctx.meta["notebook"])
-        with formatter.section(f"Parameters of {notebook.stem} (every notebook parameter is an option)"):
+        with formatter.section(f"Parameters of {notebook.stem}"):
             formatter.write_dl(
                 [
-                    (f"--{item.name.replace('_', '-')} {item.type.upper()}", f"{item.help}  [default: {item.default}]")
+                    (f"--{item.name.replace('_', '-')} {_METAVARS.get(item.type, 'VALUE')}", _help(item))
                     for item in parameters_of(notebook)
+                    if item.name != "source"  # an option of the command's own
                 ]
             )
 
 
 @click.command(cls=_WithNotebookParameters, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[NOTEBOOK] [--PARAMETER VALUE]...")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("reports"),
+    show_default=True,
+    help="Where the files go; made when missing.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["vpanalysis", "kernel"]),
@@ -64,7 +77,7 @@ class _WithNotebookParameters(click.Command):
     help="The files' name, in which {lane}, {window}, {notebook} and {as_of} (now, unless given) are filled in.",
 )
 @click.option("--stamp", is_flag=True, help="Adds _{as_of} to the name, so that no report replaces an older one.")
-@source_option
+@source_option()
 @ops_token_option
 @fail_on_option
 def report(
@@ -91,6 +104,7 @@ def report(
 
     path = find_notebook(notebook)
     declared = {item.name: item.default.strip("'\"") for item in parameters_of(path)}
+    check_parameters(path, given)  # a misspelt one is not hidden by what it leaves out
     if "sources" in declared:
         given["sources"] = given.get("sources") or SEPARATOR.join(resolve_sources(source))
         locations = [location.partition("=")[2] or location for location in given["sources"].split(SEPARATOR)]
@@ -125,6 +139,12 @@ def report(
         check_fail_on(found["lane_status"], fail_on, next(iter(locations), ""))
 
 
+def _help(parameter: "Parameter") -> str:
+    """A parameter's comment, and its default where that is not what its comment calls empty."""
+    default = parameter.default.strip("'\"")
+    return f"{parameter.help}  [default: {default}]" if default and parameter.name != "sources" else parameter.help
+
+
 def _append(file: Path, judged: Sequence[Mapping[str, Any]]) -> None:
     from vpanalysis.analysis.verdict import Verdict
     from vpanalysis.report.summary import markdown
@@ -155,15 +175,17 @@ def _split(arguments: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     notebooks, given = [], {}
     rest = iter(arguments)
     for argument in rest:
-        if not argument.startswith("--"):
+        if not argument.startswith("-"):
             notebooks.append(argument)
             continue
+        if not argument.startswith("--"):
+            raise InputError(f"There is no option {argument}: see 'vpanalysis report --help'.")
         name, has_value, value = argument[2:].partition("=")
         if not has_value:
             try:
                 value = next(rest)
             except StopIteration:
-                raise InputError(f"The parameter --{name} has no value.") from None
+                raise InputError(f"--{name} has no value, or is no option: see 'vpanalysis report --help'.") from None
         given[name.replace("-", "_")] = value
     if len(notebooks) > 1:
         raise InputError(f"One notebook at a time, but got {', '.join(notebooks)}: parameters are --name value.")

@@ -7,10 +7,16 @@ from vpanalysis.errors import InputError
 
 
 @click.command()
-@source_option
+@source_option("A runtime database, or 'sample'", lane=False)
 @ops_token_option
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8002, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8002,
+    show_default=True,
+    help="The port to listen on; 0 takes a free one.",
+)
 @click.option(
     "--allow-host",
     metavar="NAME",

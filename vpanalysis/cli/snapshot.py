@@ -5,8 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpanalysis.cli.source_option import open_with_limit, ops_token_option, resolve_source, source_option
-from vpanalysis.data.schema import DEFAULT_VP_ID
+from vpanalysis.cli.source_option import (
+    open_with_limit,
+    ops_token_option,
+    resolve_source,
+    source_option,
+    vp_id_option,
+)
 from vpanalysis.errors import InputError, UnknownLaneError
 
 if TYPE_CHECKING:
@@ -15,16 +20,36 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@source_option
+@source_option()
 @ops_token_option
-@click.option("--vp-id", default=DEFAULT_VP_ID, show_default=True)
-@click.option("--mission-limit", type=int, default=50, show_default=True, help="Clamped to 1..500.")
-@click.option("--event-limit", type=int, default=200, show_default=True, help="Clamped to 1..1000.")
+@vp_id_option
 @click.option(
-    "--window-start", default="", help="Instead of the newest, the missions created from here on; ISO 8601, UTC."
+    "--mission-limit",
+    type=int,
+    default=50,
+    show_default=True,
+    help="How many of the newest missions to count; clamped to 1..500.",
 )
-@click.option("--window-end", default="", help="The missions created before this moment.")
-@click.option("--as-of", default="", help="The moment to answer for: what came later is not seen.  [default: now]")
+@click.option(
+    "--event-limit",
+    type=int,
+    default=200,
+    show_default=True,
+    help="How many of the newest events to list (a gateway counts no more, either); clamped to 1..1000.",
+)
+@click.option(
+    "--window-start",
+    default="",
+    metavar="TIME",
+    help="Count the missions created from here on, not the newest; ISO 8601, UTC.",
+)
+@click.option("--window-end", default="", metavar="TIME", help="Count the missions created before this moment.")
+@click.option(
+    "--as-of",
+    default="",
+    metavar="TIME",
+    help="The moment to answer for: what came later is not seen.  [default: now]",
+)
 @click.option("--gateway-compatible", is_flag=True, help="The gateway's own answer, from the lane's oldest events.")
 def snapshot(
     source: str | None,

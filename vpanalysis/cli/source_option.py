@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,7 +10,7 @@ import click
 
 from vpanalysis.data.lane_lookup import why_not
 from vpanalysis.data.ops_token import TOKEN_VARIABLE, resolve_token
-from vpanalysis.data.schema import SEVERAL, SOURCE_ENVIRONMENT
+from vpanalysis.data.schema import DEFAULT_VP_ID, SEVERAL, SOURCE_ENVIRONMENT
 from vpanalysis.data.sqlite_file import CHECK_VARIABLE, WAIT_VARIABLE
 from vpanalysis.data.window import RolloutWindow
 from vpanalysis.errors import InputError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_fail_on",
     "fail_on_option",
+    "format_option",
     "is_sample",
     "open_with_limit",
     "ops_token_option",
@@ -29,9 +31,16 @@ __all__ = [
     "resolve_sources",
     "resolve_token",
     "source_option",
+    "vp_id_option",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_SEVERAL_KINDS = "; several databases and archives are read as one, and where they overlap the first one counts"
+_ALL_KINDS = (
+    f"A runtime database, an archive's folder, a gateway's URL, a saved snapshot (.json), or 'sample'{_SEVERAL_KINDS}"
+)
+#: What holds a lane's past.
+PAST_KINDS = f"A runtime database, an archive's folder, or 'sample'{_SEVERAL_KINDS}"
 #: The lane statuses that each choice of ``--fail-on`` names; ``watch`` includes critical.
 _FAILING = {
     "watch": ("WATCH", "FORCE_FALLBACK"),
@@ -42,12 +51,24 @@ FAIL_ON = click.Choice(list(_FAILING))
 EXIT_FAILING_VERDICT = 3
 
 
-def source_option(command: _F) -> _F:
+def source_option(kinds: str = _ALL_KINDS, *, lane: bool = True) -> Callable[[_F], _F]:
     """Adds ``--source``, and how a database is read: ``--wait`` and ``--check``.
 
     Several sources become one location, as :func:`vpanalysis.open_source` takes it.
+
+    Args:
+        kinds: What the command reads, as its help says it.
+        lane: Without ``--source``, a file counts only when it has anything of the lane.
     """
-    for option in (
+
+    def joined(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> str | None:
+        if len(given) > 1 and not all(part.strip() for part in given):
+            raise InputError("One --source of several is empty: is a variable unset?")
+        return SEVERAL.join(given) if given else None
+
+    variables = f"{', '.join(SOURCE_ENVIRONMENT[:-1])} and {SOURCE_ENVIRONMENT[-1]}"
+    default = f"the first file named by {variables}{' that has anything of the lane' if lane else ''}"
+    options = (
         click.option(
             "--check",
             is_flag=True,
@@ -63,23 +84,16 @@ def source_option(command: _F) -> _F:
             metavar="SECONDS",
             help="How long to wait for a database that a writer has locked.  [default: 5]",
         ),
-    ):
-        command = option(command)
+        click.option(
+            "--source", multiple=True, callback=joined, metavar="SOURCE", help=f"{kinds}.  [default: {default}]"
+        ),
+    )
+    return lambda command: reduce(lambda decorated, option: option(decorated), options, command)
 
-    def joined(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> str | None:
-        if len(given) > 1 and not all(part.strip() for part in given):
-            raise InputError("One --source of several is empty: is a variable unset?")
-        return SEVERAL.join(given) if given else None
 
-    variables = f"{', '.join(SOURCE_ENVIRONMENT[:-1])} and {SOURCE_ENVIRONMENT[-1]}"
-    return click.option(
-        "--source",
-        multiple=True,
-        callback=joined,
-        help="A runtime database, an archive's folder, a gateway's URL, a saved snapshot (.json), or 'sample'; "
-        "several databases and archives are read as one, and where they overlap the first one counts.  "
-        f"[default: the first file named by {variables} that has anything of the lane]",
-    )(command)
+def vp_id_option(command: _F) -> _F:
+    """Adds ``--vp-id``."""
+    return click.option("--vp-id", metavar="LANE", default=DEFAULT_VP_ID, show_default=True, help="The lane.")(command)
 
 
 def resolve_sources(source: str | None) -> list[str]:
@@ -104,6 +118,18 @@ def _told(variable: str) -> Callable[[click.Context, click.Parameter, Any], None
             ctx.call_on_close(lambda: os.environ.update({variable: before}) if before else os.environ.pop(variable))
 
     return tell
+
+
+def format_option(command: _F) -> _F:
+    """Adds ``--format``."""
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(["table", "csv", "json"]),
+        default="table",
+        show_default=True,
+        help="Columns to read, or the same for programs.",
+    )(command)
 
 
 def ops_token_option(command: _F) -> _F:

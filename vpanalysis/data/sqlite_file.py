@@ -180,7 +180,9 @@ def _check_sqlite(path: Path) -> None:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     if not magic:
-        raise InputError(f"{path} is empty: it holds no SQLite database (yet).")
+        raise InputError(
+            f"{path} is empty, not yet a SQLite database: check its path, or wait until the runtime has written it."
+        )
     if magic != _MAGIC:
         raise InputError(f"{path} is not a SQLite database: give the path of a VP runtime database.")
 

@@ -42,12 +42,17 @@ def as_utc(value: str | datetime, name: str) -> datetime:
     return moment
 
 
-def parse_length(text: str) -> timedelta | None:
-    """Returns a length of time such as ``30m``, ``12h``, ``1d`` or ``2w``; ``None`` where it is none.
+def parse_length(text: object) -> timedelta:
+    """Returns a length of time such as ``30m``, ``12h``, ``1d`` or ``2w``.
 
     >>> parse_length("12h")
     datetime.timedelta(seconds=43200)
+
+    Raises:
+        ValueError: ``text`` is none.
     """
-    found = re.fullmatch(r"([1-9]\d{0,5})([mhdw])", text)
+    found = re.fullmatch(r"([1-9]\d{0,5})([mhdw])", text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration: give a number with m, h, d or w, such as 12h.")
     units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-    return timedelta(**{units[found[2]]: int(found[1])}) if found else None
+    return timedelta(**{units[found[2]]: int(found[1])})

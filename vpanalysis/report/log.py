@@ -51,6 +51,10 @@ def read_log(path: Path) -> list[EvidenceTable]:
     """
     try:
         return _tables(_content(path), path.name)
+    except FileNotFoundError:
+        raise InputError(
+            f"There is no log {path}: check its path, or start one by 'vpanalysis evidence init'."
+        ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Give the path of the evidence log.") from None
 

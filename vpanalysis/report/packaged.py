@@ -41,12 +41,13 @@ def find_notebook(name: str) -> Path:
         path = Path(name)
         if path.is_file():
             return path
-        raise InputError(f"There is no notebook {name}.")
+        raise InputError(f"There is no notebook {name}: check its path.")
     folder = notebooks_folder()
     if (folder / f"{name}.ipynb").is_file():
         return folder / f"{name}.ipynb"
     known = ", ".join(path.stem for path in notebooks())
-    raise InputError(f"There is no notebook {name!r}: choose one of {known}, or give the path of an .ipynb file.")
+    data = f" To read {name}, say --source {name}." if Path(name).exists() or "://" in name else ""
+    raise InputError(f"There is no notebook {name!r}: choose one of {known}, or give the path of an .ipynb file.{data}")
 
 
 def subject(notebook: Path) -> str:
