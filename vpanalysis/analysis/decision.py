@@ -1,6 +1,6 @@
 """The verdict on a window: the rule table of the field, gates on top of it, and how far the data carry it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,11 +139,8 @@ def judge(metrics: Metrics, policy: Policy, evidence: Evidence | None = None) ->
         policy: The policy.
         evidence: What `weigh` says of it, for a policy that requires evidence; ``None``: it is weighed when needed.
     """
-    metrics = metrics.overdue_after(policy.overdue_seconds)
-    reasons = _gated(metrics, policy) if policy.gated else [rule_table(metrics, policy)]
-    if policy.require_evidence and all(reason.caution in ("HEALTHY", None) for reason in reasons):
-        reasons += _unsupported(evidence or weigh(metrics, policy))
-    status = max((reason.caution for reason in reasons if reason.caution), key=CAUTION.index)
+    reasons = list(_reasons(metrics, policy, evidence))
+    status = _most_cautious(reasons)
     passed = tuple(reason for reason in reasons if reason.caution == "HEALTHY")
     tripped = [reason for reason in reasons if reason.caution not in ("HEALTHY", None)]
     tripped.sort(key=lambda reason: (-CAUTION.index(reason.caution or WATCH), reason.value is None))
@@ -157,28 +154,51 @@ def judge(metrics: Metrics, policy: Policy, evidence: Evidence | None = None) ->
     )
 
 
+def status_of(metrics: Metrics, policy: Policy) -> LaneStatus:
+    """Returns the status that `judge` finds; nothing more is looked at once it is the most cautious one."""
+    reasons = []
+    for reason in _reasons(metrics, policy):
+        if reason.caution == CAUTION[-1]:
+            return reason.caution
+        reasons.append(reason)
+    return _most_cautious(reasons)
+
+
+def _most_cautious(reasons: Iterable[Reason]) -> LaneStatus:
+    return max((reason.caution for reason in reasons if reason.caution), key=CAUTION.index)
+
+
+def _reasons(metrics: Metrics, policy: Policy, evidence: Evidence | None = None) -> Iterator[Reason]:
+    metrics = metrics.overdue_after(policy.overdue_seconds)
+    fine = True
+    for reason in _gated(metrics, policy) if policy.gated else [rule_table(metrics, policy)]:
+        fine = fine and reason.caution in ("HEALTHY", None)
+        yield reason
+    if fine and policy.require_evidence:
+        yield from _unsupported(evidence or weigh(metrics, policy))
+
+
 def rule_table(metrics: Metrics, policy: Policy) -> Reason:
     """Returns the first row of the capture helper's rule table that applies (``contract.md``, in its order)."""
     rows = [gate.reason(gate.table(metrics, policy)) for gate in GATES if gate.table is not None]
     return next((row for row in rows if row.caution != "HEALTHY"), rows[1])
 
 
-def _gated(metrics: Metrics, policy: Policy) -> list[Reason]:
+def _gated(metrics: Metrics, policy: Policy) -> Iterator[Reason]:
     """Every gate's finding; the table alone where there is no mission at all."""
     table = rule_table(metrics, policy)
-    if metrics.fallback.missions_considered == 0 and metrics.missions.empty and not metrics.account.total:
-        return [table]
+    none = metrics.fallback.missions_considered == 0 and metrics.missions.empty and not metrics.account.total
     few = table.gate == "traffic"  # then no later row of the table applies
-    reasons = [table] if few else []
-    for gate in GATES:
+    if none or few:
+        yield table
+    for gate in () if none else GATES:
         settings = policy.gate(gate.name)
         if settings is None and (few or gate.table is None):
             continue
         finding = gate.judge(metrics, settings, policy)
         if few and gate.table is not None and (gate.name == table.gate or finding.value is None):
             continue
-        reasons.append(gate.reason(finding))
-    return reasons
+        yield gate.reason(finding)
 
 
 def _unsupported(evidence: Evidence) -> list[Reason]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vpanalysis import formatting
 from vpanalysis.analysis.account import accounted, with_outcomes
-from vpanalysis.analysis.decision import judge
+from vpanalysis.analysis.decision import status_of
 from vpanalysis.analysis.metrics import Metrics, degraded_since, leaving
 from vpanalysis.analysis.policy import Policy
 from vpanalysis.analysis.verdict import CAUTION, LaneStatus
@@ -41,7 +41,7 @@ def outlook(metrics: Metrics, policy: Policy) -> str:
     known = metrics.fallback.missions_considered and metrics.known.missions and metrics.generated_at is not None
     if not known or not metrics.is_open or metrics.quality.truncated_events:
         return ""
-    now = judge(metrics, policy).status
+    now = status_of(metrics, policy)
     nearest: dict[bool, tuple[int, str, LaneStatus]] = {}  # by whether the verdict turns more cautious
     for kind, (noun, _) in _KINDS.items():
         status_after = cache(partial(_status_after, after(metrics, policy, kind), policy))
@@ -67,7 +67,7 @@ def _worse(status: LaneStatus, now: LaneStatus) -> bool:
 
 
 def _status_after(course: Callable[[int], Metrics], policy: Policy, number: int) -> LaneStatus:
-    return judge(course(number), policy).status
+    return status_of(course(number), policy)
 
 
 def after(metrics: Metrics, policy: Policy, kind: str) -> Callable[[int], Metrics]:
