@@ -438,12 +438,11 @@ def test_looks_at_an_open_window() -> None:
     found = weigh(metrics, POLICY, looks=1)
     assert found.looks == 1
     assert found.caveat.endswith(
-        " 1 earlier look at it in the evidence log: the claims hold however often one looks, the verdict's own "
-        "thresholds do not."
+        " The evidence log has 1 earlier look at this window: the claims hold however often one looks; the verdict's "
+        "own thresholds do not."
     )
     assert weigh(lane(1, window=OPEN), POLICY, looks=1).caveat.endswith(
-        ": the claims hold for each look alone, because old missions leave the window, the verdict's own thresholds do "
-        "not."
+        ": the claims hold for each look alone, because old missions leave the window."
     )
     assert "12 earlier looks" in weigh(metrics, POLICY, looks=12).caveat
     assert weigh(lane(1), POLICY, looks=3).caveat == ""  # closed and settled: nothing will change

@@ -81,6 +81,7 @@ def test_the_frame_answers_a_question_in_three_lines(tmp_path: Path) -> None:
             "AND e.event_type = 'vp.mission.fallback')"
         ).fetchone()[0]
     missions = vp.rollout_report(source=str(path), as_of=SAMPLE_END.isoformat()).missions
+    assert [name for name in missions if f"``{name}``" not in (vp.WindowReport.missions.__doc__ or "")] == []
     fell_back = missions[missions["fell_back"]]
     counted = fell_back.groupby(["error", fell_back["created_at"].dt.hour]).size()
     assert counted.sum() == expected == 26

@@ -250,8 +250,8 @@ def _caveat(metrics: Metrics, looks: int | None) -> str:
     text = f"Provisional: {why}."
     if not looks:
         return text
-    hold = "the claims hold however often one looks"
+    hold = "the claims hold however often one looks; the verdict's own thresholds do not"
     if metrics.window.last_missions is not None:
         hold = "the claims hold for each look alone, because old missions leave the window"
     earlier = formatting.count(looks, "earlier look")
-    return f"{text} {earlier} at it in the evidence log: {hold}, the verdict's own thresholds do not."
+    return f"{text} The evidence log has {earlier} at this window: {hold}."

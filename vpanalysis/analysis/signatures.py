@@ -95,8 +95,10 @@ def signatures(tables: Tables) -> pd.DataFrame:
         tables: The window.
 
     Returns:
-        A row per signature with the fields of `Signature` as columns; times in UTC, NaT when unknown. Empty without
-        an error, or when the source shows no payloads.
+        A row per signature: ``kind`` (``fallback`` or ``failure``), ``signature`` (numbers, ids, paths and quoted
+        values replaced), ``count`` (events), ``missions`` (distinct ones), ``first_seen`` and ``last_seen`` (UTC, NaT
+        when unknown), ``example_mission`` and ``example`` (the newest event's). Empty without an error, or when
+        the source shows no payloads.
     """
     names = [field.name for field in fields(Signature)]
     frame = pd.DataFrame([vars(found) for found in group_signatures(tables.events)], columns=names)

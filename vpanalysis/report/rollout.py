@@ -61,7 +61,7 @@ def rollout_report(
     """Reads a window and its baseline and judges it; a read-only operation.
 
     Args:
-        source: A runtime database, a gateway's URL, a saved snapshot, or ``sample``.
+        source: A runtime database, an archive's folder, a gateway's URL, a saved snapshot (``.json``), or ``sample``.
         vp_id: The lane.
         window_start: First moment inside (ISO 8601, UTC); ``""``: not given.
         window_end: First moment outside; ``""``: not given.

@@ -84,9 +84,21 @@ class WindowReport(Made):
         """The window's missions, oldest first, for questions of your own; secrets in free text are masked.
 
         Returns:
-            The columns of :class:`~vpanalysis.analysis.account.Account`'s missions that are no stored text, with
-            ``slow`` (ran longer than the policy's critical p95; missing where nobody knows) and ``error`` (the
-            signature of its newest fallback or failure; ``""`` without one).
+            A row per mission, each id once, NA where the source cannot know; empty when it lists no missions.
+
+            - Text ``mission_id``, ``run_id``, ``objective``, ``result_ref``, ``worker_id``, ``priority_tier``,
+              ``source``, ``status``; times in UTC, NaT when missing, ``created_at``, ``started_at``,
+              ``completed_at``, ``updated_at``, ``dispatched_at``, ``started_event_at``, ``fallback_at`` (the first)
+              and ``ended_event_at``.
+            - ``queue_wait_seconds`` (created → started) and ``duration_seconds`` (started → completed), NaN when
+              either end is missing; ``events``, ``fallback_events``, ``starts`` (over 1: a worker was lost),
+              ``cancel_requested``, ``ended_event`` and ``sequence`` (event types without progress).
+            - What became of it: ``outcome`` (``completed``, ``failed``, ``cancelled``, ``pending``, ``overdue`` or
+              ``unaccounted``), ``why`` it is unaccounted (else ``""``), ``begun_at`` and ``ended_at`` (NaT when
+              not), ``fell_back``, ``settled`` (completed, failed or fell back), ``recordable`` (it could have
+              recorded a fallback).
+            - ``slow`` (ran longer than the policy's critical p95; NA where nobody knows) and ``error`` (the signature
+              of its newest fallback or failure; ``""`` without one).
         """
         frame = self.metrics.missions
         frame = frame.drop(columns=[name for name in frame if str(name).endswith("_text")])
