@@ -191,6 +191,6 @@ def test_commands_import_only_what_they_need(arguments: list[str], heavy: tuple[
 def test_the_readme_names_what_make_test_runs() -> None:
     readme = " ".join((ROOT / "README.md").read_text("utf-8").replace("\\\n", " ").split())
     makefile = (ROOT / "Makefile").read_text("utf-8").replace("$(BIN)", ".venv/bin")
-    [tests] = re.findall(r"^test:.*\n\t(.*)$", makefile, re.MULTILINE)
+    [tests] = re.findall(r"^test:.*\n(?:\t.*\n)*\t(.*)$", makefile, re.MULTILINE)
     assert tests.endswith("tests notebooks")
     assert tests in readme
