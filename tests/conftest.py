@@ -48,10 +48,11 @@ SLOW = (
 )  # fmt: skip
 #: Modules whose tests read and judge windows by the dozen.
 LONG = (
-    "test_account", "test_candidates", "test_capture", "test_chance", "test_decision", "test_docs",
-    "test_evidence_command", "test_evidence_strength", "test_extract", "test_front_door", "test_gateway",
-    "test_metrics", "test_project", "test_reasons", "test_recovery_checklist", "test_replay", "test_rollout_history",
-    "test_run_times", "test_sample", "test_schemas", "test_snapshot_command", "test_snapshot_source", "test_trends",
+    "test_account", "test_candidates", "test_capture", "test_chance", "test_contributors", "test_decision",
+    "test_docs", "test_events", "test_evidence_command", "test_evidence_strength", "test_extract", "test_front_door",
+    "test_gateway", "test_intervals", "test_metrics", "test_project", "test_reasons", "test_recovery_checklist",
+    "test_replay", "test_rollout_history", "test_row", "test_run_times", "test_sample", "test_schemas",
+    "test_snapshot_command", "test_snapshot_source", "test_terminal", "test_trends",
 )  # fmt: skip
 #: Which modules' tests have which mark.
 MARKED = {"slow": SLOW, "long": LONG}

@@ -177,8 +177,8 @@ def telling(windows: Iterable[str]) -> list[ParameterSet]:
 
 def of_profiles(windows: Iterable[str]) -> list[ParameterSet]:
     """Windows with both profiles as parameters: those that differ in kind, and the others for `make thorough` only."""
-    profiles = ("rollout", "sustained")
-    return [_parameter(window, profile, here=window in TELLING) for window in windows for profile in profiles]
+    here = {"rollout": TELLING, "sustained": ("healthy", "critical", "snapshot")}
+    return [_parameter(window, profile, here=window in here[profile]) for window in windows for profile in here]
 
 
 def _parameter(*values: str, here: bool = True) -> ParameterSet:
