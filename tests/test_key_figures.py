@@ -246,6 +246,10 @@ def test_a_rollout_below_the_critical_run_time_is_not_said_to_be_above_a_line(
     assert "above the watch line of 45 s" in tables.latency(sustained).finding
 
 
+def test_a_tile_names_the_share_that_forces_the_fallback() -> None:
+    assert tile(report_on("all-failed", "sustained"), "Failed or timed out")["limits"].endswith("; critical from 50 %")
+
+
 def test_a_deciding_gate_without_a_fixed_tile_gets_one_with_its_numbers() -> None:
     report = report_on("critical")
     names = [tile["name"] for tile in tiles(report)]

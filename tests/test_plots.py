@@ -243,6 +243,7 @@ def test_queue_wait_stands_beside_run_time_and_the_window_before(elevated: Windo
     values = (run, queue, before.latency_seconds, before.queue_wait_seconds)
     assert ends == pytest.approx(sorted(float(value.p95_seconds or 0) for value in values))
     assert sum(text.startswith("before:") for text in texts(ax)) == 2
+    assert {text.xy[0] for text in ax.texts} == {max(ends)}  # a narrow page, which begins at the right, has them all
 
 
 def test_the_window_before_is_drawn_beneath_the_window(elevated: WindowReport) -> None:

@@ -113,7 +113,7 @@ class Comparison:
         return " ".join([*parts, CONFOUNDER])
 
 
-CONFOUNDER = "Load, callers or code may have changed in the meantime, too."
+CONFOUNDER = "Load, callers or code may also have changed in the meantime."
 
 
 def rolling_fallback(metrics: Metrics, size: int = 20) -> pd.DataFrame:

@@ -92,11 +92,13 @@ class ReportAxes(Axes):
         empty: It says only why there is nothing to draw: a page folds it.
         facts: What a page tells where one points at a mark: its place in data coordinates, the words, and whether the
             keyboard gets there too.
+        from_start: A narrow page shows it from its left end, where most of it happens.
     """
 
     alt: str = ""
     empty: bool = False
     facts: Sequence[tuple[Any, float, str, bool]] = ()
+    from_start: bool = False
 
     @property
     def whole(self) -> Figure:
@@ -139,6 +141,7 @@ class ReportAxes(Axes):
         return {
             "edge": round(float(self.get_position().x0 * width), 1),
             "name": self.get_ylabel(),
+            "from_start": self.from_start,
             "ticks": [
                 {"text": text, "y": round(float((1 - up) * height), 1), "tone": tones.get(ink, "quiet")}
                 for text, up, ink in ticks

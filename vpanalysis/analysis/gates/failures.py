@@ -113,5 +113,6 @@ GATE = Gate(
     limits=lambda settings, policy: (
         f"watch from {formatting.percent_limit(settings.share)} ({settings.least} or more), "
         f"{settings.in_a_row} in a row, or {settings.limit(settings.newest)} of the newest {settings.newest}"
+        + (f"; critical from {formatting.percent_limit(settings.force_share)}" if settings.force_share else "")
     ),
 )

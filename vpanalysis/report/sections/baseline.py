@@ -84,8 +84,8 @@ def table(report: WindowReport) -> Piece:
 def sentence(report: WindowReport) -> Piece:
     """Returns what the comparison's table does not say: what is missing, or what else to think of."""
     found = report.comparison
-    text = found.sentence if found.conclusion == "not_enough_data" else found.remarks
-    return blocks.piece(blocks.sentence(text), found=finding(report))
+    missing = found.sentence.partition(": ")[2] if found.conclusion == "not_enough_data" else ""
+    return blocks.piece(blocks.sentence(formatting.capitalized(missing) or found.remarks), found=finding(report))
 
 
 def _created(side: Metrics | None, which: str) -> datetime | None:
@@ -150,5 +150,5 @@ def baseline_comparison(report: WindowReport, ax: Axes) -> str:
             lambda value, _: f"{100 * value:+g}".replace("-", "−") if not math.isclose(value, 0, abs_tol=1e-9) else "0"
         )
     )
-    ax.set_xlabel("Change in percentage points with its 95 % interval; right of 0 is worse")
+    ax.set_xlabel("Change in percentage points (95 %); right of 0 is worse")
     return "Where an interval includes 0, the change may be chance."

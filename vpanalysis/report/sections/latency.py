@@ -18,7 +18,7 @@ from vpanalysis.report import blocks, drawing
 from vpanalysis.report.finding import Finding, gate_tone, limits
 from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.sections.tile import Tile, gauge, sparkline
-from vpanalysis.report.style import BAND, BLUE, DENSE, INK, MUTED, PURPLE, SURFACE, WATCH, Ink
+from vpanalysis.report.style import BAND, BLUE, DENSE, INK, MUTED, PURPLE, SURFACE, WATCH, Ink, ReportAxes
 from vpanalysis.report.window_report import WindowReport
 
 #: Fewest missions whose p50 and p95 are drawn as one point over time, and the most such points.
@@ -244,6 +244,8 @@ def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[Survival
     marked = drawing.limits(ax, _lines(report), seconds_limit, vertical=True)
     drawing.share_axis(ax, "Missions finished", 1.14)
     ax.set_xlabel("Run time (started → completed)")
+    if isinstance(ax, ReportAxes):
+        ax.from_start = True
     return marked
 
 
@@ -300,6 +302,7 @@ def queue_beside_run(report: WindowReport, ax: Axes) -> str:
     ]
     unknown = "; how long they waited is unknown" if queue is None or queue.p95_seconds is None else ""
     drawing.titled(ax, f"95 % of the missions that started {' and '.join(times)}{unknown}{_waiting(report)}")
+    longest = max(stage.p95_seconds for *_, stage in bars)
     for row, ink, now, stage in bars:
         y, wide = row + (0.16 if now else -0.2), 8 if now else 3.5
         ax.plot(
@@ -313,10 +316,10 @@ def queue_beside_run(report: WindowReport, ax: Axes) -> str:
         notch = SURFACE if now else ink
         ax.plot([stage.p50_seconds], [y], "|", color=notch.light, markersize=8, markeredgewidth=1.6)
         text = f"p95 {formatting.duration(stage.p95_seconds)}, p50 {formatting.duration(stage.p50_seconds)}"
-        place, before = (stage.p95_seconds, y), "" if now else "before: "
-        drawing.label(ax, before + text, place, (6, 0), INK if now else MUTED, bold=now, va="center")
+        before = "" if now else "before: "
+        drawing.label(ax, before + text, (longest, y), (6, 0), INK if now else MUTED, bold=now, va="center")
     drawing.rows(ax, names)
-    ax.set_xlim(0, 1.6 * max(stage.p95_seconds for *_, stage in bars) or 1)
+    ax.set_xlim(0, 1.6 * longest or 1)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: drawing.short_duration(value)))
     ax.set_xlabel("Bars end at p95; the notch is p50")
     median = formatting.duration(queue.p50_seconds if queue else None)
