@@ -89,7 +89,7 @@ def test_files_without_the_lane_are_passed_over_and_named(
 
 def test_a_url_among_the_variables_is_passed_over_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UA_VP_DB_PATH", "http://user:pr0xyword@127.0.0.1:9")
-    with pytest.raises(InputError, match=r"a URL \(UA_VP_DB_PATH\) does not exist") as caught:
+    with pytest.raises(InputError, match=r"a URL \(UA_VP_DB_PATH\) is not a file") as caught:
         resolve_source(None, LANE)
     assert "pr0xyword" not in str(caught.value)
 

@@ -74,7 +74,8 @@ def batch(
         results = list(_watched(asked, runs, jobs, scheduler))
         if keep is not None:
             removed = running.remove_old(asked.out, keep, as_of)
-            click.echo(f"{formatting.count(removed, 'healthy report')} older than {keep.days} days removed.", err=True)
+            reports, days = formatting.count(removed, "report"), formatting.count(keep.days, "day")
+            click.echo(f"Removed {reports} of healthy windows that were judged over {days} ago.", err=True)
         from vpanalysis.report.index import write_index
 
         try:

@@ -174,7 +174,7 @@ def resolve_source(source: str | None, vp_id: str | None = None) -> str:
             continue
         if vp_id is None:
             return location
-        fault = why_not(Path(location), vp_id)
+        fault = why_not(location, vp_id)
         name = "a URL" if "://" in location else Path(location).name or location
         if fault is None:
             others = f"; passed over: {', '.join(passed_over)}" if passed_over else ""

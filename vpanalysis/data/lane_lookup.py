@@ -36,8 +36,9 @@ def lanes_in(path: Path) -> tuple[str, ...]:
     return tuple(sorted(read_consistently(path, look)))
 
 
-def why_not(path: Path, vp_id: str) -> str | None:
+def why_not(location: str, vp_id: str) -> str | None:
     """Why a database is passed over for a lane; ``None`` when it has something of it, or cannot be read."""
+    path = Path(location)
 
     def look(uri: str, opened: Callable[[], None]) -> str | None:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
@@ -52,7 +53,7 @@ def why_not(path: Path, vp_id: str) -> str | None:
 
     try:
         if not path.is_file():
-            return "is not a file" if path.exists() else "does not exist"
+            return "is not a file" if path.exists() or "://" in location else "does not exist"
         if path.stat().st_size == 0:
             return "is empty"
         return read_consistently(path, look)

@@ -255,7 +255,10 @@ _SQLITE_COMPLAINTS = (
 
 def _complaint(message: str) -> str:
     sign = next(sign for sign in _SQLITE_COMPLAINTS if sign in message)
-    line = next(line for line in message.splitlines() if sign in line).rpartition(" IO: ")[2].strip().rstrip(".")
+    parts = next(line for line in message.splitlines() if sign in line).split(": ")
+    line = ": ".join(parts[next(at for at, part in enumerate(parts) if sign in part) :]).strip().rstrip(".")
+    if sign == "malformed":
+        return f"{line} (half a copy? Copy a live database with sqlite3's .backup; a damaged one needs a backup)"
     if sign in ("unable to open", "readonly"):
         return f"{line} (a WAL database whose folder this user may not write to needs its -wal and -shm files)"
     return f"{line} (after a wait; --wait SECONDS waits longer)" if sign == "locked" else line

@@ -251,7 +251,7 @@ def _read(line: int, cells: Sequence[str], source: str) -> LogRow:
             faults.append("a pipe within code cuts the row short on the rendered page: write \\| for it.")
             written = mended
     if len(written) != len(COLUMNS):
-        faults.append(f"has {len(written)} cells instead of {len(COLUMNS)}.")
+        faults.append(f"it has {len(written)} cells instead of {len(COLUMNS)}.")
     values: dict[str, Any] = {}
     date = re.sub(r"\s*(UTC|GMT)$", "", cells[0])
     if cells[0] not in _NOTHING:
