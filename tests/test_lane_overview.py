@@ -295,7 +295,7 @@ class TestReport:
             "--source", str(factory.path), "--source", f"porto={other.path}", "--as-of", AS_OF, "--fail-on", "watch"
         )
         assert ran.code == 3, ran.err
-        assert "1 of 3 lanes needs you" in ran.err
+        assert "1 of 3 lanes needs you: vp.b (vp_state.db).\n" in ran.err
         content = json.loads((tmp_path / "reports" / "lane_overview.json").read_text("utf-8"))
         assert [source["name"] for source in content["sources"]] == ["vp_state.db", "porto"]
         assert content["parameters"]["sources"] == "vp_state.db;porto=other.db"
@@ -310,8 +310,10 @@ class TestReport:
         fill(other, "vp.c")
         monkeypatch.setenv("UA_VP_DB_PATH", str(factory.path))
         monkeypatch.setenv("UA_RUNTIME_DB_PATH", str(other.path))
-        ran = self.run("--as-of", AS_OF, "--fail-on", "critical")
-        assert (ran.code, "1 of 3 lanes needs you" in ran.err) == (0, True), ran.err
+        ran = self.run("--as-of", AS_OF, "--fail-on", "critical", "--enabled", "vp.a,vp.b,vp.gone")
+        assert (ran.code, "2 of 4 lanes need you: vp.b (vp_state.db), vp.gone (absent)." in ran.err) == (0, True), (
+            ran.err
+        )
 
     @pytest.mark.thorough
     def test_files_of_one_factory_are_read_as_one(

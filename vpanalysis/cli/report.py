@@ -132,11 +132,20 @@ def report(
     if produced.content is not None and produced.content.get("verdict", produced.content) is not None:
         content = produced.content
         found = content.get("verdict", content)
-        words = found.get("headline") or f"{found['decision']} ({found['lane_status']}): {found['next_step']}"
+        decided = "decision" in found
+        words = f"{found['decision']} ({found['lane_status']}): {found['next_step']}" if decided else _who(found)
         click.echo(words, err=True)
         if summary is not None:
             _append(summary, [one for one in content.get("lanes", [content]) if one.get("needs_you", True)])
         check_fail_on(found["lane_status"], fail_on, next(iter(locations), ""))
+
+
+def _who(overview: Mapping[str, Any]) -> str:
+    """How many lanes need somebody, and which."""
+    several = len(overview["sources"]) > 1
+    needy = [one["vp_id"] + f" ({one['source']})" * several for one in overview["lanes"] if one["needs_you"]]
+    names = ", ".join([*needy, *(f"{lane} (absent)" for lane in overview["absent"])])
+    return f"{overview['headline']}{names and ': '}{names}."
 
 
 def _help(parameter: "Parameter") -> str:
