@@ -102,7 +102,7 @@ def test_parameters_get_the_types_that_the_notebook_declares(tmp_path: Path) -> 
     ("given", "sentence"),
     [
         ({"window": "x"}, "rollout_window has no parameter 'window': its parameters are source, vp_id"),
-        ({"last_missions": "many"}, "last_missions is 'many', but the notebook wants int"),
+        ({"last_missions": "many"}, "last_missions is 'many': give a whole number"),
         ({"last_missions": 2.5}, "last_missions is 2.5"),
         ({"vp_id": 1}, "vp_id is 1"),
     ],
@@ -251,7 +251,7 @@ def test_fail_on_exits_3_after_writing_the_report(
         (["--source", ""], "--source is empty"),
         (["--source", "sample", "--vp-id", "vp.other"], "no lane 'vp.other'"),
         (["--source", "sample", "--windows", "2"], "no parameter 'windows'"),
-        (["--source", "sample", "--last-missions", "few"], "wants int"),
+        (["--source", "sample", "--last-missions", "few"], "give a whole number"),
         (["--source", "sample", "--fail-on", "watch"], "sample lane is no basis"),
         (["a", "b", "--source", "sample"], "One notebook at a time"),
         (["--sorce", "sample"], "rollout_window has no parameter 'sorce'"),

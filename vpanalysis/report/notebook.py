@@ -28,6 +28,7 @@ from vpanalysis.scratch import scratch_folder
 engine.register()
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+_IN_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 #: What a run leaves, in the order in which it appears; a failed one leaves the first only.
 _ENDINGS = (".failed.ipynb", ".ipynb", ".html", ".json")
 
@@ -111,7 +112,7 @@ def _converted(name: str, value: Any, type_name: str) -> Any:
             return wanted(value)
         except (KeyError, ValueError):
             pass
-    raise InputError(f"The parameter {name} is {value!r}, but the notebook wants {type_name}.")
+    raise InputError(f"The parameter {name} is {value!r}: give {_IN_WORDS[type_name]}.")
 
 
 def run(
