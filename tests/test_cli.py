@@ -79,7 +79,7 @@ def test_a_command_without_anything_shows_its_help(arguments: tuple[str, ...], v
         (("unheard-of",), "No such command 'unheard-of'. See 'vpanalysis --help'."),
         (("sample",), "Missing argument 'PATH'. See 'vpanalysis sample --help'."),
         (("capture", "x.db"), "Got unexpected extra argument (x.db). See 'vpanalysis capture --help'."),
-        (("evidence", "shw"), "Did you mean 'show'? See 'vpanalysis evidence --help'."),
+        (("evidence", "shw"), "See 'vpanalysis evidence --help'."),
         (("sample", "x.db", "--missions", "0"), "0 is not in the range x>=1."),
         (
             ("sample", "x.db", "--end", "soon"),
