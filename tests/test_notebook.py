@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import papermill
 import pytest
 from command_line import run_command
 from conftest import LANE, NOON, RuntimeDatabase
+from papermill.exceptions import PapermillExecutionError
 
 from vpanalysis.errors import InputError
 from vpanalysis.report import notebook
@@ -313,13 +315,30 @@ def test_plain_papermill_runs_the_notebook_from_another_folder(tmp_path: Path) -
 
 
 @pytest.mark.thorough
-def test_plain_papermill_with_an_ill_typed_parameter_fails_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (("window_label", "001"), "The parameter window_label is 1 (int), but must be str"),
+        (("last_mission", "60"), "The notebook has no parameter 'last_mission': its parameters are source, vp_id"),
+    ],
+)
+def test_plain_papermill_with_a_wrong_parameter_fails_with_a_sentence(
+    given: tuple[str, str], sentence: str, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "rollout_window.ipynb"), "out.ipynb"]
     made = subprocess.run(
-        [*command, "-p", "window_label", "001"], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+        [*command, "-p", *given], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
     )
     assert made.returncode != 0
-    assert "The parameter window_label is 1 (int), but must be str" in made.stderr
+    assert sentence in made.stderr
+
+
+def test_papermill_with_our_engine_refuses_a_misspelt_parameter(tmp_path: Path) -> None:
+    with pytest.raises(PapermillExecutionError, match="The notebook has no parameter 'last_mission'"):
+        papermill.execute_notebook(
+            find_notebook("rollout_window"), tmp_path / "out.ipynb", {"last_mission": 60}, "vpanalysis",
+            progress_bar=False,
+        )  # fmt: skip
 
 
 def test_a_named_lane_without_rows_is_reported_as_no_traffic(fresh_database: RuntimeDatabase, tmp_path: Path) -> None:

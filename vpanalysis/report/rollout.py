@@ -1,10 +1,13 @@
 """Reads a window, judges it and returns its report: the notebooks' first call."""
 
+import ast
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -140,11 +143,12 @@ def window_of(vp_id: str, given: Mapping[str, Any], as_of: datetime | str | None
 
 
 def check_types(given: Mapping[str, Any]) -> None:
-    """Refuses parameters of another type than a notebook's, and negative numbers.
+    """Refuses parameters of another type than a notebook's, negative numbers, and names that papermill only warns of.
 
     Raises:
         InputError: The sentence names the parameter.
     """
+    _check_injected()
     for name, value in given.items():
         wanted = int if name in _NUMBERS else str
         if type(value) is not wanted:
@@ -155,6 +159,31 @@ def check_types(given: Mapping[str, Any]) -> None:
     for name in _NUMBERS & given.keys():
         if given[name] < 0:
             raise InputError(f"The parameter {name} is {given[name]}: give a whole number of 0 or more.")
+
+
+def _check_injected() -> None:
+    """Refuses a name in papermill's cell that the parameters cell right before it does not declare."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    cells = list(shell.user_ns.get("In", ())) if shell else []
+    pairs = [pair for pair in pairwise(cells) if pair[1].startswith("# Parameters\n")]
+    declared, injected = (_assigned(cell) for cell in (pairs[-1] if pairs else ("", "")))
+    if declared and (unknown := next((name for name in injected if name not in declared), None)):
+        raise InputError(f"The notebook has no parameter {unknown!r}: its parameters are {', '.join(declared)}.")
+
+
+def _assigned(cell: str) -> list[str]:
+    """The names that a cell of nothing but assignments assigns; none of any other cell."""
+    names = []
+    try:
+        for item in ast.parse(cell).body:
+            targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", item)]
+            if not isinstance(targets[0], ast.Name):
+                return []
+            names.append(targets[0].id)
+    except SyntaxError:
+        return []
+    return names
 
 
 def read_window(
