@@ -301,6 +301,13 @@ class TestCommands:
             ["--mission-limit", "40", "|", "jq", "'.fallback'"],
         ]  # fmt: skip
 
+    def test_lines_of_a_command_stay_lines(self) -> None:
+        text = shown_blocks(blocks.command("The rows:", "| a | b |\n| c - d |"))
+        [code] = re.findall(r"<code>(.*?)</code>", text.partition("<main")[2].partition('class="code"')[0], re.DOTALL)
+        first, second = code.split("\n")  # between words, not in one, which would be set as a block of two lines
+        assert first.endswith("</span>")
+        assert [re.sub(r"<[^>]+>", "", line) for line in (first, second)] == ["| a | b |", "| c - d |"]
+
     def test_every_command_has_a_button_of_its_own(self) -> None:
         text = page("rollout_window", "critical")
         commands = [step.command for step in report_on("critical").checklist if step.command]

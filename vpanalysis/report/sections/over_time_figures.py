@@ -43,7 +43,7 @@ def decisions_over_windows(report: HistoryReport, ax: Axes) -> str:
         end = one.recovered or windows["window_end"].iloc[-1].to_pydatetime()
         lasted = one.to_recover
         ended = "not over" if lasted is None else f"{formatting.duration(lasted.total_seconds())} to recover"
-        late = one.start > windows["window_start"].iloc[len(windows) * 2 // 3]
+        late = one.recovered is None or one.start > windows["window_start"].iloc[len(windows) * 2 // 3]
         which = "the longest: " if len(longest) == 1 else "one of the longest: "
         text = f"{which if len(report.incidents) > 1 else ''}{one.start:%d %b}, {one.gate.replace('_', ' ')}, {ended}"
         drawing.label(ax, text, (end if late else one.start, 1.0), (0, 6), ha="right" if late else "left", va="bottom")
