@@ -363,6 +363,9 @@ def test_the_queue_wait_is_one_number_on_a_page_and_says_who_still_waits() -> No
     assert stuck["Still in the queue"] == ["0", str(waiting), ""]
     assert "queue wait rose only by those still waiting (p50" in report.comparison.sentence
     assert f"{waiting} still waiting)" in report.comparison.sentence
+    by_tier = cells(tables.latency(report), "Queue wait and run time")
+    [still] = [row[0] for name, row in by_tier.items() if "tier" in name and "waiting" in row[0]]
+    assert still.endswith(f", {waiting} waiting")  # a whole tier is stuck
     assert tables.baseline(report).finding == (
         f"Load or queue pressure: {waiting} missions still wait, fallbacks did not rise"
     )

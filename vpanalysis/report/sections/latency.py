@@ -62,8 +62,8 @@ def table(report: WindowReport) -> Piece:
     ]
     for tier in report.latency.tiers if len(report.latency.tiers) > 1 else ():
         waits = (formatting.duration(tier.p50_seconds), formatting.duration(tier.p95_seconds))
-        still = f"{tier.waiting:,} waiting" if tier.waiting else ""
-        rows.append([f"Queue wait, tier {tier.tier.replace('_', ' ')}", f"{tier.missions:,}", *waits, still, ""])
+        still = f", {tier.waiting:,} waiting" if tier.waiting else ""
+        rows.append([f"Queue wait, tier {tier.tier.replace('_', ' ')}", f"{tier.missions:,}{still}", *waits, "", ""])
     columns = [("Stage", "text"), *((name, "number") for name in ("Missions", "p50", "p95", "Longest", "Mean"))]
     return blocks.piece(
         blocks.table("Queue wait and run time", columns, rows, note=report.latency.p95_sentence),
