@@ -468,7 +468,10 @@ def test_a_taken_port(capsys: pytest.CaptureFixture[str], database: RuntimeDatab
         port = str(taken.getsockname()[1])
         ran = run_command(capsys, "serve", "--source", str(database.path), "--port", port)
     assert (ran.code, ran.out) == (2, "")
-    assert f"127.0.0.1:{port}" in ran.err
+    assert (
+        ran.err
+        == f"ERROR: Cannot listen on 127.0.0.1:{port} (Address already in use): choose another --host or --port.\n"
+    )
 
 
 @pytest.mark.parametrize(

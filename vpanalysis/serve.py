@@ -180,7 +180,7 @@ def run(app: FastAPI, host: str, port: int, announce: Callable[[str], None]) -> 
     try:
         listening = socket.create_server((host, port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such port"
+        reason = str(error.strerror).partition(" (")[0] if isinstance(error, OSError) else "no such port"
         raise InputError(f"Cannot listen on {host}:{port} ({reason}): choose another --host or --port.") from None
     # asyncio sets it on its own sockets only; without it the second part of an answer waits 40 ms on kept connections.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
