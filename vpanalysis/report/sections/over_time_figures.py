@@ -24,7 +24,7 @@ _BARS: dict[str, tuple[float, Ink]] = {
 
 @drawing.figure(2.3)
 def decisions_over_windows(report: HistoryReport, ax: Axes) -> str:
-    """Returns the lane status of each window as a band, the higher the worse, with incidents and the log's steps."""
+    """Draws the lane status of each window as a band, the higher the worse, with incidents and the log's steps."""
     windows = report.windows
     if windows.empty:
         return drawing.nothing(ax, "There is no window")
@@ -80,7 +80,7 @@ def _steps(report: HistoryReport, ax: Axes) -> None:
 
 @drawing.figure(3.0)
 def rate_over_windows(report: HistoryReport, ax: Axes) -> str:
-    """Returns the fallback rate of each window with its Wilson interval, the policy's limits and the log's rows."""
+    """Draws the fallback rate of each window with its Wilson interval, the policy's limits and the log's rows."""
     live, policy = report.windows[report.windows["missions"] > 0], report.policy
     if live.empty:
         return drawing.nothing(ax, "There is no mission, so there is no rate")
@@ -100,7 +100,7 @@ def rate_over_windows(report: HistoryReport, ax: Axes) -> str:
 
 @drawing.figure(2.3)
 def failures_over_windows(report: HistoryReport, ax: Axes) -> str:
-    """Returns the share of each window's missions that failed."""
+    """Draws the share of each window's missions that failed."""
     live = report.windows[report.windows["missions"] > 0]
     if live.empty:
         return drawing.nothing(ax, "There is no mission, so none failed")
@@ -122,7 +122,7 @@ def failures_over_windows(report: HistoryReport, ax: Axes) -> str:
 
 @drawing.figure(3.0)
 def p95_over_windows(report: HistoryReport, ax: Axes) -> str:
-    """Returns the p95 run time of each window with its interval by order statistics, and the policy's limits."""
+    """Draws the p95 run time of each window with its interval by order statistics, and the policy's limits."""
     live, policy = report.windows.dropna(subset=["p95_seconds"]), report.policy
     if live.empty:
         return drawing.nothing(ax, "No mission has finished, so there is no p95")
@@ -143,7 +143,7 @@ def p95_over_windows(report: HistoryReport, ax: Axes) -> str:
 
 @drawing.figure(2.3)
 def guardrail_over_windows(report: HistoryReport, ax: Axes) -> str:
-    """Returns the highest fallback share over 20 missions within each window, against the 10 % guardrail."""
+    """Draws the highest fallback share over 20 missions within each window, against the 10 % guardrail."""
     known = report.rolling_fallback.notna()
     found = over_time.guardrail(report)
     if not known.any():
