@@ -90,7 +90,11 @@ def states(out: str) -> list[str]:
             'lane = "vp.coder.*"',
             "there is no key windows.1.lane: [[windows]] may have sources, lanes, start, end, from, to",
         ),
-        ('lanes = "vp.coder.*"', 'lanes = "vp.other.*"', "No lane of alpha, beta matches"),
+        (
+            'lanes = "vp.coder.*"',
+            'lanes = "vp.other.*"',
+            f"No lane of alpha, beta matches vp.other.*: there are {LANE}.",
+        ),
         ('lanes = "vp.coder.*"', 'sources = "gamma"', "there is no source 'gamma' in [sources]: it holds alpha, beta"),
         ('lanes = "vp.coder.*"', 'notebook = "rolout"', "There is no notebook 'rolout'"),
         ('lanes = "vp.coder.*"', 'policy = "strict"', "strict"),

@@ -218,7 +218,9 @@ def runs_of(plan: Plan, as_of: datetime) -> list[Run]:
                                 f"The plan asks for more than {_MOST_RUNS:,} reports: take longer windows."
                             )
         if not matched:
-            raise InputError(f"No lane of {', '.join(windows.sources or plan.sources)} matches {windows.lanes}.")
+            asked = windows.sources or plan.sources
+            there = ", ".join(sorted({lane for source in asked for lane in lanes[source]})) or "none"
+            raise InputError(f"No lane of {', '.join(asked)} matches {', '.join(windows.lanes)}: there are {there}.")
     names = [run.name.lower() for run in found]
     if twice := next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None:
         raise InputError(f"Two reports of the plan would be called {twice}: give the windows labels that differ.")
