@@ -148,7 +148,7 @@ def _errors(metrics: Metrics) -> tuple[str, str]:
         return read, "The snapshot lacks events of these missions."
     if not found:
         left = "No fallback and no failure left a payload in this window"
-        return _NO_ERROR, f"{left}, so there is no error to inspect."
+        return _NO_ERROR, f"{left}, so no error says why."
     frequent = sorted(found, key=lambda each: -each.count)
     top = "; ".join(f"{each.signature} ({each.kind}, {each.count:,}×)" for each in frequent[:3])
     more = f"; {len(found) - 3:,} more" if len(found) > 3 else ""
