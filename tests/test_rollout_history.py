@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import NOON, RuntimeDatabase, some_of
+from matplotlib.dates import num2date
 
 import vpanalysis as vp
 from vpanalysis.data.source import SqliteSource
@@ -208,8 +209,11 @@ def test_rows_of_other_days_are_not_held_against_the_data(
 ) -> None:
     found = report([0] * DAYS, LOG.replace(moved, moved.replace("2026", "2025")))
     assert vp.tables.beside_log(found).finding == finding
-    rows = [marks for marks in vp.plots.rate_over_windows(found).collections if "row of" in str(marks.get_label())]
+    rate = vp.plots.rate_over_windows(found)
+    rows = [marks for marks in rate.collections if "row of" in str(marks.get_label())]
     assert sum(len(marks.get_offsets()) for marks in rows) == drawn
+    day_before = found.windows["window_start"].iloc[0] - timedelta(days=0.5)
+    assert num2date(rate.get_xlim()[0]) > day_before  # type: ignore[no-untyped-call]  # no room for rows of long ago
 
 
 def test_the_logs_rows_stand_beside_the_data(report: Callable[..., HistoryReport]) -> None:

@@ -236,7 +236,6 @@ def _time(report: HistoryReport, ax: Axes) -> None:
     windows = report.windows
     start, end = windows["window_start"].iloc[0].to_pydatetime(), windows["window_end"].iloc[-1].to_pydatetime()
     if len(report.log):
-        near = timedelta(days=1)
         dates = report.log["date"]
-        start = min(start, max(dates.min().to_pydatetime(), start - near))
+        start = min([start, *dates[dates >= start - timedelta(days=1)].dt.to_pydatetime()])
     style.time_axis(ax, start, end, "Window")
