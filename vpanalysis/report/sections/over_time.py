@@ -79,7 +79,7 @@ def banner(report: HistoryReport) -> Piece:
     """Returns the banner: the story in a word, what happened, and what to do next."""
     windows, (tone, next_step) = report.windows, _STORIES[report.story]
     newest = windows.iloc[-1] if len(windows) else None
-    status = "NO TRAFFIC" if newest is None else f"NEWEST WINDOW {newest['lane_status'].replace('_', ' ')}"
+    status = "NO WINDOW" if newest is None else f"NEWEST WINDOW {newest['lane_status'].replace('_', ' ')}"
     span = [] if newest is None else [_day(windows["window_start"].iloc[0]), f"to {_day(newest['window_end'])}"]
     facts = [
         ("Time, UTC", span or [formatting.NOT_AVAILABLE]),
