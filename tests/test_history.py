@@ -163,7 +163,7 @@ def test_overlapping_windows_are_pooled_by_distinct_missions(late_lane: Path) ->
     ("given", "sentence"),
     [
         ({"every": "1d", "last_missions": 5}, "either every or last_missions"),
-        ({"every": "-1d"}, "not a length of time"),
+        ({"every": "-1d"}, "not a duration"),
         ({"every": "1m"}, "give a longer --every"),
         ({"vp_id": "vp.none"}, "no lane 'vp.none'"),
     ],
