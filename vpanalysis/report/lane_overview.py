@@ -21,7 +21,8 @@ from vpanalysis.errors import InputError
 from vpanalysis.report import locations
 from vpanalysis.report.fleet_report import FleetReport, SourceFile
 from vpanalysis.report.made import command
-from vpanalysis.report.rollout import bounds, call, check_types, content_hash, window_of
+from vpanalysis.report.parameters import check_types
+from vpanalysis.report.rollout import bounds, call, content_hash, window_of
 from vpanalysis.report.row import evidence_row
 
 

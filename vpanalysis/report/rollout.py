@@ -1,13 +1,10 @@
 """Reads a window, judges it and returns its report: the notebooks' first call."""
 
-import ast
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -30,9 +27,9 @@ from vpanalysis.data.snapshot import Snapshot
 from vpanalysis.data.source import Source, open_source
 from vpanalysis.data.tables import Tables
 from vpanalysis.data.window import RolloutWindow
-from vpanalysis.errors import InputError
 from vpanalysis.report import locations
 from vpanalysis.report.made import command
+from vpanalysis.report.parameters import check_types
 from vpanalysis.report.row import evidence_row
 from vpanalysis.report.sections.verdict import banner
 from vpanalysis.report.window_report import WindowReport
@@ -41,7 +38,6 @@ from vpanalysis.report.window_report import WindowReport
 _GATEWAY_MISSIONS, _GATEWAY_EVENTS = 100, 500
 #: Windows before this one whose numbers a sparkline shows.
 PRECEDING = 8
-_NUMBERS = {"last_missions", "event_limit"}
 
 
 def rollout_report(
@@ -140,50 +136,6 @@ def window_of(vp_id: str, given: Mapping[str, Any], as_of: datetime | str | None
     """Returns the window of a lane that a notebook's parameters name."""
     start, end, newest = (given[name] or None for name in ("window_start", "window_end", "last_missions"))
     return RolloutWindow(vp_id, start=start, end=end, last_missions=newest, as_of=as_of)
-
-
-def check_types(given: Mapping[str, Any]) -> None:
-    """Refuses parameters of another type than a notebook's, negative numbers, and names that papermill only warns of.
-
-    Raises:
-        InputError: The sentence names the parameter.
-    """
-    _check_injected()
-    for name, value in given.items():
-        wanted = int if name in _NUMBERS else str
-        if type(value) is not wanted:
-            raise InputError(
-                f"The parameter {name} is {value!r} ({type(value).__name__}), but must be {wanted.__name__}"
-                + ("; papermill's -r passes a value as text." if wanted is str else ".")
-            )
-    for name in _NUMBERS & given.keys():
-        if given[name] < 0:
-            raise InputError(f"The parameter {name} is {given[name]}: give a whole number of 0 or more.")
-
-
-def _check_injected() -> None:
-    """Refuses a name in papermill's cell that the parameters cell right before it does not declare."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    cells = list(shell.user_ns.get("In", ())) if shell else []
-    pairs = [pair for pair in pairwise(cells) if pair[1].startswith("# Parameters\n")]
-    declared, injected = (_assigned(cell) for cell in (pairs[-1] if pairs else ("", "")))
-    if declared and (unknown := next((name for name in injected if name not in declared), None)):
-        raise InputError(f"The notebook has no parameter {unknown!r}: its parameters are {', '.join(declared)}.")
-
-
-def _assigned(cell: str) -> list[str]:
-    """The names that a cell of nothing but assignments assigns; none of any other cell."""
-    names = []
-    try:
-        for item in ast.parse(cell).body:
-            targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", item)]
-            if not isinstance(targets[0], ast.Name):
-                return []
-            names.append(targets[0].id)
-    except SyntaxError:
-        return []
-    return names
 
 
 def read_window(

@@ -26,7 +26,7 @@ from vpanalysis.report import locations
 from vpanalysis.report.history_document import LoggedRow
 from vpanalysis.report.history_report import ROLLING, STEPS, HistoryReport, Incident, Story
 from vpanalysis.report.made import command
-from vpanalysis.report.rollout import check_types
+from vpanalysis.report.parameters import check_types
 from vpanalysis.report.row import evidence_row
 
 #: An error's kind, its signature, and how many events have it.
