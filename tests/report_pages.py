@@ -167,7 +167,7 @@ DEGENERATE = {
 
 WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "5,000-missions")]
 #: Windows whose pages and figures differ in kind; the others differ from them in numbers, sentences and gates.
-TELLING = ("healthy", "critical", "no-traffic", "all-failed", "one-mission", "snapshot", "hostile")
+TELLING = ("healthy", "critical", "no-traffic", "one-mission", "snapshot", "hostile")
 
 
 def telling(windows: Iterable[str]) -> list[ParameterSet]:

@@ -165,6 +165,7 @@ def in_docs_words(job: Path) -> Any:
     return lambda text: text.replace("/srv/codie", str(job)).replace("/opt/vpanalysis/bin/", "")
 
 
+@pytest.mark.thorough
 def test_the_shell_commands_run(job: Path) -> None:
     need("jq")
     for script in blocks("bash"):

@@ -14,6 +14,7 @@ import matplotlib
 import nbformat
 import papermill
 import pytest
+from conftest import some_of
 from nbclient.exceptions import CellTimeoutError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -198,7 +199,7 @@ TOGETHER = (
 ALONE = [(name,) for name in CASES if name not in TOGETHER]
 
 
-@pytest.mark.parametrize("names", [TOGETHER, *ALONE], ids=lambda names: names[0])
+@pytest.mark.parametrize("names", some_of([(names,) for names in (TOGETHER, *ALONE)], 3), ids=lambda names: names[0])
 def test_a_cell_leaves_what_it_leaves_in_a_kernel(names: tuple[str, ...], packaged: Write, tmp_path: Path) -> None:
     cells = [cell for name in names for cell in CASES[name]]
     ours, theirs = both(packaged(*cells, WHO), tmp_path)

@@ -29,6 +29,7 @@ def simulation() -> ModuleType:
     return module
 
 
+@pytest.mark.thorough
 def test_trip_rates_are_the_binomials(simulation: ModuleType) -> None:
     lane, windows = simulation.Lane(fallback=0.05, slow=0, hanging=0), 80
     found = simulation.trip_rates(lane, 60, windows, np.random.default_rng(1))

@@ -303,7 +303,7 @@ def write_hostile_database(path: Path, draw: random.Random) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("seed", some_of(range(80), 3))
+@pytest.mark.parametrize("seed", some_of(range(80), 6))
 def test_the_answer_is_what_the_contract_says(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(seed)
     path = tmp_path / "vp_state.db"

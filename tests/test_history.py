@@ -74,7 +74,7 @@ def test_the_sample_window_by_window(windows: dict[str, Any]) -> None:
     assert assert_as_alone("sample:degraded-session", **windows) >= 6
 
 
-@pytest.mark.parametrize("name", some_of([*BAD, *HEALTHY], 80))
+@pytest.mark.parametrize("name", some_of([*BAD, *HEALTHY], 120))
 def test_hostile_lanes_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(TableSource, "now", lambda source: NOON)
     case = (BAD | HEALTHY)[name]
@@ -108,11 +108,14 @@ def late_lane(make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest
     return database.path
 
 
-@pytest.mark.parametrize("windows", some_of([{"every": 5 * HOUR}, {"last_missions": 7}, {"every": DAY}], 3))
+@pytest.mark.parametrize("windows", some_of([{"last_missions": 7}, {"every": 5 * HOUR}, {"every": DAY}], 3))
 def test_late_events_and_odd_stamps_window_by_window(late_lane: Path, windows: dict[str, Any]) -> None:
-    number = assert_as_alone(late_lane, **windows)
-    assert number >= 2
-    assert assert_as_alone(archived(late_lane), **windows) == number
+    assert assert_as_alone(late_lane, **windows) >= 2
+
+
+@pytest.mark.parametrize("windows", some_of([{"every": DAY}, {"every": 5 * HOUR}, {"last_missions": 7}], 3))
+def test_late_events_and_odd_stamps_of_an_archive(late_lane: Path, windows: dict[str, Any]) -> None:
+    assert assert_as_alone(archived(late_lane), **windows) >= 2
 
 
 @pytest.mark.thorough

@@ -209,12 +209,15 @@ def test_a_share_that_is_not_none_never_reads_like_none(notebook: str, window: s
 
 
 def test_a_page_says_which_notebook_it_is() -> None:
-    rollout, comparison = (page(name, "load-pressure") for name in ("rollout_window", "window_comparison"))
+    rollout, comparison = page("rollout_window", "critical"), page("window_comparison", "load-pressure")
     assert "Rollout window" in section(rollout, "verdict")
     assert "Window comparison" in section(comparison, "verdict")
     assert "<title>HOLD_SHADOW: Window comparison, vp.coder.primary</title>" in comparison
-    for text, name in ((rollout, "rollout_window"), (comparison, "window_comparison")):
-        assert f"vpanalysis report {name} --source sample:load-pressure" in words(section(text, "how-this-was-made"))
+    for text, made in (
+        (rollout, "rollout_window --source sample:critical"),
+        (comparison, "window_comparison --source"),
+    ):
+        assert f"vpanalysis report {made}" in words(section(text, "how-this-was-made"))
 
 
 def test_a_comparison_has_a_way_back_only_after_a_forced_fallback() -> None:
@@ -256,7 +259,7 @@ class TestFolds:
         assert ("the proof" not in unfolded(text)) is folded
 
     def test_the_timeline_is_shown_where_missions_failed(self) -> None:
-        fine, failing = (unfolded(page("rollout_window", name)) for name in ("healthy", "all-failed"))
+        fine, failing = (unfolded(page("rollout_window", name)) for name in ("healthy", "hostile"))
         assert section(fine, "events-and-failures").count("<img") == 0
         assert section(failing, "events-and-failures").count("<img") == 1
 
@@ -399,6 +402,7 @@ def test_markdown_cells_are_harmless_and_equal_headings_have_anchors_of_their_ow
     assert "<title>Same</title>" in text
 
 
+@pytest.mark.thorough
 def test_the_same_notebook_is_the_same_page() -> None:
     notebook = executed("window_comparison")
     assert to_html(notebook) == to_html(notebook)

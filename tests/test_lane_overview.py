@@ -59,12 +59,11 @@ def outage() -> FleetReport:
 
 
 def test_each_lane_has_the_verdict_of_its_own_report(outage: FleetReport) -> None:
-    for at in (0, -1):
-        lane = outage.lanes[at]
-        alone = vp.rollout_report(source="sample:outage", vp_id=lane.vp_id)
-        assert lane.verdict.decision == alone.verdict.decision
-        assert [one.sentence for one in lane.verdict.reasons] == [one.sentence for one in alone.verdict.reasons]
-        assert outage.hashes[at] == alone.content_hash
+    lane = outage.lanes[-1]
+    alone = vp.rollout_report(source="sample:outage", vp_id=lane.vp_id)
+    assert lane.verdict.decision == alone.verdict.decision
+    assert [one.sentence for one in lane.verdict.reasons] == [one.sentence for one in alone.verdict.reasons]
+    assert outage.hashes[-1] == alone.content_hash
 
 
 def test_an_outage_is_one_incident_of_the_lanes_that_it_hit(tmp_path: Path, outage: FleetReport) -> None:

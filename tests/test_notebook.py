@@ -189,6 +189,7 @@ def test_a_sentence_from_the_notebook_is_wrong_usage_not_a_failure(tmp_path: Pat
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_the_notebook_reaches_the_verdict_that_its_scenario_names(tmp_path: Path) -> None:
     """`test_decision` holds it of every scenario."""
     produced = run(find_notebook("rollout_window"), {"source": "sample:elevated", "window_label": "window"}, tmp_path)

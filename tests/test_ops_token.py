@@ -63,6 +63,7 @@ def test_report(gateway: Server, tmp_path: Path) -> None:
     leaves_no_token(done, tmp_path)
 
 
+@pytest.mark.thorough
 def test_report_with_a_refused_token(tmp_path: Path) -> None:
     server = Server(say({"detail": f"bad {TOKEN}"}, status=403))
     done = run(tmp_path, "report", "--source", server.url, "--ops-token", TOKEN, "--out", "out")

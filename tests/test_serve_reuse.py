@@ -218,7 +218,7 @@ WHILE_OPEN = {
 ASKED = [(change, True) for change in WHILE_OPEN] + [("commit", False), ("commit and close", False)]
 
 
-@pytest.mark.parametrize(("change", "compatible"), ASKED)
+@pytest.mark.parametrize(("change", "compatible"), some_of(ASKED, 2))
 def test_a_change_beside_a_gateway_is_seen(path: Path, gateway: GatewayProcess, change: str, compatible: bool) -> None:
     server = Server(path)
     before = kept(server, gateway_compatible=compatible)
@@ -300,7 +300,7 @@ WHILE_CLOSED = [
 
 
 @pytest.mark.parametrize(
-    ("journal", "pause"), some_of([("WAL", 0), ("DELETE", 0), ("WAL", 0.06), ("PERSIST", 0.06)], 2)
+    ("journal", "pause"), some_of([("WAL", 0), ("DELETE", 0), ("WAL", 0.06), ("PERSIST", 0.06)], 4)
 )
 @pytest.mark.parametrize("change", WHILE_CLOSED, ids=lambda change: change.__name__)
 def test_a_change_of_a_closed_database_is_seen(
@@ -418,7 +418,7 @@ COMES = {
 }
 
 
-@pytest.mark.parametrize("row", some_of(COMES.values(), 2), ids=COMES)
+@pytest.mark.parametrize("row", some_of(COMES.values(), 4), ids=COMES)
 def test_a_row_of_the_future_is_seen_when_its_time_comes(path: Path, row: Callable[[RuntimeDatabase], None]) -> None:
     path.unlink()
     made = fill(path)
