@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -170,9 +170,9 @@ WINDOWS = [*SCENARIOS, *(name for name in DEGENERATE if name != "5,000-missions"
 TELLING = ("healthy", "critical", "no-traffic", "one-mission", "snapshot", "hostile")
 
 
-def telling(windows: Iterable[str]) -> list[ParameterSet]:
+def telling(windows: Iterable[str], here: Sequence[str] = TELLING) -> list[ParameterSet]:
     """Windows as parameters: those that differ in kind, and the others for `make thorough` only."""
-    return [_parameter(window, here=window in TELLING) for window in windows]
+    return [_parameter(window, here=window in here) for window in windows]
 
 
 def of_profiles(windows: Iterable[str]) -> list[ParameterSet]:
@@ -186,7 +186,7 @@ def _parameter(*values: str, here: bool = True) -> ParameterSet:
 
 
 #: The pages that are looked at: the main notebook on every window, the others where they differ.
-_FEW = ("healthy", "critical", "no-traffic", "hostile")
+_FEW = ("healthy", "critical", "hostile")
 PAGES = [_parameter("rollout_window", window, here=window in _FEW) for window in (*SCENARIOS, *DEGENERATE)]
 for _notebook, _windows in {
     "window_comparison": ("hostile", "load-pressure", "no-traffic", "snapshot"),

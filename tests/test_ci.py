@@ -95,13 +95,13 @@ def test_a_long_summary_is_cut_at_a_line_and_says_so() -> None:
 
 
 def test_a_summary_that_cannot_be_written_is_a_sentence_and_the_report_stays(
-    job: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--out", str(job / "reports"), "--summary", str(job / "nowhere" / "summary.md")]
-    done = run_command(capsys, "report", "--source", str(job / "coder_vp_state.db"), *options)
+    options = ["--out", str(tmp_path / "reports"), "--summary", str(tmp_path / "nowhere" / "summary.md")]
+    done = run_command(capsys, "report", "--source", "sample", *options)
     assert done.code == 2
     assert "summary.md cannot be written: No such file or directory. The report itself is complete." in done.err
-    assert len(list((job / "reports").glob("*.html"))) == 1
+    assert len(list((tmp_path / "reports").glob("*.html"))) == 1
 
 
 # --- the workflow

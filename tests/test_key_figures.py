@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import NOON, RuntimeDatabase
+from conftest import NOON, RuntimeDatabase, some_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 from report_pages import EVENTS, NEXT_DAY, WINDOWS, of_a_window, of_profiles, page, report_on
@@ -267,21 +267,29 @@ def test_a_deciding_gate_without_a_fixed_tile_gets_one_with_its_numbers() -> Non
 LINES = {"watch": 0.05, "critical": 0.20}
 
 
-def test_a_run_time_is_shown_against_the_lines_that_its_gate_judges_by() -> None:
+@pytest.mark.parametrize(
+    ("policy", "profile", "limits", "tone"),
+    some_of(
+        [
+            ("playbook", "rollout", "watch from 90 s (2 missions or more)", "watch"),
+            ("capture", "rollout", "no limit in this policy", "plain"),
+            ("playbook", "sustained", "watch from 45 s, critical from 90 s", "critical"),
+        ],
+        2,
+    ),
+)
+def test_a_run_time_is_shown_against_the_lines_that_its_gate_judges_by(
+    policy: str, profile: str, limits: str, tone: str
+) -> None:
     """In a rollout 90 s are where it holds and 45 s nothing; when sustained, 45 s watch and 90 s force the fallback."""
-    for policy, profile, limits, tone in (
-        ("playbook", "rollout", "watch from 90 s (2 missions or more)", "watch"),
-        ("playbook", "sustained", "watch from 45 s, critical from 90 s", "critical"),
-        ("capture", "rollout", "no limit in this policy", "plain"),
-    ):
-        report = report_on("load-pressure", profile, policy)  # p95 is 2 min 44 s
-        shown, drawn = tile(report, "Run time p95"), plots.latency_over_time(report)
-        assert shown["limits"] == limits
-        if policy == "playbook":
-            assert shown["tone"] == tables.latency(report).tone == tone
-        marked = [name for name, _ in shown["gauge"]["limits"]] if shown["gauge"] else []
-        assert [text.get_text().split()[0] for text in drawn.yaxis.get_minorticklabels()] == marked
-        assert ("critical" in tables.latency(report).finding) == (tone == "critical")
+    report = report_on("load-pressure", profile, policy)  # p95 is 2 min 44 s
+    shown, drawn = tile(report, "Run time p95"), plots.latency_over_time(report)
+    assert shown["limits"] == limits
+    if policy == "playbook":
+        assert shown["tone"] == tables.latency(report).tone == tone
+    marked = [name for name, _ in shown["gauge"]["limits"]] if shown["gauge"] else []
+    assert [text.get_text().split()[0] for text in drawn.yaxis.get_minorticklabels()] == marked
+    assert ("critical" in tables.latency(report).finding) == (tone == "critical")
 
 
 def test_a_gauge_ends_a_third_beyond_the_critical_limit() -> None:
