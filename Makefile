@@ -20,11 +20,11 @@ report: setup
 
 test: setup
 	$(MAKE) --jobs 2 --output-sync lint docs
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not thorough" --nbval --nbval-current-env tests notebooks
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not thorough" --nbval --nbval-current-env tests notebooks
 
 # The cases beyond those of make test, of which it tries some: CI runs both at every change.
 thorough: setup
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m thorough
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m thorough
 
 quick: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow and not long and not thorough"
