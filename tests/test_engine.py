@@ -22,7 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 from vpanalysis.errors import InputError
 from vpanalysis.report import engine
 from vpanalysis.report import packaged as packaged_notebooks
-from vpanalysis.report.notebook import NotebookFailedError, run
+from vpanalysis.report.notebook import NotebookFailedError, parameters_of, run
 from vpanalysis.report.packaged import find_notebook, needs_no_kernel
 
 ROOT = Path(__file__).parents[1]
@@ -122,10 +122,12 @@ def text_of(notebook: NotebookNode) -> list[str]:
 # --- as with a kernel
 
 
-@pytest.mark.thorough  # the main one is compared below, as a page
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "scenario"), SHOWN)
 def test_a_packaged_notebook_is_executed_cell_for_cell_as_by_a_kernel(name: str, scenario: str, tmp_path: Path) -> None:
-    parameters = {"source": f"sample:{scenario}", "window_label": scenario}
+    declared = {item.name for item in parameters_of(find_notebook(name))}
+    given = {"source": f"sample:{scenario}", "window_label": scenario}
+    parameters = {name: value for name, value in given.items() if name in declared}
     ours, theirs = both(find_notebook(name), tmp_path, parameters=parameters)
     assert_same(ours, theirs)
     bundles = [kind for cell in ours.cells for output in cell.get("outputs", []) for kind in output.data]
