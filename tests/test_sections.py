@@ -361,6 +361,7 @@ def test_the_queue_wait_is_one_number_on_a_page_and_says_who_still_waits() -> No
     assert [stuck[f"Queue wait {name}"][1] for name in ("p50", "p95")] == alone[1:3]
     waiting = (report.metrics.missions["status"] == "queued").sum()
     assert stuck["Still in the queue"] == ["0", str(waiting), ""]
+    assert stuck["Queue wait p95"][2] == blocks.marked("watch", "up by those still waiting")
     assert "queue wait rose only by those still waiting (p50" in report.comparison.sentence
     assert f"{waiting} still waiting)" in report.comparison.sentence
     by_tier = cells(tables.latency(report), "Queue wait and run time")

@@ -71,7 +71,9 @@ def table(report: WindowReport) -> Piece:
     ]
     for name, change in quantiles:
         known = change.before is not None and change.after is not None
-        moved = blocks.marked("watch", "up") if change.up else "no rise shown" if known else ""
+        stuck = found.queue_stuck and name.startswith("Queue wait")
+        rose = blocks.marked("watch", "up by those still waiting" if stuck else "up")
+        moved = rose if change.up else "no rise shown" if known else ""
         rows.append([name, formatting.duration(change.before), formatting.duration(change.after), moved])
     columns = [("Measure", "text"), ("Before", "number"), ("Now", "number"), ("Change (95 % interval)", "number")]
     note = ""
