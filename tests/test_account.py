@@ -262,7 +262,7 @@ WINDOWS = st.sampled_from(
 )
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     missions=st.lists(MISSIONS, min_size=1, max_size=25), keys=st.booleans(), window=WINDOWS, seed=st.integers(0, 99)
 )
@@ -319,7 +319,7 @@ def rows_by_noon(path: Path) -> int:
     return max(1, sum(moment is None or moment <= NOON for moment in created))
 
 
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=3, deadline=None, derandomize=True)
 @given(missions=st.lists(MISSIONS, min_size=5, max_size=25), keys=st.booleans(), seed=st.integers(0, 999))
 def test_what_happens_after_the_moment_of_judgement_changes_nothing(
     missions: list[Mission], keys: bool, seed: int

@@ -10,15 +10,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 from command_line import run_command
 from conftest import LANE, some_of
 
+from vpanalysis.batch.make import known_twin
+from vpanalysis.batch.plan import read_plan, runs_of
+from vpanalysis.batch.run import remove_old
 from vpanalysis.data.sample import write_sample
+from vpanalysis.data.timestamps import parse_time
 
 ROOT = Path(__file__).parents[1]
 AS_OF = "2026-03-06T18:00:00Z"
@@ -40,7 +44,7 @@ NAMES = [
 ]
 #: Two runs instead of four: one window of each factory.
 SHORT = PLAN.replace('every = "12h"', 'every = "24h"')
-DAY = "2026-03-05T180000Z_2026-03-06T180000Z"
+TWO = [f"{factory}_{LANE}_2026-03-05T180000Z_2026-03-06T180000Z" for factory in ("alpha", "beta")]
 COMMAND = [sys.executable, "-m", "vpanalysis", "batch", "plan.toml"]
 
 
@@ -59,9 +63,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     write_sample(folder / "alpha.db", "healthy")
     write_sample(folder / "beta.db", "critical")
-    (folder / "plan.toml").write_text(PLAN, "utf-8")
+    (folder / "plan.toml").write_text(SHORT, "utf-8")
     ran = subprocess.run([*COMMAND, "--jobs", "2", "--fail-on", "critical"], cwd=folder, capture_output=True, text=True)
-    assert (ran.returncode, states(ran.stdout)) == (3, ["made"] * 4), ran.stderr
+    assert (ran.returncode, states(ran.stdout)) == (3, ["made"] * 2), ran.stderr
     return folder
 
 
@@ -147,48 +151,54 @@ def test_several_policies_and_labels_make_names_of_their_own(planned: Path, caps
 
 def test_a_batch_makes_each_report_once_until_something_changes(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = made(done)
-    assert sorted(first) == NAMES
-    for name in NAMES:
+    assert sorted(first) == TWO
+    for name in TWO:
         page = (done / "reports" / f"{name}.html").read_text("utf-8")
         twin = json.loads((done / "reports" / f"{name}.json").read_text("utf-8"))
         assert page.rstrip().endswith("</html>")
         assert twin["factory"] == name.partition("_")[0]
         assert len(twin["run_key"]) == 64
     assert 'href="index.html"' in page
-    assert "2 of 4 need you" in (done / "reports" / "index.html").read_text("utf-8")
+    assert "1 of 2 needs you" in (done / "reports" / "index.html").read_text("utf-8")
 
-    with closing(sqlite3.connect(done / "beta.db")) as db, db:  # in the second window of beta
+    with closing(sqlite3.connect(done / "beta.db")) as db, db:
         db.execute(
             "UPDATE vp_missions SET status = 'failed' WHERE mission_id = (SELECT mission_id FROM vp_missions "
             "WHERE status = 'completed' ORDER BY created_at DESC LIMIT 1)"
         )
-    (done / "reports" / f"{NAMES[0]}.html").unlink()
     ran = run_command(capsys, "batch", str(done / "plan.toml"))
-    assert states(ran.out) == ["made", "unchanged", "unchanged", "made"], ran.err
-    assert [made(done)[name] == first[name] for name in NAMES] == [False, True, True, False]
+    assert states(ran.out) == ["unchanged", "made"], ran.err
+    assert [made(done)[name] == first[name] for name in TWO] == [True, False]
+
+
+def test_a_twin_without_its_page_is_no_report(done: Path) -> None:
+    plan = read_plan(done / "plan.toml")
+    assert plan.as_of is not None
+    [_, run] = runs_of(plan, plan.as_of)
+    assert known_twin(run, done / "reports") is not None
+    (done / "reports" / f"{TWO[1]}.html").unlink()
+    assert known_twin(run, done / "reports") is None
 
 
 def test_one_refused_window_does_not_stop_the_others(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = PLAN.replace('"vp.coder.*"', f'["{LANE}", "vp.absent"]').replace('beta = "beta.db"\n', "")
     (planned / "plan.toml").write_text(text.replace('every = "12h"', 'every = "24h"'), "utf-8")
-    ran = run_command(capsys, "batch", str(planned / "plan.toml"))
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--keep", "2d")
     assert (ran.code, states(ran.out)) == (2, ["refused", "made"])
     assert "vp.absent" in ran.err
+    assert "Removed 0 reports of healthy windows that were judged over 2 days ago." in ran.err
 
 
-def test_healthy_reports_that_are_old_are_removed_and_no_others(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def twins() -> dict[str, Any]:
-        return {name: json.loads((done / "reports" / f"{name}.json").read_text("utf-8")) for name in made(done)}
-
-    healthy = {name for name, twin in twins().items() if twin["verdict"]["lane_status"] == "HEALTHY"}
-    assert 0 < len(healthy) < len(NAMES)
-    later = SHORT.replace(AS_OF, "2026-03-09T18:00:00Z", 1).replace('beta = "beta.db"\n', "")
-    (done / "plan.toml").write_text(later, "utf-8")
-    assert states(run_command(capsys, "batch", str(done / "plan.toml"), "--keep", "2d").out) == ["made"]
-    kept = twins()
-    old = {name for name, twin in kept.items() if twin["verdict"]["generated_at"] == AS_OF}
-    assert old == set(NAMES) - healthy
-    assert {path.stem for path in (done / "reports").glob("*.html")} == {*kept, "index"}
+def test_healthy_reports_that_are_old_are_removed_and_no_others(done: Path) -> None:
+    reports, judged = done / "reports", parse_time(AS_OF)
+    verdicts = [json.loads((reports / f"{name}.json").read_text("utf-8"))["verdict"] for name in TWO]
+    assert [verdict["lane_status"] for verdict in verdicts] == ["HEALTHY", "FORCE_FALLBACK"]
+    assert judged is not None
+    keep = timedelta(days=2)
+    for age, kept in ((keep, TWO), (keep + timedelta(seconds=1), TWO[1:])):
+        assert remove_old(reports, keep, judged + age) == 2 - len(kept)
+        assert sorted(made(done)) == kept
+        assert {path.stem for path in reports.glob("*.html")} == {*kept, "index"}
 
 
 def plan_own_notebook(folder: Path, code: str) -> None:
@@ -257,7 +267,6 @@ def wait_until(there: Callable[[], object]) -> None:
 @pytest.mark.parametrize("number", some_of([signal.SIGKILL, signal.SIGTERM], 2))
 def test_an_ended_batch_goes_on_where_it_stopped(planned: Path, number: signal.Signals) -> None:
     (planned / "plan.toml").write_text(SHORT.replace(f'as_of = "{AS_OF}"', ""), "utf-8")
-    names = [f"{factory}_{LANE}_{DAY}" for factory in ("alpha", "beta")]
     with running(planned, "--jobs", "1") as batch:
         wait_until(lambda: made(planned))
         os.kill(batch.pid, number)
@@ -265,12 +274,12 @@ def test_an_ended_batch_goes_on_where_it_stopped(planned: Path, number: signal.S
     before = made(planned)
     assert not json.loads((planned / "reports" / ".batch.json").read_text("utf-8"))["finished"]
     done = subprocess.run(COMMAND, cwd=planned, capture_output=True, text=True, check=True)
-    assert sorted(made(planned)) == names
+    assert sorted(made(planned)) == TWO
     assert {name: made(planned)[name] for name in before} == before
     assert states(done.stdout).count("unchanged") >= len(before) == 1
     moments = {
         json.loads((planned / "reports" / f"{name}.json").read_text("utf-8"))["provenance"]["parameters"]["as_of"]
-        for name in names
+        for name in TWO
     }
     assert len(moments) == 1
 

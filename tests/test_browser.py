@@ -23,6 +23,11 @@ _FLAGS += ["--disable-background-networking", "--disable-component-update"]
 PAPER = {"A4": (695, 1024), "Letter": (718, 957)}
 
 NAMES = [pytest.param(one.id, marks=one.marks) for one in PAGES]
+#: One page of each notebook; the others for `make thorough` only.
+ONE_EACH = (
+    "rollout_window-critical", "window_comparison-hostile", "lane_overview-outage", "rollout_history-three-weeks",
+)  # fmt: skip
+ALL_OR_ONE_EACH = [pytest.param(one.id, marks=[] if one.id in ONE_EACH else pytest.mark.thorough) for one in PAGES]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +126,7 @@ def test_a_page_is_small(name: str, file_of: Callable[[str], Path]) -> None:
     assert file_of(name).stat().st_size < limit
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_OR_ONE_EACH)
 def test_a_page_is_quiet_complete_accessible_and_fits(name: str, open_page: Callable[..., Page]) -> None:
     shown = open_page(name)
     assert shown.evaluate("document.documentElement.scrollWidth") <= 1280

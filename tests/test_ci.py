@@ -98,7 +98,7 @@ def test_a_summary_that_cannot_be_written_is_a_sentence_and_the_report_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--out", str(tmp_path / "reports"), "--summary", str(tmp_path / "nowhere" / "summary.md")]
-    done = run_command(capsys, "report", "--source", "sample", *options)
+    done = run_command(capsys, "report", "--source", "sample:no-traffic", *options)
     assert done.code == 2
     assert "summary.md cannot be written: No such file or directory. The report itself is complete." in done.err
     assert len(list((tmp_path / "reports").glob("*.html"))) == 1

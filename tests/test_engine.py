@@ -201,7 +201,7 @@ TOGETHER = (
 ALONE = [(name,) for name in CASES if name not in TOGETHER]
 
 
-@pytest.mark.parametrize("names", some_of([(names,) for names in (TOGETHER, *ALONE)], 3), ids=lambda names: names[0])
+@pytest.mark.parametrize("names", some_of([(names,) for names in (TOGETHER, *ALONE)], 99), ids=lambda names: names[0])
 def test_a_cell_leaves_what_it_leaves_in_a_kernel(names: tuple[str, ...], packaged: Write, tmp_path: Path) -> None:
     cells = [cell for name in names for cell in CASES[name]]
     ours, theirs = both(packaged(*cells, WHO), tmp_path)

@@ -66,7 +66,7 @@ def assert_extract_answers(whole: Path, window: vp.RolloutWindow, to: Path) -> N
     assert_equal(read_window(SqliteSource(small), window), read_window(SqliteSource(whole), window))
 
 
-@pytest.mark.parametrize(("seed", "window"), some_of([(seed, window) for seed in range(2) for window in WINDOWS], 5))
+@pytest.mark.parametrize(("seed", "window"), some_of([(seed, window) for seed in range(2) for window in WINDOWS], 10))
 def test_a_hostile_databases_extract_answers_as_it_does(seed: int, window: vp.RolloutWindow, tmp_path: Path) -> None:
     write_hostile_database(tmp_path / "vp_state.db", random.Random(seed))
     assert_extract_answers(tmp_path / "vp_state.db", window, tmp_path / "extract")

@@ -69,12 +69,13 @@ def assert_as_alone(path: Path | str, **windows: Any) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize("windows", some_of([{"every": 23 * HOUR}, {"last_missions": 37}, {"every": DAY}], 3))
+@pytest.mark.thorough
+@pytest.mark.parametrize("windows", [{"every": 23 * HOUR}, {"last_missions": 37}, {"every": DAY}])
 def test_the_sample_window_by_window(windows: dict[str, Any]) -> None:
     assert assert_as_alone("sample:degraded-session", **windows) >= 6
 
 
-@pytest.mark.parametrize("name", some_of([*BAD, *HEALTHY], 120))
+@pytest.mark.parametrize("name", some_of([*BAD, *HEALTHY], 1000))
 def test_hostile_lanes_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(TableSource, "now", lambda source: NOON)
     case = (BAD | HEALTHY)[name]
@@ -113,7 +114,8 @@ def test_late_events_and_odd_stamps_window_by_window(late_lane: Path, windows: d
     assert assert_as_alone(late_lane, **windows) >= 2
 
 
-@pytest.mark.parametrize("windows", some_of([{"every": DAY}, {"every": 5 * HOUR}, {"last_missions": 7}], 3))
+@pytest.mark.thorough
+@pytest.mark.parametrize("windows", [{"every": DAY}, {"every": 5 * HOUR}, {"last_missions": 7}])
 def test_late_events_and_odd_stamps_of_an_archive(late_lane: Path, windows: dict[str, Any]) -> None:
     assert assert_as_alone(archived(late_lane), **windows) >= 2
 

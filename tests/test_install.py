@@ -82,6 +82,7 @@ def test_the_wheel_reports_outside_the_checkout(installed: Path, tmp_path: Path)
     assert "<!doctype html" in html.read_text("utf-8")[:100].lower()
 
 
+@pytest.mark.thorough
 def test_both_duckdbs_read_the_same(installed: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "vpanalysis", "sample", "vp_state.db", "--scenario", "adapter-unstable", cwd=tmp_path)
     arguments = ("capture", "--source", "vp_state.db", "--policy", "capture")

@@ -375,7 +375,7 @@ def test_dense_fallbacks_are_marked_together_and_counted(long: WindowReport) -> 
     assert len(edges) == len(counts) + 1
 
 
-@pytest.mark.parametrize("window", telling(WINDOWS))
+@pytest.mark.parametrize("window", telling(WINDOWS, ["no-traffic", "hostile"]))
 def test_every_figure_bears_every_window(window: str) -> None:
     report = report_on(window)
     for figure in FIGURES:
