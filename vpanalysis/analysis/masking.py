@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vpanalysis import formatting
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -100,7 +102,7 @@ _RULES: tuple[_Rule, ...] = (
 
 
 def mask_secrets(text: str) -> str:
-    """Returns ``text`` with every secret replaced by ``[secret]``, and without invisible characters.
+    """Returns ``text`` with every secret replaced by ``[secret]``; without invisible characters where one was.
 
     Masked are tokens with a known beginning (``sk-``, ``ghp_``, ``xoxb-``, ``AKIA``, JSON web tokens, …), private-key
     blocks, bearer and other authorization headers, cookies, passwords in URLs, what follows a name such as
@@ -112,17 +114,25 @@ def mask_secrets(text: str) -> str:
     if len(text) > MAX_TEXT:
         words = text[:MAX_TEXT].rsplit(None, 1)
         bounded = f"{words[0]} …" if len(words) > 1 else "…"
-    masked = _INVISIBLE.sub("", bounded)
+    masked = legible = without_invisible(bounded)
     if "://" in masked:
         masked = "".join(_without_userinfo(word) for word in re.split(r"(\s+)", masked))
     for pattern, replacement in _RULES:
         masked = pattern.sub(replacement, masked)
-    return masked
+    return bounded if masked == legible else masked
+
+
+def without_invisible(text: str) -> str:
+    """Returns a text without the characters that hide or reorder what is read."""
+    return _INVISIBLE.sub("", text)
 
 
 def shown(text: object, length: int) -> str:
-    """Returns a text from the database as a sentence may hold it: one line, secrets masked, at most ``length`` long."""
-    line = " ".join(mask_secrets(str(text)).split())
+    r"""Returns a text from the database as a sentence may hold it: one line, at most ``length`` long.
+
+    Secrets are masked; invisible characters are visible (``\x1b``).
+    """
+    line = formatting.visible(" ".join(mask_secrets(str(text)).split()))
     return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
 
 
@@ -133,8 +143,7 @@ def mask_counts(counts: Mapping[str, int] | None) -> dict[str, int] | None:
     masked: dict[str, int] = {}
     for name, number in counts.items():
         without = mask_secrets(name)
-        shown_name = name if without == _INVISIBLE.sub("", name) else without  # what is invisible is made visible later
-        masked[shown_name] = masked.get(shown_name, 0) + number
+        masked[without] = masked.get(without, 0) + number
     return masked
 
 

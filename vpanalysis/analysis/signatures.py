@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from vpanalysis.analysis.masking import mask_secrets, shown
+from vpanalysis.analysis.masking import mask_secrets, shown, without_invisible
 from vpanalysis.data.schema import FAILED, FALLBACK
 from vpanalysis.data.snapshot import parse_payload
 from vpanalysis.data.tables import Tables, utc_times
@@ -188,9 +188,11 @@ _JOINED = re.compile(r"(?:(?<!\w)[-+])?#(?:[-.:,/+]#)*")
 def normalise(text: str) -> str:
     """Returns a masked text without what differs from case to case: URLs, quoted values, paths, ids and numbers.
 
+    Nor has it invisible characters.
+
     Codes that name the cause stay: HTTP status and exit codes, errno values, signals, error classes.
     """
-    text = _CODE_OR_QUOTED.sub(_without_value, _URL.sub("[url]", text))
+    text = _CODE_OR_QUOTED.sub(_without_value, _URL.sub("[url]", without_invisible(text)))
     text = _UUID.sub("#", _PATH.sub("[path]", text))
     return shown(_JOINED.sub("#", _CODE_OR_WORD.sub(_without_number, text)), MAX_SIGNATURE)
 
