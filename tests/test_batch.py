@@ -138,6 +138,16 @@ def test_a_dry_run_prints_the_runs_and_makes_nothing(planned: Path, capsys: pyte
     assert ran.out.split("\t")[0] == f"alpha_{LANE}_2026-03-06T000000Z_2026-03-06T120000Z"
 
 
+def test_a_dry_run_tells_of_lanes_that_are_not_there(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = PLAN.replace('"vp.coder.*"', f'["{LANE}", "vp.absent"]').replace('beta = "beta.db"\n', "")
+    (planned / "plan.toml").write_text(text, "utf-8")
+    ran = run_command(capsys, "batch", str(planned / "plan.toml"), "--dry-run")
+    assert (ran.code, ran.err.splitlines()) == (
+        0,
+        ["alpha has no lane vp.absent: its reports would be refused.", "4 reports to make; nothing was made."],
+    )
+
+
 def test_several_policies_and_labels_make_names_of_their_own(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = PLAN + 'label = "cohort"\npolicy = ["playbook", "capture"]\nprofile = "sustained"\nsources = "beta"\n'
     (planned / "plan.toml").write_text(text, "utf-8")

@@ -201,7 +201,7 @@ def runs_of(plan: Plan, as_of: datetime) -> list[Run]:
         InputError: A source, notebook or policy is not there, a parameter does not fit, or no lane matches.
     """
     found: list[Run] = []
-    lanes = {name: _lanes(locations) for name, locations in plan.sources.items()}
+    lanes = {name: lanes_of(locations) for name, locations in plan.sources.items()}
     for windows in plan.windows:
         notebook = find_notebook(windows.notebook)
         for policy in windows.policy:
@@ -262,7 +262,8 @@ def _stamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%MZ}" if moment.second == moment.microsecond == 0 else moment.isoformat()
 
 
-def _lanes(locations: list[str]) -> tuple[str, ...]:
+def lanes_of(locations: list[str]) -> tuple[str, ...]:
+    """Returns the names of the lanes of one factory, given by its sources."""
     with open_source(MERGED.join(locations)) as source:
         return source.lanes()
 

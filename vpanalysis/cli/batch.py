@@ -67,7 +67,7 @@ def batch(
     if dry_run:
         from datetime import UTC
 
-        _print_runs(runs_of(asked, asked.as_of or datetime.now(UTC)))
+        _print_runs(asked, runs_of(asked, asked.as_of or datetime.now(UTC)))
         return
     with _terminated(), running.journal(asked) as as_of:
         runs = runs_of(asked, as_of)
@@ -113,9 +113,15 @@ def _watched(plan: "Plan", runs: Sequence["Run"], jobs: int, scheduler: str | No
             yield result
 
 
-def _print_runs(runs: Sequence["Run"]) -> None:
+def _print_runs(plan: "Plan", runs: Sequence["Run"]) -> None:
+    from vpanalysis.batch.plan import lanes_of
+
     for run in runs:
         click.echo(f"{run.name}\t{run.notebook.stem}\t{run.source}")
+    there = {source: lanes_of(plan.sources[source]) for source in {run.source for run in runs}}
+    for lane, source in dict.fromkeys((run.window.vp_id, run.source) for run in runs):
+        if lane not in there[source]:
+            click.echo(f"{source} has no lane {lane}: its reports would be refused.", err=True)
     click.echo(f"{formatting.count(len(runs), 'report')} to make; nothing was made.", err=True)
 
 
