@@ -120,15 +120,25 @@ def test_a_lane_has_the_verdict_the_bounds_and_the_main_reason_of_its_own_report
     assert why.startswith(f"vp.b: {alone.verdict.reasons[0].sentence}")
 
 
-def test_a_rate_of_a_source_that_lacks_events_is_a_lower_bound(tmp_path: Path) -> None:
-    report = vp.lane_overview(sources=old_snapshot(tmp_path)["source"])
+@pytest.mark.parametrize(
+    ("seen", "rate", "words"),
+    [(0, "n/a", "fallbacks unknown"), (3, "at least 5.0 %", "at least 3 of 60 (5.0 %) fell back")],
+)
+def test_a_rate_of_a_source_that_lacks_events_is_a_lower_bound(
+    seen: int, rate: str, words: str, tmp_path: Path
+) -> None:
+    path = Path(old_snapshot(tmp_path)["source"])
+    content = json.loads(path.read_text("utf-8"))
+    assert content["fallback"]["missions_with_fallback"] == 0
+    content["fallback"] |= {"missions_with_fallback": seen, "rate": seen / 60}
+    path.write_text(json.dumps(content), "utf-8")
+    report = vp.lane_overview(sources=str(path))
     piece = vp.tables.lanes(report)
-    [[*_, rate, _, _, _, _]] = cells(piece, "Lanes").values()
-    assert rate["tone"] in ("quiet", "watch")
-    assert rate["text"].startswith("at least ")
-    assert "(" not in rate["text"]
+    [[*_, shown, _, _, _, _]] = cells(piece, "Lanes").values()
+    assert shown["tone"] in ("quiet", "watch")
+    assert shown["text"] == rate
     assert "the source lacks events" in table(piece, "Lanes")["note"]
-    assert "at least 0 of 60" in vp.tables.fleet_in_words(report).text
+    assert words in vp.tables.fleet_in_words(report).text
 
 
 def test_a_queue_without_tiers_is_shown_all_the_same(fresh_database: RuntimeDatabase) -> None:

@@ -381,9 +381,9 @@ def test_a_snapshot_without_all_events_is_not_trusted() -> None:
     )
     assert tables.fallback(report).tone == "watch"
     shown = next(tile for tile in tables.key_figures(report).content["tiles"] if tile["name"] == "Fallback rate")
-    assert (shown["value"], shown["tone"], shown["gauge"]) == ("at least 0.0 %", "watch", None)
+    assert (shown["value"], shown["tone"], shown["gauge"]) == ("n/a", "watch", None)
     assert shown["detail"].endswith("events are missing; 0 of 60 missions seen to fall back")
-    assert cells(tables.baseline(report), "This window")["Fallback rate"] == ["n/a", "at least 0.0 %", ""]
+    assert cells(tables.baseline(report), "This window")["Fallback rate"] == ["n/a", "n/a", ""]
     assert cells(tables.fallback(report), "The true")["True rate, upper 95 % bound (for a single look)"] == ["n/a"]
     judged = {reason.gate: reason for reason in (*report.verdict.reasons, *report.verdict.passed)}
     assert (judged["fallback_rate"].caution, judged["fallback_rate"].value) == ("WATCH", None)

@@ -40,10 +40,10 @@ def incomplete(report: WindowReport | Lane) -> bool:
 
 
 def fallback_rate(metrics: Metrics) -> str:
-    """Returns the fallback rate in words; where events are missing it is the least that it can be."""
-    rate = metrics.fallback.of_any
-    least = "at least " if metrics.quality.truncated_events and rate is not None else ""
-    return least + formatting.percent(rate)
+    """Returns the fallback rate in words; where events are missing it is the least that it can be, if not zero."""
+    rate, truncated = metrics.fallback.of_any, metrics.quality.truncated_events
+    least = "at least " if truncated and rate else ""
+    return least + formatting.percent(None if truncated and not rate else rate)
 
 
 def place(value: float, watch: float, critical: float) -> Finding:

@@ -106,6 +106,8 @@ def _main(lane: Lane) -> str:
 def _fell_back(lane: Lane) -> str:
     if lane.verdict.evidence.signal == "not recorded":
         return "fallbacks not recorded"
+    if incomplete(lane) and not lane.verdict.missions_with_fallback:
+        return "fallbacks unknown"
     share = formatting.share(lane.verdict.missions_with_fallback, lane.verdict.missions_considered)
     return f"{'at least ' * incomplete(lane)}{share} fell back"
 
