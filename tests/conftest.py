@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: runtime databases named by their state."""
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -74,9 +75,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # of modules and tests nothing becomes garbage: see below
     if MADE not in os.environ:  # a worker inherits it
         os.environ[MADE] = tempfile.mkdtemp(prefix="vpanalysis-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(MADE)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # extension modules complain at the end about what was not freed
 
 
 def some_of(cases: Iterable[Any], every: int) -> list[ParameterSet]:

@@ -177,7 +177,7 @@ def telling(windows: Iterable[str], here: Sequence[str] = TELLING) -> list[Param
 
 def of_profiles(windows: Iterable[str]) -> list[ParameterSet]:
     """Windows with both profiles as parameters: those that differ in kind, and the others for `make thorough` only."""
-    here = {"rollout": TELLING, "sustained": ("healthy", "critical", "snapshot")}
+    here = {"rollout": TELLING, "sustained": ("critical",)}
     return [_parameter(window, profile, here=window in here[profile]) for window in windows for profile in here]
 
 

@@ -252,7 +252,7 @@ def test_verify_finds_one_altered_digit_in_500_rows(log: Path, lane: RuntimeData
             ('"completed":30', '"failed":30'),
             ("12:30:30", "12:28:30"),
         ],
-        3,
+        5,
     ),
 )
 def test_verify_compares_what_the_row_says(log: Path, lane: RuntimeDatabase, old: str, new: str) -> None:

@@ -223,7 +223,7 @@ COLUMNS = [
 ]
 
 
-@pytest.mark.parametrize(("table", "column"), some_of(COLUMNS, 8))
+@pytest.mark.parametrize(("table", "column"), some_of(COLUMNS, 16))
 def test_any_column_may_be_missing(
     table: str, column: str, make_database: Callable[..., RuntimeDatabase], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -394,7 +394,7 @@ def test_without_data_a_sentence_says_so(fresh_database: RuntimeDatabase) -> Non
         assert ax.get_figure().get_size_inches()[1] < 1
 
 
-@pytest.mark.parametrize("window", telling(WINDOWS, ("critical", "hostile", "one-mission")))
+@pytest.mark.parametrize("window", telling(WINDOWS, ("critical", "hostile")))
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
 def test_nothing_is_cut_or_covered(figure: Callable[..., Any], window: str) -> None:
     ax = figure(report_on(window))

@@ -33,7 +33,7 @@ def steps_of(metrics, policy=POLICY, **more):
 # -- the checklist -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scenario", some_of(SCENARIOS, 3))
+@pytest.mark.parametrize("scenario", some_of(SCENARIOS, 6))
 def test_checklist_is_there_whenever_the_action_is_not_continue(scenario):
     with open_source(f"sample:{scenario}") as source:
         metrics = summarize(source.load(RolloutWindow(LANE, last_missions=100)))

@@ -418,7 +418,7 @@ COMES = {
 }
 
 
-@pytest.mark.parametrize("row", some_of(COMES.values(), 4), ids=COMES)
+@pytest.mark.parametrize("row", some_of(COMES.values(), 6), ids=COMES)
 def test_a_row_of_the_future_is_seen_when_its_time_comes(path: Path, row: Callable[[RuntimeDatabase], None]) -> None:
     path.unlink()
     made = fill(path)

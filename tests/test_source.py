@@ -62,7 +62,7 @@ def test_a_range_holds_its_start_and_not_its_end(fresh_database: RuntimeDatabase
             "2026-02-16T12",
             b"2026-02-16T12:00:00+00:00",
         ],
-        3,
+        5,
     ),
 )
 def test_time_bounds_are_decided_on_parsed_values(fresh_database: RuntimeDatabase, stamp: str | bytes) -> None:
@@ -397,7 +397,7 @@ LIMIT = NOON + timedelta(seconds=60)
             *((row, None) for row in ("mission", "east", "start", "end", "event", "session event")),
             *(("mission", as_of) for as_of in (NOON - timedelta(minutes=5), NOON)),
         ],
-        2,
+        4,
     ),
 )
 def test_stamps_over_a_minute_after_the_moment_of_reading_are_counted(

@@ -101,7 +101,7 @@ def test_rolling_share_of_nothing_is_empty(metrics):
             ("stalled", "neither", "7 missions overdue: hanging, not slow."),
             ("no-traffic", "not_enough_data", "0 missions before and 0 now"),
         ],
-        2,
+        3,
     ),
 )
 def test_sample_lane_reaches_the_conclusion_its_scenario_says(scenario, conclusion, words):
