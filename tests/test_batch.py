@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -20,7 +21,7 @@ from conftest import LANE, some_of
 
 from vpanalysis.batch.make import known_twin
 from vpanalysis.batch.plan import read_plan, runs_of
-from vpanalysis.batch.run import remove_old
+from vpanalysis.batch.run import journal, remove_old
 from vpanalysis.data.sample import write_sample
 from vpanalysis.data.timestamps import parse_time
 
@@ -57,22 +58,56 @@ def planned(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a plan whose batch has run."""
-    folder = tmp_path_factory.mktemp("whole")
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    batch = subprocess.Popen([*COMMAND, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield batch
+    finally:
+        batch.kill()
+        batch.communicate()
+
+
+def wait_until(there: Callable[[], object]) -> None:
+    limit = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+class Resumed(NamedTuple):
+    """What a batch leaves that was ended after its first report and started again."""
+
+    folder: Path
+    before: dict[str, int]
+    again: "subprocess.CompletedProcess[str]"
+
+
+def ended_and_resumed(folder: Path, number: signal.Signals) -> Resumed:
+    """Ends a batch once it has made a report, and starts it again."""
     write_sample(folder / "alpha.db", "healthy")
     write_sample(folder / "beta.db", "critical")
-    (folder / "plan.toml").write_text(SHORT, "utf-8")
-    ran = subprocess.run([*COMMAND, "--jobs", "2", "--fail-on", "critical"], cwd=folder, capture_output=True, text=True)
-    assert (ran.returncode, states(ran.stdout)) == (3, ["made"] * 2), ran.stderr
-    return folder
+    (folder / "plan.toml").write_text(SHORT.replace(f'as_of = "{AS_OF}"', ""), "utf-8")
+    with running(folder, "--jobs", "1") as batch:
+        wait_until(lambda: made(folder))
+        os.kill(batch.pid, number)
+        batch.wait()
+    before = made(folder)
+    assert not json.loads((folder / "reports" / ".batch.json").read_text("utf-8"))["finished"]
+    again = subprocess.run([*COMMAND, "--fail-on", "critical"], cwd=folder, capture_output=True, text=True)
+    return Resumed(folder, before, again)
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Resumed:
+    """What a batch leaves that was killed."""
+    return ended_and_resumed(tmp_path_factory.mktemp("whole"), signal.SIGKILL)
 
 
 @pytest.fixture
-def done(whole: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    return shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+def done(resumed: Resumed, tmp_path: Path) -> Path:
+    """A copy of its folder."""
+    return shutil.copytree(resumed.folder, tmp_path, dirs_exist_ok=True)
 
 
 def made(folder: Path) -> dict[str, int]:
@@ -182,9 +217,7 @@ def test_a_batch_makes_each_report_once_until_something_changes(done: Path, caps
 
 
 def test_a_twin_without_its_page_is_no_report(done: Path) -> None:
-    plan = read_plan(done / "plan.toml")
-    assert plan.as_of is not None
-    [_, run] = runs_of(plan, plan.as_of)
+    [_, run] = runs_of(read_plan(done / "plan.toml"), datetime.now(UTC))
     assert known_twin(run, done / "reports") is not None
     (done / "reports" / f"{TWO[1]}.html").unlink()
     assert known_twin(run, done / "reports") is None
@@ -200,9 +233,10 @@ def test_one_refused_window_does_not_stop_the_others(planned: Path, capsys: pyte
 
 
 def test_healthy_reports_that_are_old_are_removed_and_no_others(done: Path) -> None:
-    reports, judged = done / "reports", parse_time(AS_OF)
+    reports = done / "reports"
     verdicts = [json.loads((reports / f"{name}.json").read_text("utf-8"))["verdict"] for name in TWO]
     assert [verdict["lane_status"] for verdict in verdicts] == ["HEALTHY", "FORCE_FALLBACK"]
+    judged = parse_time(verdicts[0]["generated_at"])
     assert judged is not None
     keep = timedelta(days=2)
     for age, kept in ((keep, TWO), (keep + timedelta(seconds=1), TWO[1:])):
@@ -257,46 +291,31 @@ def test_a_run_whose_process_is_killed_is_tried_once_more(
     assert len(list((planned / "reports").glob("*.html"))) == expected.count("made")
 
 
-@contextmanager
-def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    batch = subprocess.Popen([*COMMAND, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        yield batch
-    finally:
-        batch.kill()
-        batch.communicate()
+def test_a_killed_batch_goes_on_where_it_stopped(resumed: Resumed) -> None:
+    assert_went_on(resumed)
 
 
-def wait_until(there: Callable[[], object]) -> None:
-    limit = time.monotonic() + 120
-    while not there():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+@pytest.mark.thorough
+def test_a_terminated_batch_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    assert_went_on(ended_and_resumed(tmp_path, signal.SIGTERM))
 
 
-@pytest.mark.parametrize("number", some_of([signal.SIGKILL, signal.SIGTERM], 2))
-def test_an_ended_batch_goes_on_where_it_stopped(planned: Path, number: signal.Signals) -> None:
-    (planned / "plan.toml").write_text(SHORT.replace(f'as_of = "{AS_OF}"', ""), "utf-8")
-    with running(planned, "--jobs", "1") as batch:
-        wait_until(lambda: made(planned))
-        os.kill(batch.pid, number)
-        batch.wait()
-    before = made(planned)
-    assert not json.loads((planned / "reports" / ".batch.json").read_text("utf-8"))["finished"]
-    done = subprocess.run(COMMAND, cwd=planned, capture_output=True, text=True, check=True)
-    assert sorted(made(planned)) == TWO
-    assert {name: made(planned)[name] for name in before} == before
-    assert states(done.stdout).count("unchanged") >= len(before) == 1
+def assert_went_on(resumed: Resumed) -> None:
+    """Whole files only, nothing made twice, and one moment of judgement; the exit code is that of the worst report."""
+    folder, before, again = resumed
+    assert again.returncode == 3, again.stderr
+    assert sorted(made(folder)) == TWO
+    assert {name: made(folder)[name] for name in before} == before
+    assert states(again.stdout).count("unchanged") >= len(before) == 1
     moments = {
-        json.loads((planned / "reports" / f"{name}.json").read_text("utf-8"))["provenance"]["parameters"]["as_of"]
+        json.loads((folder / "reports" / f"{name}.json").read_text("utf-8"))["provenance"]["parameters"]["as_of"]
         for name in TWO
     }
     assert len(moments) == 1
 
 
 def test_only_one_batch_writes_a_folder(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with running(planned):
-        wait_until((planned / "reports" / ".batch.json").exists)
+    with journal(read_plan(planned / "plan.toml")):
         ran = run_command(capsys, "batch", str(planned / "plan.toml"))
     assert ran.code == 2
     assert "Another batch is writing" in ran.err
