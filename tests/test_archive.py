@@ -225,7 +225,8 @@ SqliteSource(source).read(lambda reading: archive.write(reading, folder, "factor
 """
 
 
-@pytest.mark.parametrize("settled", some_of([2, 0, 7], 3))
+@pytest.mark.thorough
+@pytest.mark.parametrize("settled", [0, 2, 7])
 def test_a_killed_run_changes_nothing_and_the_next_one_finishes(
     settled: int, make_database: Callable[..., RuntimeDatabase], tmp_path: Path
 ) -> None:

@@ -145,7 +145,7 @@ SNAPSHOTS = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(windows() | SNAPSHOTS.map(metrics_from_snapshot), st.sampled_from(PROFILES), st.sampled_from([0, 1, 5, 25]))
 def test_playbook_is_never_less_cautious_than_capture(metrics: Metrics, profile: Any, least: int) -> None:
     base = judge(metrics, Policy.load("capture", profile, min_missions=least))

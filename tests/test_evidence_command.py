@@ -219,10 +219,8 @@ def true_row(minute: int, label: str = "w", last: int = 30) -> str:
     return line(at, f"{fell / len(seen):.3f}", "10.000s", "HOLD_SHADOW", notes, label, ref)
 
 
-@pytest.mark.parametrize(
-    ("cell", "written"),
-    some_of([(4, r"0\.\d\d(\d)"), (7, r"dispatched\":\d(\d)")], 2),
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize(("cell", "written"), [(4, r"0\.\d\d(\d)"), (7, r"dispatched\":\d(\d)")])
 def test_verify_finds_one_altered_digit_in_500_rows(log: Path, lane: RuntimeDatabase, cell: int, written: str) -> None:
     """Ten looks, a row each for fifty cohorts; no row of the other 499 is said to differ."""
     rows = [true_row(5 * look + 9, f"cohort {cohort}") for look in range(10) for cohort in range(50)]

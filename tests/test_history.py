@@ -179,7 +179,8 @@ def test_what_cannot_be_asked_is_a_sentence(given: dict[str, Any], sentence: str
         vp.history("sample", **({"vp_id": LANE} | given))
 
 
-@pytest.mark.parametrize("archive", some_of([False, True], 2))
+@pytest.mark.thorough
+@pytest.mark.parametrize("archive", [False, True])
 def test_signs_of_life_in_windows_without_missions(
     make_database: Callable[..., RuntimeDatabase], monkeypatch: pytest.MonkeyPatch, archive: bool
 ) -> None:
