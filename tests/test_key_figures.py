@@ -204,6 +204,7 @@ def test_the_heading_names_the_tiles_that_stand_out_and_no_other(window: str, pr
     report = report_on(window, profile)
     piece = tables.key_figures(report)
     held = [tile for tile in tiles(report) if tile["tone"] in ("watch", "critical")]
+    held = [tile for tile in held if tile["name"] != "Queue wait p95"]  # a p95 of 5 s is not what waits for hours
     known = [tile for tile in held if tile["value"] != "n/a"]
     beyond = ", ".join(tile["name"].lower() for tile in known)
     unknown = ", ".join(tile["name"].lower() for tile in held if tile not in known)
@@ -385,7 +386,7 @@ def test_evidence_too_thin_to_rule_out_a_critical_rate_is_marked_in_the_banner_a
 
 def test_a_queue_that_nobody_can_see_or_that_does_not_move_does_not_look_fine() -> None:
     unknown, stuck = (tile(report_on(name), "Queue wait p95") for name in ("snapshot", "queue-stuck"))
-    assert stuck["limits"] == "overdue after 60 min of waiting"  # the heading names it as beyond a limit
+    assert stuck["limits"] == "overdue after 60 min of waiting"
     assert (unknown["value"], unknown["tone"]) == ("n/a", "quiet")
     assert stuck["tone"] == "watch"
     assert stuck["detail"].endswith("; 12 still waiting, up to 8 h 57 min")

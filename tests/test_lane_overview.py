@@ -137,7 +137,7 @@ def test_a_rate_of_a_source_that_lacks_events_is_a_lower_bound(
     [[*_, shown, _, _, _, _]] = cells(piece, "Lanes").values()
     assert shown["tone"] in ("quiet", "watch")
     assert shown["text"] == rate
-    assert "the source lacks events" in table(piece, "Lanes")["note"]
+    assert ("At least: the source lacks events" in table(piece, "Lanes")["note"]) == rate.startswith("at least")
     assert words in vp.tables.fleet_in_words(report).text
 
 

@@ -243,7 +243,9 @@ def test_queue_wait_stands_beside_run_time_and_the_window_before(elevated: Windo
     values = (run, queue, before.latency_seconds, before.queue_wait_seconds)
     assert ends == pytest.approx(sorted(float(value.p95_seconds or 0) for value in values))
     assert sum(text.startswith("before:") for text in texts(ax)) == 2
-    assert {text.xy[0] for text in ax.texts} == {max(ends)}  # a narrow page, which begins at the right, has them all
+    assert {text.xy[0] for text in ax.texts} == {0}  # a narrow page, which begins there, has them all, and the bars
+    assert isinstance(ax, ReportAxes)
+    assert ax.from_start
 
 
 def test_the_window_before_is_drawn_beneath_the_window(elevated: WindowReport) -> None:
@@ -441,6 +443,11 @@ def test_one_moment_is_a_point_not_an_invisible_line(window: str) -> None:
     assert any(line.get_marker() == "o" and len(line.get_xdata()) == 1 for line in ax.lines)
 
 
+def test_a_legend_explains_only_lines_that_can_be_seen() -> None:
+    named = [plots.fallback_over_time(report_on(window)).get_legend() for window in ("small", "all-equal")]
+    assert [legend is not None for legend in named] == [True, False]  # dotted from 0 % to 33 %, or a point at 0 %
+
+
 @pytest.mark.parametrize(
     ("start", "length", "labels"),
     [
@@ -452,6 +459,23 @@ def test_one_moment_is_a_point_not_an_invisible_line(window: str) -> None:
 def test_each_tick_of_time_says_which_moment_it_is(start: datetime, length: timedelta, labels: list[str]) -> None:
     ax = Figure().subplots()
     style.time_axis(ax, start, start + length, "Created")
+    ax.figure.draw_without_rendering()
+    low, high = ax.get_xlim()
+    assert [label.get_text() for label in ax.get_xticklabels() if low <= label.get_position()[0] <= high] == labels
+
+
+@pytest.mark.parametrize(
+    ("longest", "labels"),
+    [
+        (80.0, ["0 s", "20 s", "40 s", "60 s", "80 s", "100 s"]),  # up to 90 s and more
+        (163.0, ["0 s", "60 s", "2 min", "3 min"]),
+        (600.0, ["0 s", "2 min", "4 min", "6 min", "8 min", "10 min"]),
+        (5000.0, ["1 s", "10 s", "60 s", "10 min", "60 min"]),  # logarithmic
+    ],
+)
+def test_ticks_of_durations_are_round_in_the_units_that_the_sentences_use(longest: float, labels: list[str]) -> None:
+    ax = Figure().subplots()
+    drawing.seconds_axis(ax, "x", 1.0, longest, 90.0)
     ax.figure.draw_without_rendering()
     low, high = ax.get_xlim()
     assert [label.get_text() for label in ax.get_xticklabels() if low <= label.get_position()[0] <= high] == labels
@@ -474,6 +498,13 @@ class TestImages:
         for ink in drawn:
             assert f": {ink.light}" in image.partition("prefers-color-scheme:dark")[2]
             assert f":{ink.dark}!important" in image
+
+    def test_dense_dots_which_are_pixels_are_light_on_a_dark_ground(self) -> None:
+        many, few = (plots.latency_over_time(report_on(window)) for window in ("5,000-missions", "critical"))
+        shown = [
+            ax._repr_mimebundle_()[0]["image/svg+xml"].partition("prefers-color-scheme:dark")[2] for ax in (many, few)
+        ]
+        assert ["image{filter:invert(1)" in image for image in shown] == [True, False]
 
     def test_every_ink_of_text_is_legible_on_both_grounds(self) -> None:
         for ink in (style.INK, style.MUTED, style.BLUE, style.ORANGE, style.PURPLE, style.WATCH, style.CRITICAL):

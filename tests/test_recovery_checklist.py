@@ -70,6 +70,7 @@ def test_steps_hold_this_windows_facts():
         " | .payload' snapshot.json"
     )
     assert force.now
+    assert force.title == "Force the fallback"  # which latency or failures may ask for at a low rate
     assert "5 of 20 missions (25.0 %)" in force.text
     assert force.command == "export UA_CODER_VP_FORCE_FALLBACK=1"
     assert flow.now
@@ -144,6 +145,8 @@ def test_snapshot_names_the_database_to_read():
     metrics = metrics_from_snapshot({"fallback": rate, "latency_seconds": seconds, "vp_id": LANE})
     snapshot, errors, *_ = steps_of(metrics)
     assert '--source "$UA_CODER_VP_DB_PATH"' in snapshot.command
+    assert "as of" not in snapshot.text  # the command reads the database as it is now,
+    assert snapshot.command.endswith(" > database.json")  # and must not write over what was judged
     assert (errors.title, errors.text) == ("Read the errors in the database", "The source shows no payloads.")
 
 

@@ -55,15 +55,15 @@ def test_each_resumption_closes_the_oldest_open_degradation():
     assert found.longest_open_seconds == 30 * 60
     assert (found.attempts, found.successes, found.success_rate, found.orphan_rate) == (3, 2, 2 / 3, 1 / 3)
     assert "degraded 3 times in the window" in found.deviations
-    assert "1 degradation not resumed by the window's end" in found.deviations
-    assert found.finding.endswith("; 1 of 3 degradations not resumed for 30 min.")
+    assert "1 degradation still open at the window's end" in found.deviations
+    assert found.finding.endswith("; 1 of 3 degradations still open for 30 min.")
 
 
 def test_how_many_degradations_are_open_is_said_beside_the_oldest():
     found = story((CREATED, -300), (DEGRADED, -60), (RESUMED, -55), (DEGRADED, -40), (DEGRADED, -30), status="degraded")
-    assert found.finding.endswith("; 2 of 3 degradations not resumed, the oldest for 40 min.")
+    assert found.finding.endswith("; 2 of 3 degradations still open, the oldest for 40 min.")
     found = story((CREATED, -300), (DEGRADED, -60), (RESUMED, -55))
-    assert found.finding.endswith("; 1 of 1 degradation resumed since the lane began, in 5 min.")
+    assert found.finding.endswith("; resumed after 1 of 1 degradation since the lane began, in 5 min.")
 
 
 def test_events_without_a_readable_time_count_but_have_no_duration():
@@ -136,7 +136,7 @@ def test_the_gateways_own_setting_says_when_a_heartbeat_is_stale(monkeypatch, se
 def test_status_is_read_stripped_and_lowered():
     found = story((CREATED, -300), status="  Degraded\n")
     assert found.status == "degraded"
-    assert "1 degradation not resumed by the window's end" in found.deviations  # orphaned, although no event says so
+    assert "1 degradation still open at the window's end" in found.deviations  # orphaned, although no event says so
     assert story((CREATED, -300), status="ACTIVE").deviations == ()
     assert story((CREATED, -300), status="").status == "unknown"
 
@@ -177,7 +177,7 @@ def test_snapshot_tells_only_its_counts():
     }
     told = session_story(metrics_from_snapshot(content))
     assert (told.status, told.attempts, told.success_rate, told.orphan_rate) == ("degraded", 2, 0.5, 0.5)
-    assert "1 of 2 degradations resumed" in told.finding
+    assert "resumed after 1 of 2 degradations since" in told.finding
 
 
 def test_empty_lane_has_a_story():

@@ -26,7 +26,7 @@ class Step:
 
     Attributes:
         number: 1 to 5, as in the playbook's §4.
-        title: The playbook's words.
+        title: What to do, after the playbook.
         text: What it means for this window: its facts and thresholds.
         command: A shell command to copy; ``None`` where there is none.
         now: Whether the verdict asks for the step at once; a step that waits for something says for what.
@@ -76,7 +76,11 @@ def recovery_checklist(
     """
     if verdict.action == "continue":
         return ()
-    name = '"$UA_CODER_VP_DB_PATH"' if metrics.kind == "snapshot" else shlex.quote(source or metrics.source)
+    name, file = shlex.quote(source or metrics.source), "snapshot.json"
+    kept = f"what this verdict rests on, as of {formatting.time(metrics.generated_at)}"
+    if metrics.kind == "snapshot":  # lest the command writes over what was judged
+        name, file = '"$UA_CODER_VP_DB_PATH"', "database.json"
+        kept = "the snapshot that this verdict rests on, and what the database shows now"
     lane = f"--source {name} --vp-id {shlex.quote(metrics.vp_id)}"
     errors = f'select(.event_type == "{FALLBACK}" or .event_type == "{FAILED}") | .payload'
     forced = verdict.action == "force_fallback"
@@ -85,21 +89,20 @@ def recovery_checklist(
         Step(
             1,
             "Capture a snapshot",
-            f"Keep what this verdict rests on, as of {formatting.time(metrics.generated_at)}, before anything changes"
-            f"{_left_out(metrics)}.",
-            f"vpanalysis snapshot {lane} {_window_options(metrics)} > snapshot.json",
+            f"Keep {kept}, before anything changes{_left_out(metrics)}.",
+            f"vpanalysis snapshot {lane} {_window_options(metrics)} > {file}",
             now=True,
         ),
         Step(
             2,
             title,
             text,
-            None if title == _NO_ERROR else f"jq '.recent_events[] | {errors}' snapshot.json",
+            None if title == _NO_ERROR else f"jq '.recent_events[] | {errors}' {file}",
             True,
         ),
         Step(
             3,
-            "Force the fallback while its rate is high",
+            "Force the fallback",
             _forcing(verdict, policy),
             f"export {FORCE_VARIABLE}=1" if forced else None,
             forced,

@@ -121,7 +121,7 @@ def _deviations(metrics: Metrics, types: Sequence[str]) -> list[str]:
         found.append(f"degraded {formatting.times(metrics.degraded_events)} in the window")
     if metrics.session_health is not None and metrics.session_health.orphan_signals:
         open_ones = formatting.count(metrics.session_health.orphan_signals, "degradation")
-        found.append(f"{open_ones} not resumed by the window's end")
+        found.append(f"{open_ones} still open at the window's end")
     if counts[DISPATCH_HELD]:
         found.append(f"dispatch held {formatting.times(counts[DISPATCH_HELD])}")
     unknown = sum(count for name, count in counts.items() if name not in SESSION_EVENT_TYPES)
@@ -147,15 +147,13 @@ def _finding(metrics: Metrics, recovery_seconds: Sequence[float], longest: float
     elif metrics.degraded_events == 0 and status not in ORPHANED_STATUSES:
         parts.append("not degraded in the window")
     if longest is None and metrics.recovery is not None and metrics.recovery.attempts and metrics.degraded_events != 0:
-        resumed = (
-            f"{metrics.recovery.successes:,} of {formatting.count(metrics.recovery.attempts, 'degradation')} resumed"
-        )
+        degradations = formatting.count(metrics.recovery.attempts, "degradation")
         slowest = "the slowest " if len(recovery_seconds) > 1 else ""
         within = f", {slowest}in {formatting.duration(max(recovery_seconds))}" if recovery_seconds else ""
-        parts.append(f"{resumed} since the lane began{within}")
+        parts.append(f"resumed after {metrics.recovery.successes:,} of {degradations} since the lane began{within}")
     if longest is not None:
         left = metrics.recovery.attempts - metrics.recovery.successes if metrics.recovery else 1
         since = "" if left == 1 else ", the oldest"
         of = f" of {formatting.count(metrics.recovery.attempts, 'degradation')}" if metrics.recovery else ""
-        parts.append(f"{left:,}{of} not resumed{since} for {formatting.duration(longest)}")
+        parts.append(f"{left:,}{of} still open{since} for {formatting.duration(longest)}")
     return "; ".join(parts) + "."

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
 from matplotlib.transforms import offset_copy
 
 from vpanalysis import formatting
@@ -25,6 +25,9 @@ _TITLE_CHARACTERS = 88
 _FACTS, _FACTS_BY_KEY = 100, 12
 #: Durations beyond so many times the critical limit are drawn on a logarithmic scale, lest the limits vanish.
 _LOGARITHMIC_FROM = 8
+#: Ticks of durations of two minutes and more are these seconds apart, or stand at these on a logarithmic axis.
+_STEPS = (60, 120, 300, 600, 1200, 3600, 7200, 21_600, 86_400)
+_POWERS = (0.1, 1, 10, 60, 600, 3600, 36_000, 432_000)
 #: From a figure's time axis to its legend.
 _LEGEND_POINTS = 32
 #: Points of height that a tick's words need, and the share of a figure's height that its Axes has, about.
@@ -227,20 +230,26 @@ def seconds_axis(ax: Axes, axis: str, low: float, high: float, critical: float) 
         critical: The policy's critical limit.
     """
     logarithmic = low > 0 and high > _LOGARITHMIC_FROM * critical
-    if logarithmic:
-        (ax.set_xscale if axis == "x" else ax.set_yscale)("log")
     top = max(high, critical) * (1.4 if logarithmic else 1.12)
-    (ax.set_xlim if axis == "x" else ax.set_ylim)(low / 1.3 if logarithmic else 0, top)
-    on = ax.xaxis if axis == "x" else ax.yaxis
-    on.set_major_formatter(FuncFormatter(lambda value, _: short_duration(value)))
-    on.set_minor_formatter(NullFormatter())
+    if logarithmic:
+        ax.set(**{f"{axis}scale": "log"})
+    ax.set(**{f"{axis}lim": (low / 1.3 if logarithmic else 0, top)})
+    duration_ticks(ax, axis, top, logarithmic=logarithmic)
 
 
-def short_duration(seconds: float) -> str:
-    """Returns a tick's duration in its largest unit."""
-    if seconds >= 7200:
-        return f"{seconds / 3600:g} h"
-    return f"{seconds / 60:g} min" if seconds >= 300 else f"{seconds:g} s"
+def duration_ticks(ax: Axes, axis: str, top: float, *, logarithmic: bool = False) -> None:
+    """Gives ``x`` or ``y``, up to ``top`` seconds, ticks that are whole in the unit in which sentences tell them."""
+    on = getattr(ax, f"{axis}axis")
+    if logarithmic:
+        on.set_major_locator(FixedLocator(_POWERS))
+        on.set_minor_formatter(NullFormatter())
+    elif top >= 120:
+        on.set_major_locator(MultipleLocator(next((step for step in _STEPS if top <= 6 * step), top / 6)))
+    on.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g} s" if value < 120 else formatting.duration(value))
+    )
+    if isinstance(ax, ReportAxes):
+        ax.from_start = axis == "x"
 
 
 def short_name(name: str, characters: int) -> str:

@@ -204,6 +204,7 @@ def svg(figure: Figure) -> str:
     head, root = text[text.index("<svg") :].split(">", 1)
     root = re.sub(r' d="[^"]*"', _compact, root)
     rules = [f"text{{font-family:{_FONTS}!important}}", "@media screen and (prefers-color-scheme:dark){"]
+    rules += ["image{filter:invert(1) hue-rotate(180deg)}"] * ("<image" in root)  # dense dots
     for ink in _INKS:
         rules += [
             f'[style*="{part}: {ink.light}"]{{{part}:{ink.dark}!important}}'

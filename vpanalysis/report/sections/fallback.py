@@ -113,7 +113,7 @@ def fallback_over_time(report: WindowReport, ax: Axes) -> str:
     top = min(top, 1.05)
     early = rolling.head(_ROLLING if len(full) else 0)
     early = early[early["rate"] <= top]
-    if len(early):
+    if len(early[["created_at", "rate"]].drop_duplicates()) > 1:
         ax.plot(
             early["created_at"], early["rate"], color=BLUE.light, drawstyle="steps-post", linewidth=0.9, linestyle=":",
             label=f"fewer than {_ROLLING} missions so far",

@@ -35,7 +35,7 @@ def side_by_side(report: FleetReport) -> Piece:
         "share of missions that failed or fell back, from the oldest eighth of the window to the newest, on a scale "
         "from none to all."
     )
-    if any(map(incomplete, report.lanes)):
+    if any(fallback_rate(lane.metrics).startswith("at least") for lane in report.lanes):
         note += " At least: the source lacks events, so more missions may have fallen back."
     table = blocks.table("Lanes, those that need somebody first", columns, rows, note=note)
     return blocks.piece(table, found=Finding(_deciding(report), "plain"))

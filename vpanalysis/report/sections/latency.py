@@ -6,7 +6,6 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from vpanalysis import formatting
 from vpanalysis.analysis.gates.latency import judge, lines
@@ -18,7 +17,7 @@ from vpanalysis.report import blocks, drawing
 from vpanalysis.report.finding import Finding, gate_tone, limits
 from vpanalysis.report.piece import Piece, Tone
 from vpanalysis.report.sections.tile import Tile, gauge, sparkline
-from vpanalysis.report.style import BAND, BLUE, DENSE, INK, MUTED, PURPLE, SURFACE, WATCH, Ink, ReportAxes
+from vpanalysis.report.style import BAND, BLUE, DENSE, INK, MUTED, PURPLE, SURFACE, WATCH, Ink
 from vpanalysis.report.window_report import WindowReport
 
 #: Fewest missions whose p50 and p95 are drawn as one point over time, and the most such points.
@@ -244,8 +243,6 @@ def _distribution_axes(ax: Axes, report: WindowReport, curves: Sequence[Survival
     marked = drawing.limits(ax, _lines(report), seconds_limit, vertical=True)
     drawing.share_axis(ax, "Missions finished", 1.14)
     ax.set_xlabel("Run time (started → completed)")
-    if isinstance(ax, ReportAxes):
-        ax.from_start = True
     return marked
 
 
@@ -304,23 +301,17 @@ def queue_beside_run(report: WindowReport, ax: Axes) -> str:
     drawing.titled(ax, f"95 % of the missions that started {' and '.join(times)}{unknown}{_waiting(report)}")
     longest = max(stage.p95_seconds for *_, stage in bars)
     for row, ink, now, stage in bars:
-        y, wide = row + (0.16 if now else -0.2), 8 if now else 3.5
-        ax.plot(
-            [0, stage.p95_seconds],
-            [y, y],
-            color=ink.light,
-            linewidth=wide,
-            alpha=1 if now else 0.6,
-            solid_capstyle="butt",
-        )
+        y, wide, above = (row + 0.1 * (len(bars) > len(names)), 8, 10) if now else (row - 0.34, 3.5, 7)
+        alpha = 1 if now else 0.6
+        ax.plot([0, stage.p95_seconds], [y, y], color=ink.light, linewidth=wide, alpha=alpha, solid_capstyle="butt")
         notch = SURFACE if now else ink
         ax.plot([stage.p50_seconds], [y], "|", color=notch.light, markersize=8, markeredgewidth=1.6)
         text = f"p95 {formatting.duration(stage.p95_seconds)}, p50 {formatting.duration(stage.p50_seconds)}"
         before = "" if now else "before: "
-        drawing.label(ax, before + text, (longest, y), (6, 0), INK if now else MUTED, bold=now, va="center")
+        drawing.label(ax, before + text, (0, y), (3, above), INK if now else MUTED, bold=now, va="center")
     drawing.rows(ax, names)
-    ax.set_xlim(0, 1.6 * longest or 1)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: drawing.short_duration(value)))
+    drawing.duration_ticks(ax, "x", longest)
+    ax.set_xlim(0, 1.05 * longest or 1)
     ax.set_xlabel("Bars end at p95; the notch is p50")
     median = formatting.duration(queue.p50_seconds if queue else None)
     return f"Median wait {median}, median run {formatting.duration(run.p50_seconds)}."
