@@ -35,7 +35,7 @@ def side_by_side(report: FleetReport) -> Piece:
         "share of missions that failed or fell back, from the oldest eighth of the window to the newest, on a scale "
         "from none to all."
     )
-    if any(fallback_rate(lane.metrics).startswith("at least") for lane in report.lanes):
+    if any("at least" in _rate(lane) for lane in report.lanes):
         note += " At least: the source lacks events, so more missions may have fallen back."
     table = blocks.table("Lanes, those that need somebody first", columns, rows, note=note)
     return blocks.piece(table, found=Finding(_deciding(report), "plain"))
@@ -153,12 +153,11 @@ def _marked(lane: Lane, text: str, *gates: str) -> Any:
 
 
 def _rate(lane: Lane) -> str:
-    evidence = lane.verdict.evidence
+    evidence, rate = lane.verdict.evidence, fallback_rate(lane.metrics)
     if evidence.signal == "not recorded":
-        return "not recorded"
+        return evidence.signal
     if incomplete(lane) or evidence.lower_bound is None or evidence.upper_bound is None:
-        return fallback_rate(lane.metrics)
-    rate = fallback_rate(lane.metrics)
+        return rate
     return f"{rate} ({100 * evidence.lower_bound:.1f}–{formatting.percent(evidence.upper_bound)})"
 
 

@@ -74,7 +74,7 @@ def table(report: WindowReport) -> Piece:
 def run_time_tile(report: WindowReport) -> Tile:
     """Returns p95 of the run time."""
     run, evidence = report.metrics.latency_seconds, report.verdict.evidence
-    before = report.baseline.latency_seconds.p95_seconds if report.baseline else None
+    before = report.comparison.run_p95.before
     return Tile(
         "Run time p95",
         formatting.duration(run.p95_seconds),
