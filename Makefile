@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Hundreds of short processes: where no byte code is kept, each compiles the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup report test thorough quick coverage lowest newest lint docs bench clean
+.PHONY: setup report test collected thorough quick coverage lowest newest lint docs bench clean
 
 setup: .venv/ready
 
@@ -19,8 +19,12 @@ report: setup
 	$(BIN)/vpanalysis report --source sample
 
 test: setup
-	$(MAKE) --jobs 2 --output-sync lint docs
+	$(MAKE) --jobs 3 --output-sync lint docs collected
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not thorough" --nbval --nbval-current-env tests notebooks
+
+# Byte code is made once, while linters run, instead of by each worker; what fails here fails there as well.
+collected: setup
+	-$(BIN)/python -m pytest --collect-only --nbval --nbval-current-env tests notebooks >/dev/null
 
 # The cases beyond those of make test, of which it tries some: CI runs both at every change.
 thorough: setup

@@ -73,6 +73,7 @@ def test_a_hostile_databases_extract_answers_as_it_does(seed: int, window: vp.Ro
     assert_extract_answers(tmp_path / "vp_state.db", window, tmp_path / "extract")
 
 
+@pytest.mark.thorough
 def test_an_extract_of_packed_missions_answers_as_the_database_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

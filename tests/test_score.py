@@ -94,6 +94,7 @@ def test_a_spell_seen_late_has_its_delay(planted: Path, tmp_path: Path) -> None:
     assert (found.delays, found.missed_spells.count, found.missed_spells.of) == ((DAY,), 1, 2)
 
 
+@pytest.mark.thorough
 def test_the_command_prints_the_definition_and_the_ranking(
     capsys: pytest.CaptureFixture[str], planted: Path, tmp_path: Path
 ) -> None:
