@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    gc.disable()  # of modules and tests nothing becomes garbage: see below
+    gc.disable()  # of what collecting tests makes nothing becomes garbage: nor is it looked through later
     if MADE not in os.environ:  # a worker inherits it
         os.environ[MADE] = tempfile.mkdtemp(prefix="vpanalysis-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(MADE)))

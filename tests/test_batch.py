@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,13 +68,6 @@ def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         batch.communicate()
 
 
-def wait_until(there: Callable[[], object]) -> None:
-    limit = time.monotonic() + 120
-    while not there():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-
-
 class Resumed(NamedTuple):
     """What a batch leaves that was ended after its first report and started again."""
 
@@ -89,7 +82,9 @@ def ended_and_resumed(folder: Path, number: signal.Signals) -> Resumed:
     write_sample(folder / "beta.db", "critical")
     (folder / "plan.toml").write_text(SHORT.replace(f'as_of = "{AS_OF}"', ""), "utf-8")
     with running(folder, "--jobs", "1") as batch:
-        wait_until(lambda: made(folder))
+        while not made(folder):
+            assert batch.poll() is None
+            time.sleep(0.05)
         os.kill(batch.pid, number)
         batch.wait()
     before = made(folder)

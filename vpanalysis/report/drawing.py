@@ -238,7 +238,10 @@ def seconds_axis(ax: Axes, axis: str, low: float, high: float, critical: float) 
 
 
 def duration_ticks(ax: Axes, axis: str, top: float, *, logarithmic: bool = False) -> None:
-    """Gives ``x`` or ``y``, up to ``top`` seconds, ticks that are whole in the unit in which sentences tell them."""
+    """Gives ``x`` or ``y``, up to ``top`` seconds, ticks that are whole in the unit in which sentences tell them.
+
+    A narrow page shows first where durations along ``x`` begin.
+    """
     on = getattr(ax, f"{axis}axis")
     if logarithmic:
         on.set_major_locator(FixedLocator(_POWERS))

@@ -41,9 +41,10 @@ def incomplete(report: WindowReport | Lane) -> bool:
 
 def fallback_rate(metrics: Metrics) -> str:
     """Returns the fallback rate in words; where events are missing it is the least that it can be, if not zero."""
-    rate, truncated = metrics.fallback.of_any, metrics.quality.truncated_events
-    least = "at least " if truncated and rate else ""
-    return least + formatting.percent(None if truncated and not rate else rate)
+    rate = metrics.fallback.of_any
+    if metrics.quality.truncated_events:
+        return f"at least {formatting.percent(rate)}" if rate else formatting.NOT_AVAILABLE
+    return formatting.percent(rate)
 
 
 def place(value: float, watch: float, critical: float) -> Finding:

@@ -25,15 +25,15 @@ _MEASURES = {
 
 def tiles(report: WindowReport) -> Piece:
     """Returns the tiles, and in words which of them decided."""
-    fixed = [
-        fallback.tile(report), latency.run_time_tile(report), latency.queue_wait_tile(report), events.tile(report),
-        latency.slow_tile(report), session.tile(report),
+    rate, wait = fallback.tile(report), latency.queue_wait_tile(report)
+    shown = [
+        rate, latency.run_time_tile(report), wait, events.tile(report), latency.slow_tile(report), session.tile(report),
+        *_deciding(report),
     ]  # fmt: skip
-    shown = [*fixed, *_deciding(report)]
     # A wait beyond its limit is told by the overdue missions: p95 is not what exceeds it.
-    held = [tile for tile in shown if tile.tone in ("watch", "critical") and tile is not fixed[2]]
+    held = [tile for tile in shown if tile.tone in ("watch", "critical") and tile is not wait]
     lower_bound = any(reason.gate == "fallback_rate" and reason.value is None for reason in report.verdict.reasons)
-    unknown = [tile for tile in held if tile.value == formatting.NOT_AVAILABLE or (lower_bound and tile is fixed[0])]
+    unknown = [tile for tile in held if tile.value == formatting.NOT_AVAILABLE or (lower_bound and tile is rate)]
     names = {
         "beyond a limit": [tile.name.lower() for tile in held if tile not in unknown],
         "unknown": [tile.name.lower() for tile in unknown],
